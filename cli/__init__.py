@@ -1,0 +1,1 @@
+"""The `ddpmcodec` command."""

@@ -1,0 +1,3 @@
+from ddpmcodec.cli.app import app
+
+app()

@@ -1,0 +1,257 @@
+"""The typer app: parse, call the library, print. Results go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.errors import DdpmCodecError
+
+app = typer.Typer(
+    help="Diffusion models as real, progressive image codecs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+stderr = Console(stderr=True)
+
+ModelOption = Annotated[str, typer.Option("--model", help="An embedded model's name or a .safetensors model file.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Report as one line of JSON on stdout.")]
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Registers a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
+
+    @wraps(function)
+    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        try:
+            function(*args, debug=debug, **kwargs)
+        except DdpmCodecError as error:
+            if debug:
+                raise
+            stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+        except BrokenPipeError as error:
+            # Whoever read our stdout has gone; point it elsewhere so that closing it at exit stays silent.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            stderr.print("interrupted; nothing was written")
+            raise typer.Exit(130) from error
+        except Exception as error:
+            if debug:
+                raise
+            stderr.print(
+                f"[bold red]internal error:[/] {escape(type(error).__name__)}: {escape(str(error))}\n"
+                "This is a bug; run again with --debug and report what it shows.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            raise typer.Exit(1) from error
+
+    return app.command()(run)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[], None]]:
+    """A bar on stderr; the context gives a function that advances it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, disable=not show) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        from ddpmcodec import __version__
+
+        typer.echo(f"ddpmcodec {__version__}")
+        raise typer.Exit()
+
+
+@command
+def encode(
+    image: Annotated[str, typer.Argument(metavar="IN", help="A picture file, or - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
+    model: ModelOption = "cifar10-small",
+    plan_steps: Annotated[int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 50.")] = None,
+    channel: Annotated[
+        str, typer.Option(help="trellis, trellis:8…16 (memory), orc or orc:8…16 (log2 candidates).")
+    ] = "trellis",
+    seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
+    flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    device: DeviceOption = "cpu",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Code a picture to a progressive stream."""
+    if as_json and output == "-":
+        raise DdpmCodecError("--json and -o - both want stdout; write the stream to a file")
+    check_output(output)
+    start = time.perf_counter()
+    from ddpmcodec.api import encode as encode_image
+    from ddpmcodec.images import read_image
+    from ddpmcodec.models import load_model
+
+    picture = read_image(read_input(image), None if flatten is None else _colour(flatten))
+    codec = load_model(model, device)
+    loaded = time.perf_counter()
+    report = _EncodeReport(picture)
+    with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
+
+        def on_step(sent: Any) -> None:
+            report.add(sent)
+            advance()
+            if verbose:
+                stderr.print(report.line(sent), highlight=False)
+
+        data = encode_image(picture, model=codec, plan_steps=plan_steps, channel=channel, seed=seed, on_step=on_step)
+    coded = time.perf_counter()
+    values = report.values(data, codec)
+    write_output(output, data)
+    values |= {"seconds_load": round(loaded - start, 3), "seconds_encode": round(coded - loaded, 3)}
+    if as_json:
+        typer.echo(json.dumps(values))
+    elif not quiet:
+        stderr.print(
+            f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
+            f"({values['ideal_bits_per_dim']:.4f} ideal), {values['psnr']:.2f} dB, RMSE {values['rmse']:.3f}, "
+            f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
+            highlight=False,
+        )
+
+
+class _EncodeReport:
+    """Collects what `encode` reports, step by step."""
+
+    def __init__(self, picture: Any):
+        self.picture = picture
+        self.ideal = 0.0
+        self.last: Any = None
+
+    def add(self, sent: Any) -> None:
+        self.ideal += float(sent.ideal_bits[0])
+        self.last = sent
+
+    def line(self, sent: Any) -> str:
+        packet = sent.packets[0]
+        return (
+            f"step {sent.n:3d}  log-SNR {sent.log_snr_s:7.3f}  v/b {sent.variance_ratio[0]:.4f}  "
+            f"ideal {sent.ideal_bits[0]:10.1f} bits  sent {packet.bits:7d} bits"
+        )
+
+    def values(self, data: bytes, codec: Any) -> dict[str, Any]:
+        """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole levels)."""
+        import numpy as np
+
+        from ddpmcodec.images import to_bytes
+
+        height, width, _ = self.picture.shape
+        decoded = to_bytes(self.last.reconstruct()[0], height, width)
+        mse = float(np.mean((decoded.astype(np.float64) - self.picture) ** 2))
+        dims = self.picture.size
+        return {
+            "bytes": len(data),
+            "real_bits_per_dim": round(8 * len(data) / dims, 6),
+            "ideal_bits_per_dim": round(self.ideal / dims, 6),
+            "psnr": round(10 * float(np.log10(255**2 / mse)), 3) if mse else None,
+            "rmse": round(mse**0.5, 4),
+            "width": width,
+            "height": height,
+            "steps": self.last.n,
+            "model": codec.name,
+        }
+
+
+@command
+def decode(
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout.")],
+    steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")] = False,
+    model: ModelOption = "cifar10-small",
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Decode a stream, or its first steps, to a picture."""
+    check_output(output)
+    from ddpmcodec.api import decode_progressive, read_info
+    from ddpmcodec.images import image_bytes
+    from ddpmcodec.models import load_model, read_model_info
+
+    data, start = read_input(stream), time.perf_counter()
+    # Everything that can be refused is, before the network runs.
+    info = read_info(data, read_model_info(model))
+    codec = load_model(model, device)
+    item = None
+    with progress_bar("decoding", steps or info.steps, not quiet) as advance:
+        for item in decode_progressive(data, steps, model=codec, allow_partial=allow_partial):
+            advance()
+    assert item is not None  # decode_progressive raises when there is nothing to decode
+    write_output(output, image_bytes(item.image, Path("-.png" if output == "-" else output)))
+    if not quiet:
+        if not info.complete:
+            stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {info.plan.steps} steps, unverified")
+        stderr.print(
+            f"{info.header.width}x{info.header.height}, {item.n} of {info.steps} steps, {time.perf_counter() - start:.2f} s",
+            highlight=False,
+        )
+
+
+@command
+def info(
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    model: ModelOption = "cifar10-small",
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a stream holds; runs no network."""
+    from ddpmcodec.cli.describe import describe
+
+    data = read_input(stream)
+    values = describe(data, model)
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in values.items():
+        if not isinstance(value, list):
+            table.add_row(key.replace("_", " "), str(value))
+    console = Console()
+    console.print(table)
+    if "step_bits" in values:
+        steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", box=None)
+        rows = zip(values["log_snr"], values["channel_bits"], values["step_bits"], values["cumulative_bits"], strict=True)
+        for n, (level, channel, bits, total) in enumerate(rows, 1):
+            steps.add_row(str(n), f"{level:.3f}", str(channel), f"{bits:.1f}", f"{total:.1f}")
+        console.print(steps)
+
+
+def _colour(name: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise DdpmCodecError(f"colour {name!r}: expected a name such as white, or #rrggbb") from error

@@ -1,0 +1,57 @@
+"""Input and output of the commands: `-` is stdin or stdout, and an output file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from ddpmcodec.errors import DdpmCodecError
+
+
+def read_input(path: str) -> bytes:
+    """All bytes of a file, or of stdin for `-`."""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DdpmCodecError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def check_output(path: str) -> None:
+    """Fails before any work is done where an output could not be written at the end."""
+    if path == "-":
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise DdpmCodecError(f"can't write {path}: it is a directory; name a file")
+    if not target.absolute().parent.is_dir():
+        raise DdpmCodecError(f"can't write {path}: the directory {target.absolute().parent} does not exist")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise DdpmCodecError(f"can't write {path}: no permission to write in {target.absolute().parent}")
+
+
+def write_output(path: str, data: bytes) -> None:
+    """Writes by rename, so that a reader sees the old file or the whole new one."""
+    if path == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            prefix=f".{target.name}.", suffix=".tmp", dir=target.absolute().parent, delete=False
+        ) as f:
+            temporary = f.name
+            f.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise DdpmCodecError(f"can't write {path}: {error.strerror or error}") from error

@@ -1,0 +1,46 @@
+"""ddpmcodec: diffusion models as real, progressive image codecs.
+
+import ddpmcodec
+data = ddpmcodec.encode(image)            # uint8 H×W×3 -> bytes
+image = ddpmcodec.decode(data, steps=20)  # any number of the stream's steps
+"""
+
+from ddpmcodec._version import __version__
+from ddpmcodec.api import (
+    Decoded,
+    decode,
+    decode_batch,
+    decode_progressive,
+    encode,
+    encode_batch,
+    read_header,
+    read_info,
+)
+from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, ModelError, TruncatedStreamError
+from ddpmcodec.header import Header
+from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.receiver import Receiver
+from ddpmcodec.sender import Sender
+
+
+__all__ = [
+    "__version__",
+    "CodecModel",
+    "DdpmCodecError",
+    "Decoded",
+    "FormatError",
+    "Header",
+    "ImageError",
+    "ModelError",
+    "Receiver",
+    "Sender",
+    "TruncatedStreamError",
+    "decode",
+    "decode_batch",
+    "decode_progressive",
+    "encode",
+    "encode_batch",
+    "load_model",
+    "read_header",
+    "read_info",
+]

@@ -1,0 +1,135 @@
+"""The trellis code's codebook: which dimensions a bit drives, through which taps, under which rotation. Integers only.
+
+A code of B bits over D dimensions is a time-varying convolutional code with 2^L states (one bit a trellis step). Each
+dimension is a parity of the newest bit, the oldest bit and a random subset of MAX_TAPS bits between, as +-1; the
+vector of parities, sign-flipped and interleaved, goes through a block-wise Hadamard transform so that every coordinate
+looks Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.philox import Key
+
+MAX_TAPS = 10  # more buy nothing; with ten, a step's branch metrics are one 1024-point Hadamard transform
+MAX_HADAMARD = 4096
+MIN_HADAMARD = 256
+
+# Dimensions a bit, relative to the middle of the block, in units of 1/1024: 1 + 2.2 exp(-j/1.7), j steps before the end.
+_TAIL = (2253, 1251, 695, 386, 214, 119, 66, 37, 20, 11, 6, 3, 2, 1)
+
+
+def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
+    """Edges (bits + 1,) of the dimensions driven by each trellis step: few at the start, more at the end.
+
+    At the start few states can be reached, so a choice there is worth little; at the end a bit has fewer successors that
+    share its choice. Tapering is worth 1-2 bits a block. Every step owns at least one dimension (needs dims >= bits).
+    """
+    i = np.arange(bits, dtype=np.int64)
+    head = np.array([math.isqrt((1 << 20) * (k + 1) ** 3 // memory**3) for k in range(min(bits, memory))], np.int64)
+    weight = np.full(bits, 1024, np.int64)
+    weight[: len(head)] = np.minimum(head, 1024)
+    from_end = bits - 1 - i
+    tail = np.concatenate([np.array(_TAIL, np.int64), np.zeros(1, np.int64)])[np.minimum(from_end, len(_TAIL))]
+    cumulative = np.concatenate([np.zeros(1, np.int64), np.cumsum(weight * (1024 + tail))])
+    # Split so that cumulative * dims stays far below 2^63 for the largest blocks.
+    edges = cumulative * dims // int(cumulative[-1])
+    j = np.arange(bits + 1, dtype=np.int64)
+    edges[1:] = np.maximum.accumulate(np.maximum(edges[1:] - j[1:], 0)) + j[1:]
+    return np.minimum(edges, dims - bits + j)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What (bits, dims, memory) alone decide about a block's code; shared by all blocks of that shape."""
+
+    dims: int  # dimensions that carry data
+    padded: int  # dimensions the code covers: a whole number of Hadamard blocks
+    hadamard: int  # length of the Hadamard transform
+    step_of_dim: NDArray[np.int32]  # (padded,) trellis step that drives each code dimension
+
+
+@lru_cache(maxsize=256)
+def geometry(bits: int, dims: int, memory: int) -> Geometry:
+    padded = -(-dims // MIN_HADAMARD) * MIN_HADAMARD
+    hadamard = min(MAX_HADAMARD, padded & -padded)
+    edges = taper(bits, padded, memory)
+    step_of_dim = np.repeat(np.arange(bits, dtype=np.int32), np.diff(edges))
+    return Geometry(dims, padded, hadamard, step_of_dim)
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Random part of a block's code: generator taps of each dimension, signs before and after the rotation."""
+
+    taps: NDArray[np.int16]  # (padded,) bit set of active taps
+    sign_in: NDArray[np.int8]  # (padded,) +-1 on the picture's side of the rotation
+    sign_out: NDArray[np.int8]  # (padded,) +-1 on the code's side: without it the all-zero path is one spike
+
+
+def codebook(key: Key, padded: int, memory: int) -> Codebook:
+    words = key.words(padded)
+    one = np.int8(1)
+    sign_in = one - np.int8(2) * (words >> np.uint32(31)).astype(np.int8)
+    sign_out = one - np.int8(2) * ((words >> np.uint32(30)) & np.uint32(1)).astype(np.int8)
+    return Codebook((words & np.uint32((1 << sum(taps(memory))) - 1)).astype(np.int16), sign_in, sign_out)
+
+
+def hadamard_transform(x: NDArray[Any]) -> NDArray[Any]:
+    """Unnormalised Walsh-Hadamard transform along the last axis (a power of two); exact for integer types."""
+    shape, half = x.shape, 1
+    while half < shape[-1]:
+        pairs = x.reshape(-1, 2, half)
+        x, half = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1), 2 * half
+    return x.reshape(shape)
+
+
+def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
+    """Picture side -> code side: sqrt(hadamard) times an orthonormal map of the padded vector."""
+    y = hadamard_transform((x * book.sign_in).reshape(-1, shape.hadamard))
+    return (y.T.reshape(-1) * book.sign_out).astype(np.int32)  # interleaved, so a bit's dimensions span all blocks
+
+
+def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
+    """Code side -> picture side: the transpose of `rotate`, again sqrt(hadamard) times orthonormal."""
+    x = (c * book.sign_out).reshape(shape.hadamard, -1).T
+    return (hadamard_transform(np.ascontiguousarray(x)).reshape(-1) * book.sign_in).astype(np.int32)
+
+
+def parity(x: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Parity of the set bits of each (non-negative) number below 2^16."""
+    for shift in (8, 4, 2, 1):
+        x = x ^ (x >> shift)
+    return x & np.int16(1)
+
+
+def taps(memory: int) -> tuple[int, int]:
+    """How many of the bits between newest and oldest are active: on the older side and on the newer side."""
+    total = min(memory - 1, MAX_TAPS)
+    return total // 2, total - total // 2
+
+
+def shift_register(bits: NDArray[np.uint8], memory: int) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
+    """What drives each trellis step: its active middle bits, and the newest bit xor the oldest; from state 0.
+
+    bits: (n,) of 0 and 1. Before step i the state holds the `memory` bits before it; a bit's age counts back from there.
+    """
+    n, (older, newer) = len(bits), taps(memory)
+    history = np.concatenate([np.zeros(memory, np.int16), bits.astype(np.int16)])
+
+    def of_age(age: int) -> NDArray[np.int16]:
+        return history[memory - age : memory - age + n]
+
+    active = np.zeros(n, np.int16)
+    for tap in range(newer):
+        active |= of_age(tap + 1) << np.int16(tap)
+    for tap in range(older):
+        active |= of_age(memory - older + tap) << np.int16(newer + tap)
+    return active, (of_age(memory) ^ bits).astype(np.int8)

@@ -1,0 +1,69 @@
+"""Shared randomness: Philox4x32-10, a counter-based generator in integer arithmetic only.
+
+Sender and receiver derive every random choice from (seed, step, purpose, part), so the codebook is the same on every
+machine, in every version and on every device. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_MASK, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+# Purposes keep the uses of one step's randomness apart. They are part of the stream format.
+NOISE, TRELLIS, CANDIDATES, ARRIVALS = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names one independent random sequence: no two steps, purposes or parts share one."""
+
+    seed: int  # 64 bits, chosen by the sender
+    step: int  # position in the reverse chain, 0 for x_T
+    purpose: int = NOISE
+    part: int = 0  # trellis block or chunk within the step
+
+    def words(self, count: int, skip: int = 0) -> NDArray[np.uint32]:
+        """`count` 32-bit words of the sequence, after the first `skip` (a multiple of 4)."""
+        blocks = (count + 3) // 4
+        c0 = np.arange(skip // 4, skip // 4 + blocks, dtype=np.uint64)
+        c1 = np.full(blocks, self.step, np.uint64)
+        c2 = np.full(blocks, self.purpose, np.uint64)
+        c3 = np.full(blocks, self.part, np.uint64)
+        return philox4x32((c0, c1, c2, c3), self.seed).reshape(-1)[:count]
+
+
+def philox4x32(counter: tuple[NDArray[np.uint64], ...], key: int) -> NDArray[np.uint32]:
+    """Ten rounds over four arrays of 32-bit counter words (held in uint64) and a 64-bit key; returns (n, 4) words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF
+    for _ in range(10):
+        p0, p1 = _M0 * c0, _M1 * c2
+        c0, c1 = (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0), p1 & _MASK
+        c2, c3 = (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1), p0 & _MASK
+        k0, k1 = (k0 + _W0) & 0xFFFFFFFF, (k1 + _W1) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
+
+
+@cache
+def _gaussian_table() -> NDArray[np.int16]:
+    # Midpoint quantiles of 2^16 equal cells, in units of 2^-12, normalised to unit variance before rounding.
+    normal = NormalDist()
+    half = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(32768, 65536)])
+    half /= np.sqrt(np.mean(half**2))
+    half = np.rint(half * 4096).astype(np.int16)
+    return np.concatenate([-half[::-1], half])
+
+
+def gaussian(key: Key, count: int, skip_words: int = 0) -> NDArray[np.float32]:
+    """`count` standard normal numbers from a table of integers (multiples of 2^-12, |z| < 4.4): the same everywhere."""
+    words = key.words((count + 1) // 2, skip_words)
+    halves = np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=1).reshape(-1)[:count]
+    return _gaussian_table()[halves].astype(np.float32) * np.float32(2.0**-12)

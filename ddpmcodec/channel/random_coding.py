@@ -1,0 +1,113 @@
+"""The textbook channel: ordered random coding, for comparison with the trellis.
+
+The step's dimensions are cut into chunks of a few bits of divergence each. For a chunk, both sides draw the same N candidates
+from the prior; the sender picks one by a race of arrival times weighted by p/q, with early candidates favoured, and sends
+its index under a Zipf law. Source: Theis & Yosri 2022, "Algorithms for the communication of samples"; Li & El Gamal 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.base import Alphabet
+from ddpmcodec.channel.philox import ARRIVALS, CANDIDATES, Key, gaussian
+from ddpmcodec.plan import fixed_log2
+
+SPARE_BITS = 6  # log2(candidates) less a chunk's divergence: fewer bias the sample, more cost only time
+_TOTAL = 1 << 22
+_SCORED_AT_A_TIME = 1 << 22  # numbers drawn at a time
+
+
+@dataclass(frozen=True)
+class RandomCodingChannel:
+    """Ordered random coding over 2^log2_candidates candidates a chunk; see `base.Channel` for the contract.
+
+    A step's `bits` are its divergence in bits; the stream carries more, namely what the Zipf-coded indices cost.
+    """
+
+    log2_candidates: int = 14
+
+    def snr(self, bits: int, dims: int) -> float:
+        return float(2.0 ** (2.0 * bits / dims) - 1.0)
+
+    def max_bits(self, dims: int) -> int:
+        return 4 * dims
+
+    def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
+        chunks = self._chunks(bits)
+        return [Alphabet(chunks, 1 << self.log2_candidates, zipf(bits // chunks, self.log2_candidates))] if chunks else []
+
+    def encode(self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key) -> list[NDArray[np.int32]]:
+        return [self._encode(shift, b, key) for shift, b in zip(shifts, bits, strict=True)]
+
+    def decode(self, code: NDArray[np.int32], bits: int, dims: int, key: Key) -> NDArray[np.float32]:
+        if bits == 0:
+            return gaussian(key, dims)
+        sample, scale = np.empty(dims, np.float32), np.float32(math.sqrt(1 + self.snr(bits, dims)))
+        for chunk, index in enumerate(code):
+            size = len(range(chunk, dims, len(code)))
+            sample[chunk :: len(code)] = scale * self._candidates(key, chunk, int(index), 1, size)[0]
+        return sample
+
+    def _chunks(self, bits: int) -> int:
+        return -(-bits // (self.log2_candidates - SPARE_BITS))
+
+    def _candidates(self, key: Key, chunk: int, first: int, count: int, size: int) -> NDArray[np.float32]:
+        """Candidates first … first + count - 1 of a chunk, (count, size): any one can be drawn without the others."""
+        words = -(-size // 8) * 4  # whole Philox counters a candidate
+        drawn = gaussian(Key(key.seed, key.step, CANDIDATES, chunk), count * words * 2, skip_words=first * words)
+        return drawn.reshape(count, words * 2)[:, :size]
+
+    def _encode(self, shift: NDArray[np.float32], bits: int, key: Key) -> NDArray[np.int32]:
+        chunks, n = self._chunks(bits), 1 << self.log2_candidates
+        code = np.zeros(chunks, np.int32)
+        snr = self.snr(bits, len(shift))
+        for chunk in range(chunks):
+            target = shift[chunk::chunks]
+            log_ratio = np.empty(n)
+            at_a_time = max(1, _SCORED_AT_A_TIME // len(target))
+            for first in range(0, n, at_a_time):
+                z = self._candidates(key, chunk, first, min(at_a_time, n - first), len(target))
+                z = z * np.float32(math.sqrt(1 + snr))
+                # log q(z)/p(z) up to a constant, for q = N(target, I) and p = N(0, (1 + snr) I)
+                log_ratio[first : first + len(z)] = z @ target - (z * z).sum(axis=1) * (snr / (1 + snr) / 2)
+            code[chunk] = int((_log_arrival_times(Key(key.seed, key.step, ARRIVALS, chunk), n) - log_ratio).argmin())
+        return code
+
+
+def _log_arrival_times(key: Key, count: int) -> NDArray[np.float64]:
+    """Ordered exponential arrivals: like those of a Poisson process, but of exactly `count` candidates (sender only)."""
+    uniform = (key.words(count).astype(np.float64) + 0.5) / 2**32
+    return np.log(np.cumsum(-np.log(uniform) * (count / (count - np.arange(count)))))
+
+
+@cache
+def zipf(divergence_bits: int, log2_candidates: int) -> tuple[int, ...]:
+    """Integer frequencies of the index: n^-(1 + 1/(C + log2(e)/e + 1)), C the chunk's divergence; summing to 2^22.
+
+    Source: Theis & Yosri 2022, eq. 13. Logarithm and power in fixed point, so the table is the same everywhere.
+    """
+    count = 1 << log2_candidates
+    log = fixed_log2(np.arange(1, count + 1, dtype=np.uint64), 0)  # 1/65536
+    # exponent * 1000, with log2(e)/e = 0.531
+    exponent = 1000 + 1_000_000 // (divergence_bits * 1000 + 531 + 1000)
+    weight = _exp2_negative(log * exponent // 1000)
+    frequencies = 1 + weight * (_TOTAL - count) // int(weight.sum())
+    frequencies[0] += _TOTAL - int(frequencies.sum())
+    return tuple(int(f) for f in frequencies)
+
+
+def _exp2_negative(x: NDArray[np.int64]) -> NDArray[np.int64]:
+    """2^(-x / 65536) in units of 2^-30, for x >= 0, by square roots of one half in integers."""
+    result = np.full(x.shape, 1 << 30, np.int64)
+    factor = 1 << 30
+    for bit in range(15, -1, -1):
+        factor = math.isqrt(factor << 30) if bit < 15 else math.isqrt(1 << 59)
+        result = np.where((x >> bit) & 1, result * factor >> 30, result)
+    return result >> np.minimum(x >> 16, 40)

@@ -1,0 +1,183 @@
+"""The default channel: a trellis code searched with the Viterbi algorithm.
+
+`bits` bits choose one of 2^bits unit-variance vectors z; the encoder finds the one most aligned with the shift, so that
+sqrt(1 + snr(bits)) * z is, to the receiver's network, a draw from N(shift, I). See `codebook` for the code itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.base import Alphabet, uniform_words
+from ddpmcodec.channel.codebook import Codebook, Geometry, codebook, geometry, parity, rotate, rotate_back, shift_register, taps
+from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
+from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
+
+MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
+TARGET_RMS = 64  # the shift is quantised to integers of this root mean square before anything is searched
+_TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to stay in the cache
+BRANCH_SIGMAS = 4.5  # branch metrics are clipped at this multiple of their own root mean square
+
+# Bits lost against the ideal rate, for each bit beyond 20, measured for 2^L states (odd L interpolated).
+_EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.040, 14: 0.037, 15: 0.034, 16: 0.031}
+
+
+@dataclass(frozen=True)
+class TrellisChannel:
+    """Trellis code with 2^memory states; see `base.Channel` for the contract.
+
+    device: where the search runs; None is numpy, else torch. The bits don't depend on it.
+    """
+
+    memory: int = 12
+    device: torch.device | None = None
+
+    def excess_bits(self, bits: float, dims: int) -> float:
+        """Bits the code spends above d/2 log2(1 + snr).
+
+        0.74 + log2(bits)/2 is the floor of any code of 2^bits words searched by arg max; the slope is what 2^memory
+        states lose; the last term is the +-1 alphabet's loss below three dimensions a bit.
+        """
+        blocks = max(1, math.ceil(bits / MAX_BLOCK_BITS))
+        b, d = bits / blocks, dims / blocks
+        loss = 0.74 + 0.5 * math.log2(max(b, 2.0)) + _EXCESS_PER_BIT[self.memory] * max(0.0, b - 20)
+        loss += 0.03 * max(0.0, b - d / 3)
+        return blocks * min(loss, 0.9 * b)
+
+    def snr(self, bits: int, dims: int) -> float:
+        """Ratio of prior excess variance to noise variance that `bits` bits buy. Receiver and sender scale by it."""
+        return float(2.0 ** (2.0 * (bits - self.excess_bits(bits, dims)) / dims) - 1.0)
+
+    def max_bits(self, dims: int) -> int:
+        return dims  # +-1 codewords carry at most one bit a dimension
+
+    def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
+        return uniform_words(bits)
+
+    def encode(self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key) -> list[NDArray[np.int32]]:
+        dims = shifts.shape[1]
+        metrics: list[Metrics] = []
+        owner: list[int] = []
+        found: list[list[NDArray[np.uint8]]] = [[] for _ in bits]
+        for i, (shift, count) in enumerate(zip(shifts, bits, strict=True)):
+            target = _quantise(shift)
+            for block in _blocks(count, dims, key):
+                metrics.append(self._metrics(target[block.dims], block))
+                owner.append(i)
+        for i, path in zip(owner, search(metrics, self.memory, self.device), strict=True):
+            found[i].append(path)
+        return [_pack(np.concatenate(paths)) if paths else np.zeros(0, np.int32) for paths in found]
+
+    def decode(self, code: NDArray[np.int32], bits: int, dims: int, key: Key) -> NDArray[np.float32]:
+        if bits == 0:
+            return gaussian(key, dims)
+        path, scale = _unpack(code, bits), math.sqrt(1.0 + self.snr(bits, dims))
+        z = np.empty(dims, np.float32)
+        for block in _blocks(bits, dims, key):
+            shape, book = self._code(block)
+            active, flip = shift_register(path[block.bits], self.memory)
+            word = parity(active[shape.step_of_dim] & book.taps) ^ flip[shape.step_of_dim]
+            rotated = rotate_back(1 - 2 * word.astype(np.int32), book, shape)[: shape.dims]
+            z[block.dims] = rotated * (scale / math.sqrt(shape.hadamard))
+        return z
+
+    def _code(self, block: _Block) -> tuple[Geometry, Codebook]:
+        shape = geometry(block.count, block.size, self.memory)
+        return shape, codebook(block.key, shape.padded, self.memory)
+
+    def _metrics(self, target: NDArray[np.int32], block: _Block) -> Metrics:
+        """Branch metrics of every trellis step: correlation of the rotated target with each active-bit pattern."""
+        shape, book = self._code(block)
+        padded = np.zeros(shape.padded, np.int32)
+        padded[: shape.dims] = target
+        y = rotate(padded, book, shape)
+        # An integer, a correctly rounded root and one multiplication a metric: every machine scales and rounds alike.
+        rms = math.sqrt(max(1, int((y.astype(np.int64) ** 2).sum())) / block.count)
+        scale = branch_limit(self.memory) / (BRANCH_SIGMAS * rms)
+        older, newer = taps(self.memory)
+        metrics = np.empty((block.count, 1 << older, 1 << newer), np.int16)
+        for first in range(0, block.count, _TABLE_STEPS):
+            rows = metrics[first : first + _TABLE_STEPS]
+            lo, hi = np.searchsorted(shape.step_of_dim, [first, first + len(rows)])
+            cell = ((shape.step_of_dim[lo:hi] - first).astype(np.int64) << (older + newer)) + book.taps[lo:hi]
+            table = np.bincount(cell, weights=y[lo:hi], minlength=rows.size)
+            # Sums of integers below 2^24 are exact in float32; beyond, float64. Either way they stay integers.
+            kind = np.float32 if np.abs(y[lo:hi]).sum() < 1 << 24 else np.float64
+            rows[:] = _round(_correlate(table.astype(kind), older, newer) * scale, branch_limit(self.memory))
+        return metrics
+
+
+def _correlate(table: NDArray[np.floating], older: int, newer: int) -> NDArray[np.floating]:
+    """Hadamard transform over the taps: (steps * 2^(older + newer)) sums of the target to (steps, 2^older, 2^newer)."""
+    kind = table.dtype.type
+    x = table.reshape(-1, 1 << newer) @ _sylvester(newer, kind)
+    x = np.swapaxes(x.reshape(-1, 1 << older, 1 << newer), 1, 2).reshape(-1, 1 << older) @ _sylvester(older, kind)
+    return np.swapaxes(x.reshape(-1, 1 << newer, 1 << older), 1, 2)
+
+
+def _round(x: NDArray[np.floating], limit: int) -> NDArray[np.floating]:
+    np.rint(x, out=x)
+    return np.clip(x, -limit, limit, out=x)
+
+
+@dataclass(frozen=True)
+class _Block:
+    count: int  # bits
+    size: int  # dimensions
+    bits: slice
+    dims: slice
+    key: Key
+
+
+def _blocks(bits: int, dims: int, key: Key) -> list[_Block]:
+    n = -(-bits // MAX_BLOCK_BITS)
+    edges = [bits * j // n for j in range(n + 1)] if n else []
+    return [
+        _Block(
+            edges[j + 1] - edges[j],
+            len(range(j, dims, n)),
+            slice(edges[j], edges[j + 1]),
+            slice(j, dims, n),
+            Key(key.seed, key.step, TRELLIS, j),
+        )
+        for j in range(n)
+    ]
+
+
+def _quantise(shift: NDArray[np.float32]) -> NDArray[np.int32]:
+    rms = math.sqrt(float(np.mean(shift.astype(np.float64) ** 2)))
+    return np.rint(shift.astype(np.float64) * (TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
+
+
+@cache
+def _sylvester(order: int, kind: type[np.floating]) -> NDArray[np.floating]:
+    h = np.ones((1, 1), kind)
+    for _ in range(order):
+        h = np.block([[h, h], [h, -h]])
+    return h
+
+
+def _pack(path: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Bits to the stream's 16-bit words; the last one is shorter, its bits at its low end."""
+    whole = len(path) // 16 * 16
+    weights = 1 << np.arange(15, -1, -1, dtype=np.int32)
+    words = path[:whole].reshape(-1, 16).astype(np.int32) @ weights
+    rest = path[whole:].astype(np.int32)
+    return np.concatenate([words, [int(rest @ weights[16 - len(rest) :])]] if len(rest) else [words]).astype(np.int32)
+
+
+def _unpack(code: NDArray[np.int32], bits: int) -> NDArray[np.uint8]:
+    rest = bits % 16
+    shifts = np.arange(15, -1, -1, dtype=np.int32)
+    whole = code[: bits // 16]
+    path = ((whole[:, None] >> shifts) & 1).reshape(-1)
+    if rest:
+        path = np.concatenate([path, (code[-1] >> shifts[16 - rest :]) & 1])
+    return path.astype(np.uint8)

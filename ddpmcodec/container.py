@@ -1,0 +1,100 @@
+"""A whole file: header, payload and check, read and judged without running a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ddpmcodec.channel import channel_of
+from ddpmcodec.errors import FormatError, TruncatedStreamError
+from ddpmcodec.header import Header, parse_header
+from ddpmcodec.models.base import default_steps
+from ddpmcodec.plan import ErrorCurve, Plan, make_plan
+from ddpmcodec.stream import Packet, StreamReader, StreamWriter
+from ddpmcodec.windows import canvas_size
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a file holds. `step_bits` are real bits of each intact step: bit count and channel symbols."""
+
+    header: Header
+    plan: Plan
+    packets: tuple[Packet, ...]  # the intact steps
+    step_bits: tuple[float, ...]
+    complete: bool  # the check matches, and the stream ends exactly where the file does
+    header_bytes: int
+    payload_bytes: int
+    check_bytes: int  # 0 in a file that was cut before its check
+
+    @property
+    def steps(self) -> int:
+        return len(self.packets)
+
+
+def syntax_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, StreamReader]:
+    """The plan a header implies and a reader for its payload."""
+    try:
+        plan = make_plan(curve, default_steps(curve) if header.plan_steps is None else header.plan_steps)
+    except ValueError as error:
+        raise FormatError(f"the header's plan can't be used: {error}") from error
+    height, width = canvas_size(header.height, header.width, window)
+    dims = channels * height * width
+    return plan, StreamReader(plan, channel_of(header.channel, dims), dims)
+
+
+def finish(header: Header, writer: StreamWriter) -> bytes:
+    """A complete file from a writer whose stream has ended."""
+    body = header.to_bytes() + _padded(header, writer.sealed())
+    return body + header.check(body)
+
+
+def read_stream(data: bytes, curve: ErrorCurve, window: int, channels: int) -> StreamInfo:
+    """Parses a file as far as its bytes determine it. Raises FormatError when not even the header is right."""
+    header, start = parse_header(data)
+    plan, reader = syntax_of(header, curve, window, channels)
+    end = len(data) - header.check_bytes
+    if end >= start and header.check(data[:end]) == data[end:]:
+        packets = _read_all(reader, data[start:end])
+        if reader.ended and _padded(header, reader.sealed()) == data[start:end]:
+            costs = tuple(reader.step_bits)
+            return StreamInfo(header, plan, packets, costs, True, start, end - start, header.check_bytes)
+        plan, reader = syntax_of(header, curve, window, channels)
+    # Cut or damaged: whatever follows the header may be payload.
+    packets = _read_all(reader, data[start:])
+    return StreamInfo(header, plan, packets, tuple(reader.step_bits), False, start, len(data) - start, 0)
+
+
+def require_complete(info: StreamInfo) -> None:
+    """Raises TruncatedStreamError, saying how many steps are intact, unless the file is whole and passes its check."""
+    if not info.complete:
+        raise TruncatedStreamError(
+            f"the stream is cut or damaged: its check does not match, and {info.steps} of {info.plan.steps} steps can be "
+            "decoded; pass allow_partial=True (--allow-partial) to decode those",
+            info.steps,
+        )
+
+
+def require_model(header: Header, fingerprint: str, name: str) -> None:
+    """Raises FormatError, naming both models, when a stream was made with another."""
+    if not fingerprint.startswith(header.fingerprint):
+        raise FormatError(
+            f"the stream was made with the model whose fingerprint starts {header.fingerprint}, but the model given is "
+            f"{name} ({fingerprint[:8]}); pass the sender's model file (--model FILE), or use the ddpmcodec version that "
+            "embeds it"
+        )
+
+
+def _read_all(reader: StreamReader, payload: bytes) -> tuple[Packet, ...]:
+    reader.feed(payload)
+    packets = []
+    while (packet := reader.read()) is not None:
+        packets.append(packet)
+    return tuple(packets)
+
+
+def _padded(header: Header, payload: bytes) -> bytes:
+    return payload.ljust(header.least_payload, b"\x00")
+
+
+__all__: Sequence[str] = ["StreamInfo", "finish", "read_stream", "require_complete", "require_model", "syntax_of"]

@@ -1,0 +1,27 @@
+"""Errors a caller can act on. Each message says what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class DdpmCodecError(ValueError):
+    """Base of every error this package raises on bad input."""
+
+
+class ImageError(DdpmCodecError):
+    """The image can't be coded as it is: wrong type, depth, mode or size."""
+
+
+class ModelError(DdpmCodecError):
+    """The ε-model can't be found, read or used."""
+
+
+class FormatError(DdpmCodecError):
+    """The bytes aren't a ddpmcodec stream this version understands, or don't pass their check."""
+
+
+class TruncatedStreamError(FormatError):
+    """The stream ends before its last step; `intact_steps` whole steps can be decoded."""
+
+    def __init__(self, message: str, intact_steps: int):
+        super().__init__(message)
+        self.intact_steps = intact_steps

@@ -1,0 +1,103 @@
+"""Pictures in and out: arrays of bytes, files by Pillow, and the [-1, 1] planes that the chain runs on."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ddpmcodec.errors import ImageError
+from ddpmcodec.header import MAX_PIXELS
+
+
+def as_rgb(image: Any) -> NDArray[np.uint8]:
+    """A picture array as uint8 H×W×3: grey (H×W or H×W×1) expands. Raises ImageError for anything else."""
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise ImageError(f"picture of type {array.dtype}: expected uint8 with values 0 to 255; scale and convert it first")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(f"picture of shape {np.shape(image)}: expected H×W×3 or H×W; drop or flatten an alpha channel first")
+    if not array.size or array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageError(f"picture of {array.shape[1]}x{array.shape[0]}: expected 1x1 to {MAX_PIXELS >> 20} megapixels")
+    return np.ascontiguousarray(array)
+
+
+def to_plane(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(h, w, 3) bytes to (3, h, w) on [-1, 1]."""
+    return rgb.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def to_bytes(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+    """(c, h, w) on [-1, 1] to the top left (height, width, c) in whole levels."""
+    levels = np.rint((plane[:, :height, :width].transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5))
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+def read_image(data: bytes, flatten: tuple[int, int, int] | None = None) -> NDArray[np.uint8]:
+    """Decodes a picture file to uint8 H×W×3: EXIF orientation applied, palettes and grey expanded.
+
+    flatten: colour put behind transparent pixels; None refuses pictures that have any alpha channel. 16-bit, float and CMYK
+    pictures are refused with advice. Raises ImageError.
+    """
+    if not data:
+        raise ImageError("the input is empty; expected a picture (PNG, JPEG, WebP, …)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, stricter limit follows
+            picture = Image.open(io.BytesIO(data))
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ImageError(f"picture of {picture.width}x{picture.height}: expected at most {MAX_PIXELS >> 20} megapixels")
+            picture.load()
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError("the input is not a picture that Pillow can read; expected PNG, JPEG, WebP or the like") from error
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+        raise ImageError(f"the picture is damaged: {error}") from error
+    return _to_rgb(ImageOps.exif_transpose(picture), flatten)
+
+
+def _to_rgb(picture: Image.Image, flatten: tuple[int, int, int] | None) -> NDArray[np.uint8]:
+    mode = picture.mode
+    if mode.startswith(("I", "F")):
+        raise ImageError(
+            f"picture with 16 or more bits a channel (mode {mode}): expected 8; convert it, e.g. magick IN -depth 8 OUT"
+        )
+    if mode in ("CMYK", "YCCK", "LAB", "HSV"):
+        raise ImageError(f"picture in {mode} colours: expected RGB or grey; convert it, e.g. magick IN -colorspace sRGB OUT")
+    if "A" in mode or "a" in mode or "transparency" in picture.info:
+        if flatten is None:
+            raise ImageError(
+                f"picture with transparency (mode {mode}): the codec has no alpha channel; flatten it with --flatten COLOUR"
+            )
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, (*flatten, 255)), layer)
+    return np.asarray(picture.convert("RGB"))
+
+
+def png_bytes(rgb: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
+    """The picture in the format of the path's suffix; PNG where it has none. Raises ImageError for an unknown suffix."""
+    suffix = path.suffix.lower()
+    if suffix in ("", ".png"):
+        return png_bytes(rgb)
+    kind = Image.registered_extensions().get(suffix)
+    if kind is None or kind not in Image.SAVE:
+        raise ImageError(f"output {path.name}: Pillow can't write {suffix} files; use .png")
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, kind)
+    return buffer.getvalue()

@@ -1,0 +1,19 @@
+"""ε-models: what the codec asks of one, the project's U-Net, and the files they live in."""
+
+from ddpmcodec.models.base import CodecModel, EpsModel
+from ddpmcodec.models.measure import measure_curve
+from ddpmcodec.models.unet import UNet, UNetConfig
+from ddpmcodec.models.weights import ModelInfo, load_model, model_names, read_model_info, save_model
+
+__all__ = [
+    "CodecModel",
+    "EpsModel",
+    "ModelInfo",
+    "UNet",
+    "UNetConfig",
+    "load_model",
+    "measure_curve",
+    "model_names",
+    "read_model_info",
+    "save_model",
+]

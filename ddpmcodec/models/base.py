@@ -1,0 +1,55 @@
+"""What the codec needs of a model: an ε-predictor, its error curve, and a fingerprint over both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ddpmcodec.plan import ErrorCurve, Plan, make_plan, most_steps
+
+DEFAULT_STEPS = 50
+
+
+class EpsModel(Protocol):
+    """ε̂ = ε_θ(x_t, λ) for a batch of square windows; Ho et al. 2020, eq. 11, conditioned on the log-SNR."""
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """x_t: (n, channels, window, window) float32; log_snr: (n,) float32. Returns ε̂ like x_t."""
+        ...
+
+
+@dataclass(frozen=True)
+class CodecModel:
+    """An ε-model made a codec: what sender and receiver must have in common. `load_model` makes one."""
+
+    name: str
+    eps_model: EpsModel
+    curve: ErrorCurve
+    fingerprint: str  # 64 hexadecimal digits: SHA-256 over weights, configuration and curve
+    window: int = 32  # side of the square images the network was trained on
+    channels: int = 3
+    min_log_snr: float = -8.0  # what is noisier, or cleaner than max_log_snr, is asked at the end of the range
+    max_log_snr: float = 9.5
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def plan(self, steps: int | None = None) -> Plan:
+        """The plan of so many steps; None is the default, 50."""
+        return make_plan(self.curve, steps if steps is not None else default_steps(self.curve))
+
+    def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
+        """ε̂ of (n, channels, window, window) windows at one level, float32, without autograd, on the model's device.
+
+        Reduced-precision modes (autocast, TF32) would make the picture depend on the machine, so they are off here.
+        """
+        level = min(max(log_snr, self.min_log_snr), self.max_log_snr)
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            x = x_t.to(self.device, torch.float32)
+            return self.eps_model(x, torch.full((len(x),), level, device=self.device))
+
+
+def default_steps(curve: ErrorCurve) -> int:
+    """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its calls."""
+    return min(DEFAULT_STEPS, most_steps(curve))

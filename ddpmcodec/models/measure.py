@@ -1,0 +1,54 @@
+"""Measures a model's error curve, mse(log-SNR), on training images: all that a plan needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddpmcodec.chain import predict_x0, q_sample
+from ddpmcodec.channel.philox import Key, gaussian
+from ddpmcodec.plan import ErrorCurve
+
+LEVELS = 141  # log-SNRs between the ends of the model's range, both included
+
+
+def measure_curve(
+    eps_model: Callable[[Tensor, Tensor], Tensor],
+    images: NDArray[np.uint8],
+    *,
+    min_log_snr: float = -8.0,
+    max_log_snr: float = 9.5,
+    levels: int = LEVELS,
+    batch: int = 50,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ErrorCurve:
+    """mse(λ) = E|x_0 - x̂_0|²/d at `levels` even log-SNRs, x̂_0 clipped, on x_t ~ q(x_t | x_0).
+
+    images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of an
+    image is the same at every level, which makes the curve smooth.
+    """
+    log_snr = np.linspace(min_log_snr, max_log_snr, levels)
+    total = np.zeros(levels)
+    done = 0
+    for x_0, eps in _batches(images, batch):
+        for i, level in enumerate(log_snr):
+            with torch.inference_mode():
+                x_t = q_sample(x_0, float(level), eps).to(device)
+                predicted = eps_model(x_t, torch.full((len(x_t),), float(level), device=device)).cpu()
+            error = predict_x0(x_t.cpu(), predicted, float(level)) - x_0
+            total[i] += float(error.double().square().sum())
+        done += len(x_0)
+        progress(done, len(images))
+    return ErrorCurve.from_floats(log_snr, total / images.size, dims=int(np.prod(images.shape[1:])))
+
+
+def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(images[start : start + batch].copy()).permute(0, 3, 1, 2)
+        noise = gaussian(Key(seed=1, step=start), pixels.numel()).reshape(pixels.shape)
+        yield pixels.float() / 127.5 - 1, torch.from_numpy(noise)

@@ -1,0 +1,166 @@
+"""The project's ε-model: a small U-Net conditioned on the log signal-to-noise ratio."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddpmcodec.errors import ModelError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Architecture of a `UNet`. Stored in the weight file, so the file explains itself."""
+
+    channels: tuple[int, ...] = (32, 64, 128)  # one entry a level; resolution halves between levels
+    blocks: int = 1  # residual blocks a level on the way down; one more on the way up
+    attention_levels: tuple[int, ...] = ()  # levels with self-attention after every block, beside the middle
+    heads: int = 4
+    groups: int = 8
+    embedding: int = 128
+    frequencies: int = 32
+    image_channels: int = 3
+    window: int = 32  # side of the square images it was trained on
+    min_log_snr: float = -8.0  # the training range: a noisier or cleaner level is asked at its end
+    max_log_snr: float = 9.5
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.channels or any(c < 1 or c % self.groups for c in self.channels):
+            raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
+        if self.channels[-1] % self.heads:
+            raise ModelError(f"heads={self.heads} does not divide the last level's {self.channels[-1]} channels")
+        if self.window < 1 or self.window % self.downsampling:
+            raise ModelError(f"window {self.window}: expected a multiple of {self.downsampling} for this many levels")
+
+    @property
+    def downsampling(self) -> int:
+        """Factor between the image's side and the coarsest level's; sides must be multiples of it."""
+        return 1 << (len(self.channels) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ModelError(f"U-Net configuration not understood: {error}") from error
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised 3×3 convolutions; the noise level scales and shifts between them."""
+
+    def __init__(self, c_in: int, c_out: int, config: UNetConfig):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(config.groups, c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.modulation = nn.Linear(config.embedding, 2 * c_out)
+        self.norm2 = nn.GroupNorm(config.groups, c_out)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = F.silu(self.norm2(h) * (1 + scale) + shift)
+        h = self.conv2(self.dropout(h))
+        return self.skip(x) + h  # type: ignore[no-any-return]
+
+
+class SelfAttention(nn.Module):
+    """Dot-product attention over all positions of a feature map, with a residual connection."""
+
+    def __init__(self, channels: int, config: UNetConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.norm = nn.GroupNorm(config.groups, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, h * w)
+        q, k, v = qkv.transpose(3, 4).unbind(1)  # each (n, heads, positions, c / heads)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out(y.transpose(2, 3).reshape(n, c, h, w))  # type: ignore[no-any-return]
+
+
+class UNet(nn.Module):
+    """ε̂ = ε_θ(x_λ, λ), with λ the log-SNR (Ho et al. 2020, eq. 11 and appendix B, in continuous noise levels)."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        frequencies = torch.linspace(math.log(0.1), math.log(100.0), config.frequencies).exp()
+        self.register_buffer("frequencies", frequencies)
+        self.embed = nn.Sequential(
+            nn.Linear(2 * config.frequencies, config.embedding),
+            nn.SiLU(),
+            nn.Linear(config.embedding, config.embedding),
+            nn.SiLU(),
+        )
+        self.stem = nn.Conv2d(config.image_channels, config.channels[0], 3, padding=1)
+
+        def attention(level: int, c: int) -> nn.Module:
+            return SelfAttention(c, config) if level in config.attention_levels else nn.Identity()
+
+        levels = len(config.channels)
+        self.down_blocks, self.down_attention, self.downsample = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        skips, c = [config.channels[0]], config.channels[0]
+        for level, width in enumerate(config.channels):
+            for _ in range(config.blocks):
+                self.down_blocks.append(ResidualBlock(c, width, config))
+                self.down_attention.append(attention(level, width))
+                c = width
+                skips.append(c)
+            if level < levels - 1:
+                self.downsample.append(nn.Conv2d(c, c, 3, stride=2, padding=1))
+                skips.append(c)
+        self.middle1 = ResidualBlock(c, c, config)
+        self.middle_attention = SelfAttention(c, config)
+        self.middle2 = ResidualBlock(c, c, config)
+        self.up_blocks, self.up_attention, self.upsample = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for level, width in reversed(list(enumerate(config.channels))):
+            for _ in range(config.blocks + 1):
+                self.up_blocks.append(ResidualBlock(c + skips.pop(), width, config))
+                self.up_attention.append(attention(level, width))
+                c = width
+            if level > 0:
+                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+        self.norm_out = nn.GroupNorm(config.groups, c)
+        self.conv_out = nn.Conv2d(c, config.image_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """x: (n, c, h, w) in the scale of x_t, sides multiples of `downsampling`; log_snr: (n,). Returns ε̂ like x."""
+        config = self.config
+        angle = (log_snr.float() / 4)[:, None] * self.frequencies
+        embedding = self.embed(torch.cat([angle.sin(), angle.cos()], dim=1).to(x.dtype))
+        h = self.stem(x)
+        skips = [h]
+        down, downsample = zip(self.down_blocks, self.down_attention, strict=True), iter(self.downsample)
+        for level in range(len(config.channels)):
+            for _ in range(config.blocks):
+                block, attend = next(down)
+                h = attend(block(h, embedding))
+                skips.append(h)
+            if level < len(config.channels) - 1:
+                h = next(downsample)(h)
+                skips.append(h)
+        h = self.middle2(self.middle_attention(self.middle1(h, embedding)), embedding)
+        up, upsample = zip(self.up_blocks, self.up_attention, strict=True), iter(self.upsample)
+        for level in reversed(range(len(config.channels))):
+            for _ in range(config.blocks + 1):
+                block, attend = next(up)
+                h = attend(block(torch.cat([h, skips.pop()], dim=1), embedding))
+            if level > 0:
+                h = next(upsample)(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.conv_out(F.silu(self.norm_out(h)))  # type: ignore[no-any-return]

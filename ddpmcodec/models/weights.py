@@ -1,0 +1,156 @@
+"""Model files: safetensors with configuration, error curve and fingerprint in the metadata. Never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ddpmcodec.errors import ModelError
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.unet import UNet, UNetConfig
+from ddpmcodec.plan import ErrorCurve
+
+EMBEDDED = Path(__file__).parent / "data"
+DEFAULT_MODEL = "cifar10-small"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself; enough to parse streams, without a network."""
+
+    name: str
+    path: Path
+    fingerprint: str
+    config: UNetConfig
+    curve: ErrorCurve
+
+
+def model_names() -> list[str]:
+    """Models that come with the package."""
+    return sorted(p.stem for p in EMBEDDED.glob("*.safetensors"))
+
+
+def find_model(name_or_path: str | os.PathLike[str]) -> Path:
+    """A path as it is, or the file of an embedded model. Raises ModelError when there is neither."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    embedded = EMBEDDED / f"{name_or_path}.safetensors"
+    if path.name == str(name_or_path) and embedded.is_file():
+        return embedded
+    raise ModelError(
+        f"model {str(name_or_path)!r} not found: expected a .safetensors file or one of {', '.join(model_names())}"
+    )
+
+
+def fingerprint(tensors: dict[str, Tensor], config: dict[str, Any], curve: dict[str, Any]) -> str:
+    """SHA-256 over everything that decides a stream or its pictures: stored weights, configuration and error curve."""
+    digest = hashlib.sha256(_canonical(config) + b"\n" + _canonical(curve) + b"\n")
+    for name in sorted(tensors):
+        t = tensors[name].contiguous().cpu()
+        digest.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
+        digest.update(t.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_model(path: str | os.PathLike[str], network: UNet, curve: ErrorCurve, name: str, note: str = "") -> str:
+    """Writes an fp16 model file, whole or not at all; returns its fingerprint."""
+    tensors = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in network.state_dict().items()}
+    config, stored_curve = network.config.to_dict(), curve.to_dict()
+    mark = fingerprint(tensors, config, stored_curve)
+    metadata = {
+        "format": "ddpmcodec-model-1",
+        "name": name,
+        "config": _canonical(config).decode(),
+        "curve": _canonical(stored_curve).decode(),
+        "fingerprint": mark,
+        "note": note,
+    }
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(save(tensors, metadata))
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return mark
+
+
+def read_model_info(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
+    """Reads a model's metadata only. Raises ModelError when the file is not a ddpmcodec model."""
+    path = find_model(name_or_path)
+    try:
+        with safe_open(path, "pt") as file:
+            return _info(path, file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu") -> CodecModel:
+    """An embedded model by name, or a model file by path, as float32 in evaluation mode on `device`.
+
+    Raises ModelError for a file that is missing, damaged (its fingerprint is checked), or of another architecture, and
+    for a device that isn't there.
+    """
+    info = read_model_info(name_or_path)
+    where = _device(device)
+    with safe_open(info.path, "pt") as file:
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a dict)
+    if fingerprint(tensors, info.config.to_dict(), info.curve.to_dict()) != info.fingerprint:
+        raise ModelError(f"{info.path} is damaged: its fingerprint does not match its contents; get the file again")
+    with torch.device("meta"):
+        network = UNet(info.config)
+    try:
+        network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise ModelError(f"{info.path}: the weights don't fit the configuration: {error}") from error
+    network.requires_grad_(False).eval().to(where, memory_format=torch.channels_last)
+    config = info.config
+    return CodecModel(
+        name=info.name,
+        eps_model=network,
+        curve=info.curve,
+        fingerprint=info.fingerprint,
+        window=config.window,
+        channels=config.image_channels,
+        min_log_snr=config.min_log_snr,
+        max_log_snr=config.max_log_snr,
+        device=where,
+    )
+
+
+def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
+    if metadata.get("format") != "ddpmcodec-model-1":
+        found = metadata.get("format", "no format at all")
+        raise ModelError(f"{path} is not a ddpmcodec model: its metadata has {found}, expected ddpmcodec-model-1")
+    try:
+        config = UNetConfig.from_dict(json.loads(metadata["config"]))
+        curve = ErrorCurve.from_dict(json.loads(metadata["curve"]))
+        return ModelInfo(metadata["name"], path, metadata["fingerprint"], config, curve)
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{path}: the model's metadata is not understood: {error}") from error
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        where = torch.device(device)
+        torch.zeros(1, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {str(device)!r} can't be used here: {str(error).splitlines()[0]}") from error
+    return where
+
+
+def _canonical(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,185 @@
+"""The plan: which noise levels a stream passes through. Integers only, so that sender and receiver always agree.
+
+A model's error curve mse(log-SNR), measured once on training images, gives the expected rate of any step in closed form;
+the cheapest K-step trajectory is then a shortest path (Watson et al. 2021). The curve is stored with the model in fixed
+point, and the search runs on integers with ties to the lower index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.errors import ModelError
+
+FRACTION = 40  # fixed-point bits of mse and snr
+REFINE = 2  # levels of the stored curve for each measured one: lets a plan place its steps more evenly
+BITS_FRACTION = 8  # fixed-point bits of rates: units of 1/256 bit
+_LOG_FRACTION = 16
+
+# RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its square,
+# so decoded pictures end near 0.95, as the paper's do.
+END_RMSE = 0.90
+END_MSE = round((END_RMSE / 127.5) ** 2 * 2.0**FRACTION)
+
+# What a step costs above its ideal rate R, in bits, as the plan sees it: the trellis code and the step's bit count.
+_EXCESS_FIXED = round(0.74 * (1 << BITS_FRACTION))
+_SIDE_BITS = round(1.3 * (1 << BITS_FRACTION))
+_EXCESS_SLOPE = (44, 1024)  # bits a bit, beyond _EXCESS_FROM
+_EXCESS_FROM = 20 << BITS_FRACTION
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """Measured |x_0 - x0_hat|^2 / d of a model, in fixed point; the first level stands for pure noise as well."""
+
+    log_snr: tuple[int, ...]  # units of 2^-16
+    snr: tuple[int, ...]  # exp(log_snr), units of 2^-40: stored, so that no machine's exp() matters
+    mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
+    dims: int  # sub-pixels of the images it was measured on; rates below are for so many
+
+    def __post_init__(self) -> None:
+        n = len(self.log_snr)
+        if n < 2 or len(self.snr) != n or len(self.mse) != n or self.dims < 1:
+            raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
+        rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
+        if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
+            raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
+
+    @classmethod
+    def from_floats(cls, log_snr: NDArray[np.float64], mse: NDArray[np.float64], dims: int) -> ErrorCurve:
+        """Rounds a measured curve (both (n,), log_snr even and rising) to fixed point, with REFINE levels for each.
+
+        The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE.
+        """
+        coarse, log_snr = log_snr, np.linspace(log_snr[0], log_snr[-1], REFINE * (len(log_snr) - 1) + 1)
+        falling = np.exp(np.interp(log_snr, coarse, np.log(np.minimum.accumulate(np.asarray(mse, np.float64)))))
+        end = (END_RMSE / 127.5) ** 2
+        if falling[-1] < end < falling[0]:  # make the end a level of its own
+            at_end = np.interp(-np.log(end), -np.log(falling), log_snr)
+            if np.abs(log_snr - at_end).min() > 1e-3:
+                place = int(np.searchsorted(log_snr, at_end))
+                log_snr, falling = np.insert(log_snr, place, at_end), np.insert(falling, place, end * (1 + 1e-9))
+        levels = np.rint(np.asarray(log_snr) * 65536)
+        return cls(
+            tuple(int(v) for v in levels),
+            tuple(int(v) for v in np.rint(np.exp(levels / 65536) * 2.0**FRACTION)),
+            tuple(max(1, int(v)) for v in np.rint(falling * 2.0**FRACTION)),
+            dims,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ErrorCurve:
+        try:
+            fields = {k: tuple(int(i) for i in values[k]) for k in ("log_snr", "snr", "mse")}
+            return cls(dims=int(values["dims"]), **fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the model's error curve is not understood: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Plan:
+    """K steps: step n (1 … K) goes from level n - 1 to level n; level 0 is pure noise."""
+
+    log_snr: tuple[float, ...]  # (K,) levels reached, rising
+    rate: tuple[int, ...]  # (K,) expected ideal bits of each step for `dims` sub-pixels, units of 1/256 bit
+    dims: int
+
+    @property
+    def steps(self) -> int:
+        return len(self.log_snr)
+
+    def level(self, n: int) -> float:
+        """Log-SNR after n steps; -inf before the first."""
+        return self.log_snr[n - 1] if n else float("-inf")
+
+    def expected_bits(self, n: int, dims: int) -> int:
+        """Bits step n is expected to send over `dims` sub-pixels, code excess included: an integer, for the stream."""
+        rate = np.array([self.rate[n - 1] * dims // self.dims], np.int64)
+        return int(_with_excess(rate)[0]) >> BITS_FRACTION
+
+
+def fixed_log2(x: NDArray[np.uint64], fraction: int) -> NDArray[np.int64]:
+    """log2(x / 2^fraction) in units of 2^-16, rounded down to within a few units; integer arithmetic only. x >= 1."""
+    exponent, y = np.zeros(x.shape, np.int64), x
+    for shift in (32, 16, 8, 4, 2, 1):
+        shifted = y >> np.uint64(shift)
+        exponent += np.where(shifted > 0, shift, 0)
+        y = np.where(shifted > 0, shifted, y)
+    up, down = np.maximum(31 - exponent, 0).astype(np.uint64), np.maximum(exponent - 31, 0).astype(np.uint64)
+    mantissa = (x << up) >> down  # [2^31, 2^32): squaring it yields the logarithm a bit at a time
+    result = (exponent - fraction) << _LOG_FRACTION
+    for bit in range(_LOG_FRACTION - 1, -1, -1):
+        mantissa = mantissa * mantissa >> np.uint64(31)
+        carry = mantissa >> np.uint64(32)
+        mantissa >>= carry
+        result += carry.astype(np.int64) << bit
+    return result
+
+
+def _with_excess(rate: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rate plus what the channel code spends on top, both in units of 1/256 bit."""
+    half_log = fixed_log2(np.maximum(rate, 2 << BITS_FRACTION).astype(np.uint64), BITS_FRACTION) >> 1
+    per_bit, unit = _EXCESS_SLOPE
+    excess = _EXCESS_FIXED + (half_log >> (_LOG_FRACTION - BITS_FRACTION))
+    excess += np.maximum(rate - _EXCESS_FROM, 0) * per_bit // unit
+    return rate + np.minimum(excess, 9 * rate)
+
+
+@lru_cache(maxsize=16)
+def _rates(curve: ErrorCurve) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rates (end + 1, end + 1) of the steps from row to column, and the first steps' (end + 1,), from pure noise."""
+    mse = np.array(curve.mse, object)
+    end = int(np.flatnonzero(mse >= END_MSE)[-1]) if (mse >= END_MSE).any() else len(mse) - 1
+    snr = np.array(curve.snr, object)[: end + 1]
+    gain = np.maximum(snr[None, :] - snr[:, None], 0)
+
+    def rate(error: Any, snr_gain: Any) -> NDArray[np.int64]:
+        ratio = np.asarray((error * snr_gain) >> (2 * FRACTION - 32)) + (1 << 32)
+        log = fixed_log2(np.minimum(ratio, (1 << 63) - 1).astype(np.uint64), 32)
+        return (log * curve.dims) >> (1 + _LOG_FRACTION - BITS_FRACTION)
+
+    return rate(mse[: end + 1, None], gain), rate(mse[0], snr)
+
+
+def most_steps(curve: ErrorCurve) -> int:
+    """Length of the longest plan: one step a level of the curve, up to the plan's end."""
+    return len(_rates(curve)[1])
+
+
+@lru_cache(maxsize=64)
+def make_plan(curve: ErrorCurve, steps: int) -> Plan:
+    """The `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is END_RMSE.
+
+    Raises ModelError when steps is below 1 or above the number of levels the curve has.
+    """
+    between, first = _rates(curve)
+    n = len(first)
+    if not 1 <= steps <= n:
+        raise ModelError(f"a plan of {steps} steps was asked for; this model's plans have 1 to {n}")
+    cost = _with_excess(between) + _SIDE_BITS
+    cost[np.tril_indices(n)] = 1 << 60
+    best, came_from = _with_excess(first) + _SIDE_BITS, []
+    for _ in range(steps - 1):
+        total = np.minimum(best[:, None] + cost, 1 << 60)
+        came_from.append(total.argmin(axis=0))  # the first minimum: ties to the lower index
+        best = total.min(axis=0)
+    path = [n - 1]
+    for choice in reversed(came_from):
+        path.append(int(choice[path[-1]]))
+    path.reverse()
+    rate = [int(first[path[0]])] + [int(between[i, j]) for i, j in zip(path, path[1:], strict=False)]
+    return Plan(tuple(curve.log_snr[i] / 65536 for i in path), tuple(rate), curve.dims)
+
+
+def planned_bits(curve: ErrorCurve, plan: Plan) -> float:
+    """Expected bits in the stream of the plan's dims: rates, excess and bit counts."""
+    rates = np.array(plan.rate, np.int64)
+    return float((_with_excess(rates) + _SIDE_BITS).sum()) / (1 << BITS_FRACTION)

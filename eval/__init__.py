@@ -1,0 +1,1 @@
+"""Measurements: rate against the ideal, and benchmarks. Extra: ddpmcodec[eval]."""
