@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ddpmcodec.cli.files import check_output, read_input, write_output
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ddpmcodec.cli.files import check_output, read_input, write_output
 from ddpmcodec.errors import DdpmCodecError
 
 app = typer.Typer(
@@ -204,9 +204,9 @@ def decode(
     # Everything that can be refused is, before the network runs.
     info = read_info(data, read_model_info(model))
     codec = load_model(model, device)
-    item = None
     with progress_bar("decoding", steps or info.steps, not quiet) as advance:
-        for item in decode_progressive(data, steps, model=codec, allow_partial=allow_partial):
+        item = None
+        for item in decode_progressive(data, steps, model=codec, allow_partial=allow_partial):  # noqa: B007
             advance()
     assert item is not None  # decode_progressive raises when there is nothing to decode
     write_output(output, image_bytes(item.image, Path("-.png" if output == "-" else output)))

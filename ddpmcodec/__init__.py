@@ -22,7 +22,6 @@ from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.receiver import Receiver
 from ddpmcodec.sender import Sender
 
-
 __all__ = [
     "__version__",
     "CodecModel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -102,16 +103,17 @@ def decode(data: bytes, steps: int | None = None, *, model: ModelLike = None, al
     allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. Raises
     DdpmCodecError for anything else that is not a complete stream of this model.
     """
-    item = None
-    for item in decode_progressive(data, steps, model=model, allow_partial=allow_partial):
-        pass
-    assert item is not None  # decode_progressive raises when there is nothing to yield
-    return item.image
+    # decode_progressive raises when there is nothing to yield
+    (last,) = deque(decode_progressive(data, steps, model=model, allow_partial=allow_partial), maxlen=1)
+    return last.image
 
 
 def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:
     """`decode` for complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
-    return [item.image for item in list(_progressive([bytes(d) for d in datas], steps, model, False))[-1]] if datas else []
+    if not datas:
+        return []
+    (last,) = deque(_progressive([bytes(d) for d in datas], steps, model, False), maxlen=1)
+    return [item.image for item in last]
 
 
 def decode_progressive(

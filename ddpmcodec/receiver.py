@@ -28,11 +28,11 @@ class Receiver:
 
     def __init__(self, chain: ReverseChain):
         self.chain = chain
-        self.bits = np.zeros(len(chain.x_t), np.int64)
+        self.bits: NDArray[np.int64] = np.zeros(len(chain.x_t), np.int64)
 
     def receive(self, packets: Sequence[Packet]) -> ReceivedStep:
         self.chain.advance(packets)
-        self.bits = self.bits + [p.bits for p in packets]
+        self.bits = self.bits + np.array([p.bits for p in packets], np.int64)
         return self.state()
 
     def state(self) -> ReceivedStep:

@@ -66,5 +66,9 @@ class ReverseChain:
         for i, packet in enumerate(packets):
             sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key())
             x_s[i] += sigma * sample.reshape(x_s[i].shape)
+        self.jump(x_s)
+
+    def jump(self, x_s: Array) -> None:
+        """Takes the next step to a given x_s, however it was drawn: (n, c, h, w)."""
         self.x_t, self._x0_hat = x_s, None
         self.n += 1

@@ -7,7 +7,6 @@ monotone, so then every possible continuation gives them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,17 +46,23 @@ def _bracket(encoder: Any) -> tuple[bytes, bytes]:
     return a.ljust(n, b"\x00"), b.ljust(n, b"\x00")
 
 
+def _common(low: bytes, high: bytes) -> bytes:
+    """The longest prefix of both (of equal length)."""
+    differ = np.flatnonzero(np.frombuffer(low, np.uint8) != np.frombuffer(high, np.uint8))
+    return low[: int(differ[0])] if len(differ) else low
+
+
 def seal(encoder: Any) -> bytes:
     """The shortest bytes that decode to what was encoded, whatever follows them."""
     low, high = _bracket(encoder)
-    common = len(os.path.commonprefix([low, high]))
+    common = len(_common(low, high))
     prefix, low, high = low[:common], low[common:], high[common:]
     floor, ceiling = int.from_bytes(low, "big"), int.from_bytes(high, "big")
     for size in range(len(low) + 1):
         unit = 256 ** (len(low) - size)
         value = -(-floor // unit)
         if (value + 1) * unit - 1 <= ceiling:
-            return prefix + value.to_bytes(size, "big")
+            return bytes(prefix + value.to_bytes(size, "big"))
     return prefix + low
 
 
@@ -129,7 +134,7 @@ class StreamWriter(_Syntax):
     def final(self) -> bytes:
         """The bytes that no later packet can change, for sending while encoding: all but the last two or so."""
         low, high = _bracket(self.encoder)
-        return os.path.commonprefix([low, high])
+        return _common(low, high)
 
     def sealed(self) -> bytes:
         """The payload if nothing more is written."""
@@ -157,7 +162,8 @@ class StreamReader(_Syntax):
         count = self.counts.alphabet()
         indices = {int(_decode(d, [count])[0]) for d in self._pair}
         if len(indices) > 1:
-            return self._not_yet()
+            self._pair = None
+            return None
         symbol = indices.pop()
         if symbol == END:
             self.put_end()
@@ -166,7 +172,8 @@ class StreamReader(_Syntax):
         alphabets = self.channel.alphabets(bits, self.dims)
         code, other = (_decode(d, alphabets) for d in self._pair)
         if not np.array_equal(code, other):
-            return self._not_yet()
+            self._pair = None
+            return None
         packet = Packet(symbol - 1, bits, code)
         self.put(packet)  # written again: gives the place to resume at, and the canonical bytes to compare with
         return packet
@@ -174,9 +181,6 @@ class StreamReader(_Syntax):
     def sealed(self) -> bytes:
         """The canonical payload of what was read: a complete stream's bytes equal it."""
         return seal(self.encoder)
-
-    def _not_yet(self) -> None:
-        self._pair = None
 
     def _decoder(self, fill: bytes) -> Any:
         padded = self.data + fill * (16 - len(self.data) % 4)

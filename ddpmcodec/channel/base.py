@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
 
-import numpy as np
 import constriction
+import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.philox import Key

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ def _quantise(shift: NDArray[np.float32]) -> NDArray[np.int32]:
 
 
 @cache
-def _sylvester(order: int, kind: type[np.floating]) -> NDArray[np.floating]:
+def _sylvester(order: int, kind: Any) -> NDArray[np.floating]:
     h = np.ones((1, 1), kind)
     for _ in range(order):
         h = np.block([[h, h], [h, -h]])

@@ -48,7 +48,7 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         try:
             return cls(**fields)
         except TypeError as error:
@@ -101,6 +101,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         frequencies = torch.linspace(math.log(0.1), math.log(100.0), config.frequencies).exp()
+        self.frequencies: Tensor
         self.register_buffer("frequencies", frequencies)
         self.embed = nn.Sequential(
             nn.Linear(2 * config.frequencies, config.embedding),

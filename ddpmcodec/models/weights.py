@@ -116,7 +116,8 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
         network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     except RuntimeError as error:
         raise ModelError(f"{info.path}: the weights don't fit the configuration: {error}") from error
-    network.requires_grad_(False).eval().to(where, memory_format=torch.channels_last)
+    network.requires_grad_(False).eval().to(where)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = info.config
     return CodecModel(
         name=info.name,
