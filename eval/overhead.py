@@ -204,9 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(convention)
         for row in rows:
             rate = "" if row["at_rate"] is None else f"  (real rate {row['at_rate']})"
-            print(
-                f"  RMSE {row['rmse']:7.3f}: ideal {row['ideal']:.4f} real {row['real_payload']:.4f} ratio {row['ratio']:.3f}{rate}"
-            )
+            rates = f"ideal {row['ideal']:.4f} real {row['real_payload']:.4f} ratio {row['ratio']:.3f}"
+            print(f"  RMSE {row['rmse']:7.3f}: {rates}{rate}")
     print("whole file over ideal:", result["whole_file_over_ideal_at_the_end"])
 
 

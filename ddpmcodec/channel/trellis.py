@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -117,7 +116,7 @@ class TrellisChannel:
 
 def _correlate(table: NDArray[np.floating], older: int, newer: int) -> NDArray[np.floating]:
     """Hadamard transform over the taps: (steps * 2^(older + newer)) sums of the target to (steps, 2^older, 2^newer)."""
-    kind = table.dtype.type
+    kind = table.dtype.str
     x = table.reshape(-1, 1 << newer) @ _sylvester(newer, kind)
     x = np.swapaxes(x.reshape(-1, 1 << older, 1 << newer), 1, 2).reshape(-1, 1 << older) @ _sylvester(older, kind)
     return np.swapaxes(x.reshape(-1, 1 << newer, 1 << older), 1, 2)
@@ -158,8 +157,8 @@ def _quantise(shift: NDArray[np.float32]) -> NDArray[np.int32]:
 
 
 @cache
-def _sylvester(order: int, kind: Any) -> NDArray[np.floating]:
-    h = np.ones((1, 1), kind)
+def _sylvester(order: int, dtype: str) -> NDArray[np.floating]:
+    h = np.ones((1, 1), dtype)
     for _ in range(order):
         h = np.block([[h, h], [h, -h]])
     return h

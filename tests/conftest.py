@@ -1,0 +1,85 @@
+"""What several tests share: a picture, the embedded model, and a model that cheats so that nothing needs training."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+from torch import Tensor
+
+from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.plan import ErrorCurve
+
+settings.register_profile("ddpmcodec", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("ddpmcodec")
+
+WINDOW = 32
+PRIOR_VARIANCE = 0.04
+
+
+def prior_mean() -> NDArray[np.float32]:
+    """(3, 32, 32): the fixed smooth picture around which the cheating model believes all pictures lie."""
+    y, x = np.mgrid[:WINDOW, :WINDOW] / (WINDOW - 1)
+    return np.stack([0.4 * np.sin(2 * x + y), 0.4 * np.cos(3 * y), 0.3 * x - 0.2 * y]).astype(np.float32)
+
+
+class WienerModel:
+    """eps of the posterior mean of x_0 under x_0 ~ N(prior_mean, PRIOR_VARIANCE I): exact, in one line, without training."""
+
+    def __init__(self) -> None:
+        self.mean = torch.from_numpy(prior_mean())
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        snr = math.exp(float(log_snr[0]))
+        alpha_bar, gain = snr / (1 + snr), PRIOR_VARIANCE * snr / (1 + PRIOR_VARIANCE * snr)
+        x_0 = self.mean + gain * (x_t / math.sqrt(alpha_bar) - self.mean)
+        return (x_t - math.sqrt(alpha_bar) * x_0) / math.sqrt(1 - alpha_bar)
+
+
+def wiener_mse(log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The cheating model's error on pictures of its prior."""
+    return PRIOR_VARIANCE / (1 + PRIOR_VARIANCE * np.exp(log_snr))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def curve() -> ErrorCurve:
+    """A plausible falling error curve of 25 levels: the cheating model's own."""
+    log_snr = np.linspace(-6.0, 4.0, 13)
+    return ErrorCurve.from_floats(log_snr, wiener_mse(log_snr), dims=3 * WINDOW * WINDOW)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(curve: ErrorCurve) -> CodecModel:
+    """A codec whose eps-model knows the pictures' distribution; elementwise, so the same floats in any batch."""
+    return CodecModel("tiny", WienerModel(), curve, "0123456789abcdef" * 4)
+
+
+@pytest.fixture(scope="session")
+def model() -> CodecModel:
+    """The trained model that comes with the package; for the few tests that need one."""
+    return load_model("cifar10-small")
+
+
+@pytest.fixture(scope="session")
+def picture() -> NDArray[np.uint8]:
+    """(32, 32, 3): the astronaut, small."""
+    return np.asarray(Image.fromarray(data.astronaut()).reduce(16))
+
+
+@pytest.fixture(scope="session")
+def prior_picture() -> NDArray[np.uint8]:
+    """(32, 32, 3): a picture of the very kind that the cheating model expects."""
+    noise = np.random.default_rng(5).normal(scale=math.sqrt(PRIOR_VARIANCE), size=(3, WINDOW, WINDOW))
+    levels = np.rint((prior_mean() + noise + 1) * 127.5)
+    return np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
