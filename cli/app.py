@@ -197,11 +197,13 @@ def decode(
     """Decode a stream, or its first steps, to a picture."""
     check_output(output)
     from ddpmcodec.api import decode_progressive, read_info
-    from ddpmcodec.images import image_bytes
+    from ddpmcodec.images import image_bytes, image_format
     from ddpmcodec.models import load_model, read_model_info
 
+    target = Path("-.png" if output == "-" or not Path(output).suffix else output)
+    if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
+        stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
     data, start = read_input(stream), time.perf_counter()
-    # Everything that can be refused is, before the network runs.
     info = read_info(data, read_model_info(model))
     codec = load_model(model, device)
     with progress_bar("decoding", steps or info.steps, not quiet) as advance:
@@ -209,7 +211,7 @@ def decode(
         for item in decode_progressive(data, steps, model=codec, allow_partial=allow_partial):  # noqa: B007
             advance()
     assert item is not None  # decode_progressive raises when there is nothing to decode
-    write_output(output, image_bytes(item.image, Path("-.png" if output == "-" else output)))
+    write_output(output, image_bytes(item.image, target))
     if not quiet:
         if not info.complete:
             stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {info.plan.steps} steps, unverified")

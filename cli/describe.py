@@ -7,7 +7,6 @@ from typing import Any
 
 from ddpmcodec.api import read_header, read_info
 from ddpmcodec.channel import default_memory
-from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.header import TRELLIS
 from ddpmcodec.models import read_model_info
 from ddpmcodec.windows import canvas_size
@@ -50,6 +49,3 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "cumulative_bits": [round(b, 2) for b in accumulate(info.step_bits)],
     }
     return values
-
-
-__all__ = ["DdpmCodecError", "describe"]

@@ -22,9 +22,10 @@ def read_input(path: str) -> bytes:
 
 def check_output(path: str) -> None:
     """Fails before any work is done where an output could not be written at the end."""
-    if path == "-":
-        return
     target = Path(path)
+    if path == "-" or (target.exists() and not target.is_file() and not target.is_dir()):
+        return  # stdout, a pipe or a device: nothing to replace
+    target = target.resolve()
     if target.is_dir():
         raise DdpmCodecError(f"can't write {path}: it is a directory; name a file")
     if not target.absolute().parent.is_dir():
@@ -39,9 +40,12 @@ def write_output(path: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    target = Path(path)
-    temporary = None
+    target, temporary = Path(path), None
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
+        target = target.resolve()  # a link stays, and what it points to is replaced
         with tempfile.NamedTemporaryFile(
             prefix=f".{target.name}.", suffix=".tmp", dir=target.absolute().parent, delete=False
         ) as f:
@@ -51,7 +55,9 @@ def write_output(path: str, data: bytes) -> None:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, target)
+        temporary = None
     except OSError as error:
+        raise DdpmCodecError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise DdpmCodecError(f"can't write {path}: {error.strerror or error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.channel import channel_of, parse_channel
-from ddpmcodec.container import StreamInfo, finish, read_stream, require_complete, require_model
-from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.header import Header, parse_header
+from ddpmcodec.container import StreamInfo, finish, padded, read_stream, require_complete, require_model, syntax_of
+from ddpmcodec.errors import DdpmCodecError, ImageError, TruncatedStreamError
+from ddpmcodec.header import MAX_HEADER, Header, parse_header
 from ddpmcodec.images import as_rgb, to_bytes, to_plane
-from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.base import CodecModel, default_steps
 from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, load_model
 from ddpmcodec.receiver import ReceivedStep, Receiver
 from ddpmcodec.reverse import ReverseChain
@@ -76,6 +76,8 @@ def encode_batch(
         raise ImageError(f"pictures of {len({p.shape for p in pictures})} sizes in one batch: expected one size")
     height, width, _ = pictures[0].shape
     codec, spec = as_model(model), parse_channel(channel)
+    if plan_steps == default_steps(codec.curve):
+        plan_steps = None  # what is the default has no field in the header
     header = Header(codec.fingerprint[:8], width, height, plan_steps, spec, seed)
     chain = _chain(header, codec, len(pictures), search_device=True)
     if steps is not None and not 1 <= steps <= chain.plan.steps:
@@ -124,6 +126,48 @@ def decode_progressive(
         yield items[0]
 
 
+def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_partial: bool = False) -> Iterator[Decoded]:
+    """Yields the picture after each step as soon as the bytes that came determine it.
+
+    pieces: the file in pieces of any size, as a socket or pipe gives them. At their end a file that is cut or damaged
+    raises TruncatedStreamError, unless allow_partial; what was yielded before is what was there.
+    """
+    source, codec, head = iter(pieces), as_model(model), bytearray()
+    for piece in source:
+        head += piece
+        # Nothing is allocated for a picture before the payload it must have has come.
+        if len(head) >= MAX_HEADER and len(head) >= MAX_HEADER + parse_header(bytes(head), whole=False)[0].least_payload:
+            break
+    header, start = parse_header(bytes(head))
+    require_model(header, codec.fingerprint, codec.name)
+    plan, reader = syntax_of(header, codec.curve, codec.window, codec.channels)
+    receiver = Receiver(_chain(header, codec, 1))
+    checked, steps = bytes(head), 0
+    piece = bytes(head[start:])
+    while True:
+        for state in receiver.read(reader, piece):
+            steps = state.n
+            yield _decoded(header, state, sum(reader.step_bits[:steps]))[0]
+        following = next(source, None)
+        if following is None:
+            break
+        piece = bytes(following)
+        checked += piece
+    end = len(checked) - header.check_bytes
+    whole = (
+        reader.ended and padded(header, reader.sealed()) == checked[start:end] and header.check(checked[:end]) == checked[end:]
+    )
+    if not whole and not allow_partial:
+        raise TruncatedStreamError(
+            f"the stream is cut or damaged: its check fails; {steps} of {plan.steps} steps could be decoded", steps
+        )
+
+
+def _decoded(header: Header, state: ReceivedStep, bits: Any) -> list[Decoded]:
+    pictures = [to_bytes(plane, header.height, header.width) for plane in state.x0_hat]
+    return [Decoded(state.n, p, float(b), state) for p, b in zip(pictures, np.broadcast_to(bits, len(pictures)), strict=True)]
+
+
 def read_header(data: bytes) -> Header:
     """The header of a stream; needs no model. Raises FormatError."""
     return parse_header(bytes(data))[0]
@@ -168,10 +212,7 @@ def _progressive(datas: list[bytes], steps: int | None, model: ModelLike, allow_
     for n in range(1, (steps or count) + 1):
         state = receiver.receive([info.packets[n - 1] for info in infos])
         bits += [info.step_bits[n - 1] for info in infos]
-        yield [
-            Decoded(n, to_bytes(plane, header.height, header.width), float(b), state)
-            for plane, b in zip(state.x0_hat, bits, strict=True)
-        ]
+        yield _decoded(header, state, bits)
 
 
 def _chain(header: Header, codec: CodecModel, count: int, search_device: bool = False) -> ReverseChain:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddpmcodec.channel import channel_of
@@ -45,7 +44,7 @@ def syntax_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> 
 
 def finish(header: Header, writer: StreamWriter) -> bytes:
     """A complete file from a writer whose stream has ended."""
-    body = header.to_bytes() + _padded(header, writer.sealed())
+    body = header.to_bytes() + padded(header, writer.sealed())
     return body + header.check(body)
 
 
@@ -56,7 +55,7 @@ def read_stream(data: bytes, curve: ErrorCurve, window: int, channels: int) -> S
     end = len(data) - header.check_bytes
     if end >= start and header.check(data[:end]) == data[end:]:
         packets = _read_all(reader, data[start:end])
-        if reader.ended and _padded(header, reader.sealed()) == data[start:end]:
+        if reader.ended and padded(header, reader.sealed()) == data[start:end]:
             costs = tuple(reader.step_bits)
             return StreamInfo(header, plan, packets, costs, True, start, end - start, header.check_bytes)
         plan, reader = syntax_of(header, curve, window, channels)
@@ -69,7 +68,7 @@ def require_complete(info: StreamInfo) -> None:
     """Raises TruncatedStreamError, saying how many steps are intact, unless the file is whole and passes its check."""
     if not info.complete:
         raise TruncatedStreamError(
-            f"the stream is cut or damaged: its check does not match, and {info.steps} of {info.plan.steps} steps can be "
+            f"the stream is cut or damaged: its check fails, and {info.steps} of {info.plan.steps} steps can be "
             "decoded; pass allow_partial=True (--allow-partial) to decode those",
             info.steps,
         )
@@ -93,8 +92,6 @@ def _read_all(reader: StreamReader, payload: bytes) -> tuple[Packet, ...]:
     return tuple(packets)
 
 
-def _padded(header: Header, payload: bytes) -> bytes:
+def padded(header: Header, payload: bytes) -> bytes:
+    """The payload as a file has it: zeros follow where it is shorter than the picture's size must have."""
     return payload.ljust(header.least_payload, b"\x00")
-
-
-__all__: Sequence[str] = ["StreamInfo", "finish", "read_stream", "require_complete", "require_model", "syntax_of"]

@@ -3,7 +3,7 @@
     magic 2 | version 1 | flags 1 | model fingerprint 4 | width, height | steps? | channel? | seed? | payload | check
 
 Width and height are stored less one; they, the plan's step count and the seed are LEB128 numbers. The optional fields are
-there when their flag is set, that is when they differ from the default. The check is a CRC over everything before it:
+there when their flag is set; where the default serves they are left out. The check is a CRC over everything before it:
 16 bits for pictures up to 4096 pixels, 32 bits above.
 """
 
@@ -77,8 +77,14 @@ class Header:
         return bytes(out)
 
 
-def parse_header(data: bytes) -> tuple[Header, int]:
-    """The header and its length. Raises FormatError for anything that is not the start of a stream; allocates nothing."""
+MAX_HEADER = 37  # bytes
+
+
+def parse_header(data: bytes, whole: bool = True) -> tuple[Header, int]:
+    """The header and its length. Raises FormatError for anything that is not the start of a stream; allocates nothing.
+
+    whole: `data` is all there is, so a size that so little payload can't fill is refused.
+    """
     if not data:
         raise FormatError("the input is empty; expected a ddpmcodec stream")
     if data[:2] != MAGIC[: len(data[:2])]:
@@ -108,11 +114,13 @@ def parse_header(data: bytes) -> tuple[Header, int]:
         channel, at = (data[at], data[at + 1]), at + 2
     if flags & _SEED:
         seed, at = _read_leb128(data, at)
+    if seed >= 1 << 64:
+        raise FormatError("the header's seed is beyond 64 bits; the file is damaged")
     header = Header(data[4:8].hex(), width + 1, height + 1, plan_steps, channel, seed)
     if header.to_bytes() != data[:at]:
         raise FormatError("the header is not in its shortest form; the file is damaged")
     payload = len(data) - at
-    if header.pixels > MAX_PIXELS_PER_BYTE * max(payload, 1):
+    if whole and header.pixels > MAX_PIXELS_PER_BYTE * max(payload, 1):
         raise FormatError(
             f"the header declares {header.width}x{header.height} pixels over {payload} bytes of data, more than "
             f"{MAX_PIXELS_PER_BYTE} pixels a byte; the file is damaged or cut too short"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from ddpmcodec.errors import ImageError
 from ddpmcodec.header import MAX_PIXELS
@@ -52,18 +52,30 @@ def read_image(data: bytes, flatten: tuple[int, int, int] | None = None) -> NDAr
         raise ImageError("the input is empty; expected a picture (PNG, JPEG, WebP, …)")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, stricter limit follows
-            picture = Image.open(io.BytesIO(data))
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ImageError(f"picture of {picture.width}x{picture.height}: expected at most {MAX_PIXELS >> 20} megapixels")
-            picture.load()
+            warnings.simplefilter("ignore")  # our own limit on the size follows; the rest is no news to a user
+            file = Image.open(io.BytesIO(data))
+            if file.width * file.height > MAX_PIXELS:
+                raise ImageError(f"picture of {file.width}x{file.height}: expected at most {MAX_PIXELS >> 20} megapixels")
+            if _deep(file):
+                raise ImageError("picture with 16 bits a channel: expected 8; convert it, e.g. magick IN -depth 8 OUT")
+            file.load()
+            picture = ImageOps.exif_transpose(file)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
         raise ImageError("the input is not a picture that Pillow can read; expected PNG, JPEG, WebP or the like") from error
     except Exception as error:  # Pillow's decoders raise what they like on damaged files
         raise ImageError(f"the picture is damaged: {error}") from error
-    return _to_rgb(ImageOps.exif_transpose(picture), flatten)
+    return _to_rgb(picture, flatten)
+
+
+def _deep(picture: ImageFile.ImageFile) -> bool:
+    """Whether the file has 16 bits a channel, which Pillow would cut to 8 without a word for RGB."""
+    for tile in picture.tile or []:
+        arguments = tile[3] if isinstance(tile[3], tuple | list) else (tile[3],)
+        if any(isinstance(a, str) and ";16" in a for a in arguments):
+            return True
+    return False
 
 
 def _to_rgb(picture: Image.Image, flatten: tuple[int, int, int] | None) -> NDArray[np.uint8]:
@@ -84,20 +96,19 @@ def _to_rgb(picture: Image.Image, flatten: tuple[int, int, int] | None) -> NDArr
     return np.asarray(picture.convert("RGB"))
 
 
-def png_bytes(rgb: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
     """The picture in the format of the path's suffix; PNG where it has none. Raises ImageError for an unknown suffix."""
-    suffix = path.suffix.lower()
-    if suffix in ("", ".png"):
-        return png_bytes(rgb)
-    kind = Image.registered_extensions().get(suffix)
-    if kind is None or kind not in Image.SAVE:
-        raise ImageError(f"output {path.name}: Pillow can't write {suffix} files; use .png")
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, kind)
+    kind, buffer = image_format(path), io.BytesIO()
+    try:
+        Image.fromarray(rgb).save(buffer, kind)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png") from error
     return buffer.getvalue()
+
+
+def image_format(path: Path) -> str:
+    """Pillow's name of the format that a path's suffix stands for. Raises ImageError for one it can't write."""
+    kind = Image.registered_extensions().get(path.suffix.lower() or ".png")
+    if kind is None or kind not in Image.SAVE:
+        raise ImageError(f"output {path.name}: Pillow can't write {path.suffix} files; use .png")
+    return kind

@@ -65,7 +65,8 @@ class ReverseChain:
         x_s, sigma = self.prior_mean(), np.float32(math.sqrt(self.posterior.variance))
         for i, packet in enumerate(packets):
             sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key())
-            x_s[i] += sigma * sample.reshape(x_s[i].shape)
+            sample *= sigma
+            x_s[i] += sample.reshape(x_s[i].shape)
         self.jump(x_s)
 
     def jump(self, x_s: Array) -> None:

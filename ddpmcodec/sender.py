@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,7 @@ class Sender:
     """Iterate over it: a `SentStep` for each step of the plan. Stop iterating to stop sending.
 
     x_0: (n, c, h, w) float32 on [-1, 1], h and w as the chain's. known: (h, w) boolean, False where the canvas goes beyond the
-    picture: there the shift is 0, so the chain draws freely from its prior and pays nothing.
+    picture: there the shift is 0: the chain draws what lies beyond from its prior, which costs next to nothing.
     """
 
     def __init__(self, chain: ReverseChain, x_0: Array, known: NDArray[np.bool_] | None = None):
@@ -64,7 +64,7 @@ class Sender:
         # mu_q - mu_p = x0_coef (x_0 - x0_hat), in units of the noise's standard deviation
         shift = (self.x_0 - x0_hat) * self._known * np.float32(q.x0_coef / q.variance**0.5)
         shifts = shift.reshape(len(shift), -1)
-        ratio = np.mean(shifts.astype(np.float64) ** 2, axis=1)
+        ratio = np.einsum("ij,ij->i", shifts, shifts, dtype=np.float64) / chain.dims
         ideal = np.array([ideal_bits(float(r), chain.dims) for r in ratio])
         places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, ideal, strict=True)]
         bits = [self._grid[p] for p in places]
@@ -78,8 +78,3 @@ class Sender:
     def _bits_for(self, rate: float) -> float:
         """Bits that buy this ideal rate."""
         return float(np.interp(rate, self._rates, self._grid))
-
-
-def total_ideal_bits(steps: Sequence[SentStep]) -> NDArray[np.float64]:
-    """Ideal bits of each picture over the given steps: theory, no bits were made."""
-    return np.sum([s.ideal_bits for s in steps], axis=0) if steps else np.zeros(0)

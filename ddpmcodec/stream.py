@@ -89,47 +89,31 @@ def _encode(encoder: Any, alphabets: Sequence[Alphabet], symbols: NDArray[np.int
             encoder.encode(part, alphabet.model)
 
 
-def _decode(decoder: Any, alphabets: Sequence[Alphabet]) -> NDArray[np.int32]:
-    parts = [np.zeros(0, np.int32)]
-    for a in alphabets:
-        parts.append(np.zeros(a.count, np.int32) if a.model is None else decoder.decode(a.model, a.count))
-    return np.concatenate(parts).astype(np.int32)
+_PIECE = 4096  # symbols decoded before the two readings are compared: a short file can't demand a long decode
 
 
-class _Syntax:
-    """What writer and reader share: the models of a stream's symbols, in order."""
+class StreamWriter:
+    """Takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is implied and free."""
 
     def __init__(self, plan: Plan, channel: Channel, dims: int):
         self.channel, self.dims, self.steps = channel, dims, plan.steps
         self.counts = CountModel(plan, dims, channel.max_bits(dims))
         self.encoder = constriction.stream.queue.RangeEncoder()
-        self.sent = 0  # whole steps so far
         self.ended = False  # the plan's last step or END has passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
 
-    def put(self, packet: Packet) -> None:
+    def step(self, packet: Packet) -> None:
         alphabets = [self.counts.alphabet(), *self.channel.alphabets(packet.bits, self.dims)]
         symbols = np.concatenate([np.array([packet.index + 1], np.int32), packet.code])
         _encode(self.encoder, alphabets, symbols)
         self.step_bits.append(_information(alphabets, symbols))
         self.counts.update(packet.index)
-        self.sent += 1
-        self.ended = self.sent == self.steps
+        self.ended = len(self.step_bits) == self.steps
 
-    def put_end(self) -> None:
+    def end(self) -> None:
         if not self.ended:
             _encode(self.encoder, [self.counts.alphabet()], np.array([END], np.int32))
             self.ended = True
-
-
-class StreamWriter(_Syntax):
-    """Takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is implied and free."""
-
-    def step(self, packet: Packet) -> None:
-        self.put(packet)
-
-    def end(self) -> None:
-        self.put_end()
 
     def final(self) -> bytes:
         """The bytes that no later packet can change, for sending while encoding: all but the last two or so."""
@@ -141,16 +125,33 @@ class StreamWriter(_Syntax):
         return seal(self.encoder)
 
 
-class StreamReader(_Syntax):
-    """Takes bytes in pieces, gives packets: only of steps that the bytes so far determine."""
+class StreamReader:
+    """Takes bytes in pieces, gives packets: only of steps that the bytes so far determine.
+
+    Every step read is written again: that yields the place to resume at, and the canonical bytes to compare with.
+    """
 
     def __init__(self, plan: Plan, channel: Channel, dims: int):
-        super().__init__(plan, channel, dims)
-        self.data = b""
+        self._written = StreamWriter(plan, channel, dims)
+        self._data = bytearray()  # from word _first on
+        self._first = 0
         self._pair: tuple[Any, Any] | None = None
 
+    @property
+    def ended(self) -> bool:
+        return self._written.ended
+
+    @property
+    def step_bits(self) -> list[float]:
+        """Real bits of each step read: bit count and channel symbols."""
+        return self._written.step_bits
+
+    def sealed(self) -> bytes:
+        """The canonical payload of what was read: a complete stream's bytes equal it."""
+        return self._written.sealed()
+
     def feed(self, data: bytes) -> None:
-        self.data += data
+        self._data += data
         self._pair = None  # built anew from the last intact step
 
     def read(self) -> Packet | None:
@@ -159,32 +160,50 @@ class StreamReader(_Syntax):
             return None
         if self._pair is None:
             self._pair = self._decoder(b"\x00"), self._decoder(b"\xff")
-        count = self.counts.alphabet()
-        indices = {int(_decode(d, [count])[0]) for d in self._pair}
-        if len(indices) > 1:
-            self._pair = None
+        index = self._agreed([self._written.counts.alphabet()])
+        if index is None:
             return None
-        symbol = indices.pop()
-        if symbol == END:
-            self.put_end()
+        if index[0] == END:
+            self._written.end()
             return None
-        bits = self.counts.values[symbol - 1]
-        alphabets = self.channel.alphabets(bits, self.dims)
-        code, other = (_decode(d, alphabets) for d in self._pair)
-        if not np.array_equal(code, other):
-            self._pair = None
+        bits = self._written.counts.values[int(index[0]) - 1]
+        code = self._agreed(self._written.channel.alphabets(bits, self._written.dims))
+        if code is None:
             return None
-        packet = Packet(symbol - 1, bits, code)
-        self.put(packet)  # written again: gives the place to resume at, and the canonical bytes to compare with
+        packet = Packet(int(index[0]) - 1, bits, code)
+        self._written.step(packet)
         return packet
 
-    def sealed(self) -> bytes:
-        """The canonical payload of what was read: a complete stream's bytes equal it."""
-        return seal(self.encoder)
+    def _agreed(self, alphabets: Sequence[Alphabet]) -> NDArray[np.int32] | None:
+        """The next symbols if both readings give them; else None, and reading resumes at the last intact step."""
+        assert self._pair is not None
+        parts = [np.zeros(0, np.int32)]
+        for alphabet in alphabets:
+            for first in range(0, alphabet.count, _PIECE):
+                count = min(_PIECE, alphabet.count - first)
+                low, high = (_decode(decoder, alphabet, count) for decoder in self._pair)
+                if low is None or high is None or not np.array_equal(low, high):
+                    self._pair = None
+                    return None
+                parts.append(low)
+        return np.concatenate(parts)
 
     def _decoder(self, fill: bytes) -> Any:
-        padded = self.data + fill * (16 - len(self.data) % 4)
+        position, state = self._written.encoder.pos()
+        if position > self._first:  # what intact steps have used up is needed no more
+            del self._data[: 4 * (position - self._first)]
+            self._first = position
+        padded = bytes(self._data) + fill * (16 - len(self._data) % 4)
         decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
-        if self.sent:
-            decoder.seek(*self.encoder.pos())
+        decoder.seek(position - self._first, state)
         return decoder
+
+
+def _decode(decoder: Any, alphabet: Alphabet, count: int) -> NDArray[np.int32] | None:
+    """None where the bytes are none that an encoder writes, which constriction reports for some all-0xFF endings."""
+    if alphabet.model is None:
+        return np.zeros(count, np.int32)
+    try:
+        return np.asarray(decoder.decode(alphabet.model, count), np.int32)
+    except AssertionError:
+        return None

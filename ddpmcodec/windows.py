@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpmcodec.errors import FormatError
+from ddpmcodec.header import MAX_PIXELS
 from ddpmcodec.models.base import CodecModel
 
 # At most this many 32nds of the window between neighbours. Where noise hides the picture, windows imagine different
@@ -23,8 +25,13 @@ WINDOWS_AT_A_TIME = 64  # bounds the network's memory, whatever the picture's si
 
 
 def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
-    """The plane the chain runs on: the picture, or one window where the picture is smaller."""
-    return max(height, window), max(width, window)
+    """The plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond limits."""
+    canvas = max(height, window), max(width, window)
+    if canvas[0] * canvas[1] > MAX_PIXELS:
+        raise FormatError(
+            f"picture of {width}x{height}: it is coded as {canvas[1]}x{canvas[0]}, more than {MAX_PIXELS >> 20} megapixels"
+        )
+    return canvas
 
 
 @lru_cache(maxsize=32)

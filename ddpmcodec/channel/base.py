@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import constriction
@@ -34,7 +34,7 @@ class Alphabet:
         return constriction.stream.model.Uniform(self.size) if self.frequencies is None else categorical(self.frequencies)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def categorical(frequencies: tuple[int, ...]) -> Any:
     """A constriction model from integer frequencies that sum to a power of two: no rounding depends on the machine."""
     weights = np.array(frequencies, np.float64)

@@ -30,8 +30,10 @@ def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
     """Edges (bits + 1,) of the dimensions driven by each trellis step: few at the start, more at the end.
 
     At the start few states can be reached, so a choice there is worth little; at the end a bit has fewer successors that
-    share its choice. Tapering is worth 1-2 bits a block. Every step owns at least one dimension (needs dims >= bits).
+    share its choice. Tapering is worth 1-2 bits a block. Every step owns at least one dimension, hence dims >= bits.
     """
+    assert bits <= dims < 1 << 28
+    assert bits <= 1 << 14
     i = np.arange(bits, dtype=np.int64)
     head = np.array([math.isqrt((1 << 20) * (k + 1) ** 3 // memory**3) for k in range(min(bits, memory))], np.int64)
     weight = np.full(bits, 1024, np.int64)
@@ -39,7 +41,7 @@ def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
     from_end = bits - 1 - i
     tail = np.concatenate([np.array(_TAIL, np.int64), np.zeros(1, np.int64)])[np.minimum(from_end, len(_TAIL))]
     cumulative = np.concatenate([np.zeros(1, np.int64), np.cumsum(weight * (1024 + tail))])
-    # Split so that cumulative * dims stays far below 2^63 for the largest blocks.
+    # 4096 bits of weight 2^21 over 2^28 dimensions stay below 2^63.
     edges = cumulative * dims // int(cumulative[-1])
     j = np.arange(bits + 1, dtype=np.int64)
     edges[1:] = np.maximum.accumulate(np.maximum(edges[1:] - j[1:], 0)) + j[1:]
@@ -53,16 +55,19 @@ class Geometry:
     dims: int  # dimensions that carry data
     padded: int  # dimensions the code covers: a whole number of Hadamard blocks
     hadamard: int  # length of the Hadamard transform
-    step_of_dim: NDArray[np.int32]  # (padded,) trellis step that drives each code dimension
+    edges: NDArray[np.int64]  # (bits + 1,) first code dimension of each trellis step, and the end
+
+    @property
+    def step_of_dim(self) -> NDArray[np.int32]:
+        """(padded,) trellis step that drives each code dimension."""
+        return np.repeat(np.arange(len(self.edges) - 1, dtype=np.int32), np.diff(self.edges))
 
 
 @lru_cache(maxsize=256)
 def geometry(bits: int, dims: int, memory: int) -> Geometry:
     padded = -(-dims // MIN_HADAMARD) * MIN_HADAMARD
     hadamard = min(MAX_HADAMARD, padded & -padded)
-    edges = taper(bits, padded, memory)
-    step_of_dim = np.repeat(np.arange(bits, dtype=np.int32), np.diff(edges))
-    return Geometry(dims, padded, hadamard, step_of_dim)
+    return Geometry(dims, padded, hadamard, taper(bits, padded, memory))
 
 
 @dataclass(frozen=True)

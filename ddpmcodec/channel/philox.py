@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_PIECE = 1 << 18  # words made at a time: the rounds work on 64-bit temporaries
 _MASK, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 # Purposes keep the uses of one step's randomness apart. They are part of the stream format.
@@ -32,12 +33,14 @@ class Key:
 
     def words(self, count: int, skip: int = 0) -> NDArray[np.uint32]:
         """`count` 32-bit words of the sequence, after the first `skip` (a multiple of 4)."""
-        blocks = (count + 3) // 4
-        c0 = np.arange(skip // 4, skip // 4 + blocks, dtype=np.uint64)
-        c1 = np.full(blocks, self.step, np.uint64)
-        c2 = np.full(blocks, self.purpose, np.uint64)
-        c3 = np.full(blocks, self.part, np.uint64)
-        return philox4x32((c0, c1, c2, c3), self.seed).reshape(-1)[:count]
+        words = np.empty(count, np.uint32)
+        for first in range(0, count, _PIECE):
+            piece = words[first : first + _PIECE]
+            start = (skip + first) // 4
+            c0 = np.arange(start, start + (len(piece) + 3) // 4, dtype=np.uint64)
+            rest = (np.full(len(c0), value, np.uint64) for value in (self.step, self.purpose, self.part))
+            piece[:] = philox4x32((c0, *rest), self.seed).reshape(-1)[: len(piece)]
+        return words
 
 
 def philox4x32(counter: tuple[NDArray[np.uint64], ...], key: int) -> NDArray[np.uint32]:
@@ -65,5 +68,8 @@ def _gaussian_table() -> NDArray[np.int16]:
 def gaussian(key: Key, count: int, skip_words: int = 0) -> NDArray[np.float32]:
     """`count` standard normal numbers from a table of integers (multiples of 2^-12, |z| < 4.4): the same everywhere."""
     words = key.words((count + 1) // 2, skip_words)
-    halves = np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=1).reshape(-1)[:count]
-    return _gaussian_table()[halves].astype(np.float32) * np.float32(2.0**-12)
+    z = np.empty((len(words), 2), np.float32)
+    z[:, 0] = _gaussian_table()[words & np.uint32(0xFFFF)]
+    z[:, 1] = _gaussian_table()[words >> np.uint32(16)]
+    z *= np.float32(2.0**-12)
+    return z.reshape(-1)[:count]

@@ -37,7 +37,7 @@ class RandomCodingChannel:
         return float(2.0 ** (2.0 * bits / dims) - 1.0)
 
     def max_bits(self, dims: int) -> int:
-        return 4 * dims
+        return min(4, self.log2_candidates - SPARE_BITS) * dims  # no more chunks than dimensions
 
     def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
         chunks = self._chunks(bits)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
 from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
 
 MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
+SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, are held at a time
 TARGET_RMS = 64  # the shift is quantised to integers of this root mean square before anything is searched
 _TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to stay in the cache
 BRANCH_SIGMAS = 4.5  # branch metrics are clipped at this multiple of their own root mean square
@@ -62,18 +64,23 @@ class TrellisChannel:
         return uniform_words(bits)
 
     def encode(self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key) -> list[NDArray[np.int32]]:
-        dims = shifts.shape[1]
-        metrics: list[Metrics] = []
-        owner: list[int] = []
-        found: list[list[NDArray[np.uint8]]] = [[] for _ in bits]
-        for i, (shift, count) in enumerate(zip(shifts, bits, strict=True)):
+        paths: list[list[NDArray[np.uint8]]] = [[] for _ in bits]
+        waiting: list[tuple[int, Metrics]] = []  # searched together: that is what a GPU is fast at
+
+        def search_waiting() -> None:
+            found = search([metrics for _, metrics in waiting], self.memory, self.device)
+            for (image, _), path in zip(waiting, found, strict=True):
+                paths[image].append(path)
+            waiting.clear()
+
+        for image, (shift, count) in enumerate(zip(shifts, bits, strict=True)):
             target = _quantise(shift)
-            for block in _blocks(count, dims, key):
-                metrics.append(self._metrics(target[block.dims], block))
-                owner.append(i)
-        for i, path in zip(owner, search(metrics, self.memory, self.device), strict=True):
-            found[i].append(path)
-        return [_pack(np.concatenate(paths)) if paths else np.zeros(0, np.int32) for paths in found]
+            for block in _blocks(count, len(shift), key):
+                waiting.append((image, self._metrics(target[block.dims], block)))
+                if sum(len(metrics) for _, metrics in waiting) >= SEARCHED_TOGETHER:
+                    search_waiting()
+        search_waiting()
+        return [_pack(np.concatenate(p)) if p else np.zeros(0, np.int32) for p in paths]
 
     def decode(self, code: NDArray[np.int32], bits: int, dims: int, key: Key) -> NDArray[np.float32]:
         if bits == 0:
@@ -83,7 +90,8 @@ class TrellisChannel:
         for block in _blocks(bits, dims, key):
             shape, book = self._code(block)
             active, flip = shift_register(path[block.bits], self.memory)
-            word = parity(active[shape.step_of_dim] & book.taps) ^ flip[shape.step_of_dim]
+            step_of_dim = shape.step_of_dim
+            word = parity(active[step_of_dim] & book.taps) ^ flip[step_of_dim]
             rotated = rotate_back(1 - 2 * word.astype(np.int32), book, shape)[: shape.dims]
             z[block.dims] = rotated * (scale / math.sqrt(shape.hadamard))
         return z
@@ -99,14 +107,15 @@ class TrellisChannel:
         padded[: shape.dims] = target
         y = rotate(padded, book, shape)
         # An integer, a correctly rounded root and one multiplication a metric: every machine scales and rounds alike.
-        rms = math.sqrt(max(1, int((y.astype(np.int64) ** 2).sum())) / block.count)
+        rms = math.sqrt(max(1, int(np.einsum("i,i->", y, y, dtype=np.int64))) / block.count)
         scale = branch_limit(self.memory) / (BRANCH_SIGMAS * rms)
         older, newer = taps(self.memory)
+        step_of_dim = shape.step_of_dim
         metrics = np.empty((block.count, 1 << older, 1 << newer), np.int16)
         for first in range(0, block.count, _TABLE_STEPS):
             rows = metrics[first : first + _TABLE_STEPS]
-            lo, hi = np.searchsorted(shape.step_of_dim, [first, first + len(rows)])
-            cell = ((shape.step_of_dim[lo:hi] - first).astype(np.int64) << (older + newer)) + book.taps[lo:hi]
+            lo, hi = int(shape.edges[first]), int(shape.edges[first + len(rows)])
+            cell = ((step_of_dim[lo:hi] - first).astype(np.int64) << (older + newer)) + book.taps[lo:hi]
             table = np.bincount(cell, weights=y[lo:hi], minlength=rows.size)
             # Sums of integers below 2^24 are exact in float32; beyond, float64. Either way they stay integers.
             kind = np.float32 if np.abs(y[lo:hi]).sum() < 1 << 24 else np.float64
@@ -138,7 +147,8 @@ class _Block:
 
 def _blocks(bits: int, dims: int, key: Key) -> list[_Block]:
     n = -(-bits // MAX_BLOCK_BITS)
-    edges = [bits * j // n for j in range(n + 1)] if n else []
+    # Bits are dealt to blocks as dimensions are, so no block has more bits than dimensions.
+    edges = [0, *accumulate(len(range(j, bits, n)) for j in range(n))]
     return [
         _Block(
             edges[j + 1] - edges[j],
@@ -152,8 +162,8 @@ def _blocks(bits: int, dims: int, key: Key) -> list[_Block]:
 
 
 def _quantise(shift: NDArray[np.float32]) -> NDArray[np.int32]:
-    rms = math.sqrt(float(np.mean(shift.astype(np.float64) ** 2)))
-    return np.rint(shift.astype(np.float64) * (TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
+    rms = math.sqrt(float(np.einsum("i,i->", shift, shift, dtype=np.float64)) / len(shift))
+    return np.rint(shift * np.float32(TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
 
 
 @cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ddpmcodec.errors import ModelError
 from ddpmcodec.plan import ErrorCurve, Plan, make_plan, most_steps
 
 DEFAULT_STEPS = 50
@@ -19,6 +22,22 @@ class EpsModel(Protocol):
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """x_t: (n, channels, window, window) float32; log_snr: (n,) float32. Returns ε̂ like x_t."""
         ...
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Plain float32 on `device`: no autocast, no TF32. The caller's settings are put back afterwards."""
+    with torch.autocast(device.type, enabled=False):
+        if device.type != "cuda":
+            yield
+            return
+        matmul = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                yield
+        finally:
+            torch.set_float32_matmul_precision(matmul)
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,12 @@ class CodecModel:
     max_log_snr: float = 9.5
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
+    def __post_init__(self) -> None:
+        if len(self.fingerprint) != 64 or set(self.fingerprint) - set("0123456789abcdef"):
+            raise ModelError(f"fingerprint {self.fingerprint!r}: expected 64 lower-case hexadecimal digits")
+        if self.channels != 3:
+            raise ModelError(f"a model of {self.channels} channels: expected 3; the codec is for RGB pictures")
+
     def plan(self, steps: int | None = None) -> Plan:
         """The plan of so many steps; None is the default, 50."""
         return make_plan(self.curve, steps if steps is not None else default_steps(self.curve))
@@ -45,9 +70,9 @@ class CodecModel:
         Reduced-precision modes (autocast, TF32) would make the picture depend on the machine, so they are off here.
         """
         level = min(max(log_snr, self.min_log_snr), self.max_log_snr)
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+        with torch.inference_mode(), full_precision(self.device):
             x = x_t.to(self.device, torch.float32)
-            return self.eps_model(x, torch.full((len(x),), level, device=self.device))
+            return self.eps_model(x, torch.full((len(x),), level, dtype=torch.float32, device=self.device))
 
 
 def default_steps(curve: ErrorCurve) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ddpmcodec.chain import predict_x0, q_sample
 from ddpmcodec.channel.philox import Key, gaussian
+from ddpmcodec.models.base import full_precision
 from ddpmcodec.plan import ErrorCurve
 
 LEVELS = 141  # log-SNRs between the ends of the model's range, both included
@@ -37,7 +38,7 @@ def measure_curve(
     done = 0
     for x_0, eps in _batches(images, batch):
         for i, level in enumerate(log_snr):
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision(torch.device(device)):
                 x_t = q_sample(x_0, float(level), eps).to(device)
                 predicted = eps_model(x_t, torch.full((len(x_t),), float(level), device=device)).cpu()
             error = predict_x0(x_t.cpu(), predicted, float(level)) - x_0

@@ -31,6 +31,8 @@ class UNetConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if min(self.groups, self.heads, self.blocks, self.embedding, self.frequencies) < 1:
+            raise ModelError("groups, heads, blocks, embedding and frequencies of a U-Net must be at least 1")
         if not self.channels or any(c < 1 or c % self.groups for c in self.channels):
             raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
         if self.channels[-1] % self.heads:
@@ -48,10 +50,12 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
+        if not isinstance(values, dict):
+            raise ModelError(f"U-Net configuration not understood: found {type(values).__name__}, expected an object")
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         try:
             return cls(**fields)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ModelError(f"U-Net configuration not understood: {error}") from error
 
 

@@ -81,6 +81,9 @@ def save_model(path: str | os.PathLike[str], network: UNet, curve: ErrorCurve, n
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(save(tensors, metadata))
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -132,6 +135,33 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     )
 
 
+def codec_model(
+    eps_model: torch.nn.Module,
+    curve: ErrorCurve,
+    name: str,
+    *,
+    window: int = 32,
+    channels: int = 3,
+    min_log_snr: float = -8.0,
+    max_log_snr: float = 9.5,
+    device: str | torch.device = "cpu",
+) -> CodecModel:
+    """Any trained ε-network as a codec: `eps_model(x_t, log_snr)` as `EpsModel` says, `curve` from `measure_curve`.
+
+    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
+    """
+    config = {
+        "class": type(eps_model).__qualname__,
+        "window": window,
+        "channels": channels,
+        "log_snr": [min_log_snr, max_log_snr],
+    }
+    mark = fingerprint(dict(eps_model.state_dict()), config, curve.to_dict())
+    where = _device(device)
+    network = eps_model.eval().to(where)
+    return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, where)
+
+
 def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
     if metadata.get("format") != "ddpmcodec-model-1":
         found = metadata.get("format", "no format at all")
@@ -140,7 +170,7 @@ def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         config = UNetConfig.from_dict(json.loads(metadata["config"]))
         curve = ErrorCurve.from_dict(json.loads(metadata["curve"]))
         return ModelInfo(metadata["name"], path, metadata["fingerprint"], config, curve)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{path}: the model's metadata is not understood: {error}") from error
 
 
