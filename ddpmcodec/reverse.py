@@ -46,9 +46,9 @@ class ReverseChain:
         return posterior(self.log_snr, self.plan.level(self.n + 1))
 
     def x0_hat(self) -> Array:
-        """The network's x_0 given x_t, one call a level however often it is asked. At x_T the nearest trained level serves."""
+        """The network's x_0 given x_t; one call a level, however often it is asked."""
         if self._x0_hat is None:
-            level = max(self.log_snr, self.model.min_log_snr)
+            level = self.model.trained_level(self.log_snr)
             self._x0_hat = predict_x0(self.x_t, predict_eps(self.model, self.x_t, level), level)
         return self._x0_hat
 

@@ -50,7 +50,7 @@ class CodecModel:
     fingerprint: str  # 64 hexadecimal digits: SHA-256 over weights, configuration and curve
     window: int = 32  # side of the square images the network was trained on
     channels: int = 3
-    min_log_snr: float = -8.0  # what is noisier, or cleaner than max_log_snr, is asked at the end of the range
+    min_log_snr: float = -8.0  # the range it was trained on
     max_log_snr: float = 9.5
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -64,15 +64,18 @@ class CodecModel:
         """The plan of so many steps; None is the default, 50."""
         return make_plan(self.curve, steps if steps is not None else default_steps(self.curve))
 
+    def trained_level(self, log_snr: float) -> float:
+        """The level the network is asked at: beyond its training range, the nearest end of that."""
+        return min(max(log_snr, self.min_log_snr), self.max_log_snr)
+
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
         """ε̂ of (n, channels, window, window) windows at one level, float32, without autograd, on the model's device.
 
         Reduced-precision modes (autocast, TF32) would make the picture depend on the machine, so they are off here.
         """
-        level = min(max(log_snr, self.min_log_snr), self.max_log_snr)
         with torch.inference_mode(), full_precision(self.device):
             x = x_t.to(self.device, torch.float32)
-            return self.eps_model(x, torch.full((len(x),), level, dtype=torch.float32, device=self.device))
+            return self.eps_model(x, torch.full((len(x),), log_snr, dtype=torch.float32, device=self.device))
 
 
 def default_steps(curve: ErrorCurve) -> int:

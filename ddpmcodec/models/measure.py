@@ -14,7 +14,8 @@ from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.models.base import full_precision
 from ddpmcodec.plan import ErrorCurve
 
-LEVELS = 141  # log-SNRs between the ends of the model's range, both included
+SPACING = 0.125  # between measured log-SNRs
+BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
 
 
 def measure_curve(
@@ -23,25 +24,27 @@ def measure_curve(
     *,
     min_log_snr: float = -8.0,
     max_log_snr: float = 9.5,
-    levels: int = LEVELS,
+    spacing: float = SPACING,
     batch: int = 50,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ErrorCurve:
-    """mse(λ) = E|x_0 - x̂_0|²/d at `levels` even log-SNRs, x̂_0 clipped, on x_t ~ q(x_t | x_0).
+    """mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
     images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of an
     image is the same at every level, which makes the curve smooth.
     """
-    log_snr = np.linspace(min_log_snr, max_log_snr, levels)
-    total = np.zeros(levels)
+    steps = round((max_log_snr + BEYOND - min_log_snr) / spacing)
+    log_snr = np.linspace(min_log_snr, min_log_snr + steps * spacing, steps + 1)
+    total = np.zeros(len(log_snr))
     done = 0
     for x_0, eps in _batches(images, batch):
         for i, level in enumerate(log_snr):
             with torch.inference_mode(), full_precision(torch.device(device)):
                 x_t = q_sample(x_0, float(level), eps).to(device)
-                predicted = eps_model(x_t, torch.full((len(x_t),), float(level), device=device)).cpu()
-            error = predict_x0(x_t.cpu(), predicted, float(level)) - x_0
+                asked = min(float(level), max_log_snr)
+                predicted = eps_model(x_t, torch.full((len(x_t),), asked, device=device)).cpu()
+            error = predict_x0(x_t.cpu(), predicted, asked) - x_0
             total[i] += float(error.double().square().sum())
         done += len(x_0)
         progress(done, len(images))
