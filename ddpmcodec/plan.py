@@ -22,8 +22,8 @@ BITS_FRACTION = 8  # fixed-point bits of rates: units of 1/256 bit
 _LOG_FRACTION = 16
 
 # RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its square,
-# so decoded pictures end near 0.95, as the paper's do.
-END_RMSE = 0.90
+# and test pictures are a little harder than training ones, so decoded pictures end just below 0.95, as the paper's do.
+END_RMSE = 0.88
 END_MSE = round((END_RMSE / 127.5) ** 2 * 2.0**FRACTION)
 
 # What a step costs above its ideal rate R, in bits, as the plan sees it: the trellis code and the step's bit count.

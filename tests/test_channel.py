@@ -19,7 +19,9 @@ def test_names_lead_to_channels(name: str, channel: object):
     assert channel_of(parse_channel(name), 3072) == channel
 
 
-@pytest.mark.parametrize("name", ["", "huffman", "trellis:7", "trellis:17", "orc:x", "orc:²", "orc:-8", "TRELLIS", "trellis:8:8"])
+@pytest.mark.parametrize(
+    "name", ["", "huffman", "trellis:7", "trellis:17", "orc:x", "orc:²", "orc:-8", "TRELLIS", "trellis:8:8"]
+)
 def test_other_names_are_refused(name: str):
     with pytest.raises(DdpmCodecError, match="expected trellis"):
         parse_channel(name)

@@ -50,7 +50,7 @@ def test_any_bytes_are_a_header_or_refused(data: bytes):
 def test_a_header_cut_anywhere_is_refused():
     data = Header(FINGERPRINT, 300, 5, 20, (0, 12), 1 << 63).to_bytes()
     for cut in range(len(data)):
-        with pytest.raises(FormatError, match="empty|ends inside"):
+        with pytest.raises(FormatError, match=r"empty|ends inside"):
             parse_header(data[:cut])
 
 
@@ -69,6 +69,7 @@ def test_a_header_cut_anywhere_is_refused():
         (START + b"\x1f\x9f\x80\x00" + bytes(20), "shortest form"),
         (START + b"\xff" * 12 + bytes(20), "too long"),
         (MAGIC + b"\x01\x04" + START[4:] + b"\x1f\x1f\x00" + bytes(20), "shortest form"),  # seed 0 is the default
+        (MAGIC + b"\x01\x04" + START[4:] + b"\x1f\x1f" + b"\xff" * 9 + b"\x02" + bytes(20), "64 bits"),
         (START + b"\x8f\x4e" * 2 + bytes(20), "64 megapixels"),  # 10,000 x 10,000
         (START + b"\xff\x3b" * 2 + bytes(20), "pixels a byte"),  # 7680 x 7680 over 20 bytes
     ],

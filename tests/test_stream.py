@@ -155,7 +155,7 @@ def test_reader_and_writer_agree_on_every_step_s_bits(seed: int):
 def test_any_bytes_can_be_read_without_harm(channel: Channel, data: bytes):
     found, reader = read(data, channel)
     assert len(found) <= PLAN.steps
-    assert reader.sent == len(found)
+    assert len(reader.step_bits) == len(found)
     again, _ = read(data + b"\x00", channel)
     assert_equal(again[: len(found)], found)
 

@@ -98,6 +98,15 @@ def test_torch_and_numpy_and_any_batch_find_the_same_bits(memory: int):
         np.testing.assert_array_equal(together[i], on_torch[i])
 
 
+def test_codes_searched_in_several_goes_are_the_same(monkeypatch: pytest.MonkeyPatch):
+    channel, bits, dims = TrellisChannel(8), [30, 0, 50, 20], 768
+    shifts = np.stack([random_shift(channel, 30, dims, seed) for seed in range(4)])
+    whole = channel.encode(shifts, bits, KEY)
+    monkeypatch.setattr("ddpmcodec.channel.trellis.SEARCHED_TOGETHER", 60)
+    for one, other in zip(whole, channel.encode(shifts, bits, KEY), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_best_word_is_found(seed: int):
     # By trying all of them; metrics are rounded, so a word may win that is worse by a hair.

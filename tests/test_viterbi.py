@@ -11,6 +11,7 @@ from ddpmcodec.channel.codebook import shift_register, taps
 from ddpmcodec.channel.viterbi import branch_limit, search
 
 CPU = torch.device("cpu")
+DEVICES = [CPU, torch.device("cuda")] if torch.cuda.is_available() else [CPU]
 
 
 def random_metrics(steps: int, memory: int, limit: int, seed: int) -> NDArray[np.int16]:
@@ -35,7 +36,9 @@ def best_value(metrics: NDArray[np.int16], memory: int) -> int:
     path[0] = 0
     for row in metrics.reshape(len(metrics), -1).astype(np.int64):
         x = row[column]
-        path = np.stack([np.maximum(path[:half] + x, path[half:] - x), np.maximum(path[:half] - x, path[half:] + x)], 1).reshape(-1)
+        path = np.stack(
+            [np.maximum(path[:half] + x, path[half:] - x), np.maximum(path[:half] - x, path[half:] + x)], 1
+        ).reshape(-1)
     return int(path.max())
 
 
@@ -67,7 +70,7 @@ def test_metrics_at_the_limit_do_not_overflow(memory: int, kind: str):
     elif kind != "uniform":
         metrics[:] = -limit if kind == "all down" else limit
         metrics[steps // 2 :] *= -1 if kind == "up then down" else 1
-    for device in (None, CPU):
+    for device in (None, *DEVICES):
         (found,) = search([metrics], memory, device)
         assert value(metrics, found, memory) == best_value(metrics, memory)
 
@@ -78,9 +81,10 @@ def test_torch_takes_the_decisions_of_numpy(memory: int, limit: int | None):
     # Metrics of -1, 0 and 1 make nearly every decision a tie.
     steps = (5, 300, 1, 64, 2, 300, 63)
     metrics = [random_metrics(n, memory, limit or branch_limit(memory), seed) for seed, n in enumerate(steps)]
-    for one, other in zip(search(metrics, memory), search(metrics, memory, CPU), strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert one.dtype == other.dtype
+    for device in DEVICES:
+        for one, other in zip(search(metrics, memory), search(metrics, memory, device), strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
 
 
 def test_a_batch_too_large_for_the_memory_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch):
@@ -95,7 +99,7 @@ def test_nothing_to_search_is_no_work():
     assert search([], 8) == search([], 8, CPU) == []
 
 
-@pytest.mark.parametrize("device", [None, CPU])
+@pytest.mark.parametrize("device", [None, *DEVICES])
 def test_a_tie_goes_to_the_lower_state(device: torch.device | None):
     (found,) = search([np.zeros_like(random_metrics(30, 8, 1, 0))], 8, device)
     np.testing.assert_array_equal(found, np.zeros(30))
