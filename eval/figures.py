@@ -47,7 +47,7 @@ def decode_figure(side: int, plan_steps: int | None, steps: Sequence[int], outpu
     axes[-1].set_title(f"original\n{picture.size:,} bytes\n", fontsize=8)
     for axis in axes:
         axis.set_axis_off()
-    figure.savefig(output, dpi=150)
+    figure.savefig(output, dpi=150, bbox_inches="tight")
 
 
 def curve_figure(files: Sequence[Path], output: Path) -> None:
@@ -72,7 +72,7 @@ def curve_figure(files: Sequence[Path], output: Path) -> None:
     axes[1].set(ylim=(0, 50), title="linear")
     axes[1].legend(fontsize=7.5)
     figure.suptitle(f"{results[0]['images']} CIFAR-10 test images, RMSE mean over images", fontsize=10)
-    figure.savefig(output, dpi=150)
+    figure.savefig(output, dpi=150, bbox_inches="tight")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

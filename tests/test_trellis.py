@@ -126,8 +126,13 @@ def test_long_steps_are_cut_into_blocks(dims: int):
     np.testing.assert_array_equal(code, again)
     z = channel.decode(code, bits, dims, KEY)
     assert np.mean((z - shift).astype(np.float64) ** 2) == pytest.approx(1, abs=0.03)
-    for part in (slice(0, None, 2), slice(1, None, 2)):  # each block serves its own interleaved half
-        assert z[part] @ shift[part] / (shift[part] @ shift[part]) == pytest.approx(1, abs=0.05)
+    halves = slice(0, None, 2), slice(1, None, 2)
+    for half in halves:
+        assert z[half] @ shift[half] / (shift[half] @ shift[half]) == pytest.approx(1, abs=0.05)
+    code[-1] ^= 1  # a bit of the second block moves its own dimensions only
+    other = channel.decode(code, bits, dims, KEY)
+    assert np.array_equal(z[halves[0]], other[halves[0]])
+    assert not np.array_equal(z[halves[1]], other[halves[1]])
 
 
 def test_no_bits_give_pure_shared_noise():

@@ -61,12 +61,14 @@ def test_long_searches_are_optimal_too(memory: int):
 
 
 @pytest.mark.parametrize("memory", [8, 9, 12, 16])
-@pytest.mark.parametrize("kind", ["random signs", "all up", "all down", "up then down", "uniform"])
+@pytest.mark.parametrize("kind", ["random signs", "all up", "all down", "up then down", "uniform", "other starts"])
 def test_metrics_at_the_limit_do_not_overflow(memory: int, kind: str):
     limit, steps = branch_limit(memory), 400 if memory < 16 else 100
     metrics = random_metrics(steps, memory, limit, 3)
     if kind == "random signs":
         metrics = np.where(metrics > 0, limit, -limit).astype(np.int16)
+    elif kind == "other starts":  # pays where the oldest bits are set, where a code from state 0 can't be at first
+        metrics[:, 0], metrics[:, 1:] = 0, limit
     elif kind != "uniform":
         metrics[:] = -limit if kind == "all down" else limit
         metrics[steps // 2 :] *= -1 if kind == "up then down" else 1
