@@ -73,7 +73,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[], None]]:
     """A bar on stderr; the context gives a function that advances it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, disable=not show) as progress:
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, disable=not show or not stderr.is_terminal
+    ) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
@@ -133,11 +135,13 @@ def encode(
     if as_json:
         typer.echo(json.dumps(values))
     elif not quiet:
+        psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         stderr.print(
             f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
-            f"({values['ideal_bits_per_dim']:.4f} ideal), {values['psnr']:.2f} dB, RMSE {values['rmse']:.3f}, "
+            f"({values['ideal_bits_per_dim']:.4f} ideal), {psnr}, RMSE {values['rmse']:.3f}, "
             f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
 

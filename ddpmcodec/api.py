@@ -69,7 +69,7 @@ def encode_batch(
     on_step: Callable[[SentStep], None] = lambda step: None,
 ) -> list[bytes]:
     """`encode` for pictures of equal size, each to its own stream; the network runs once a step for all of them."""
-    if not images:
+    if not len(images):
         return []
     pictures = [as_rgb(i) for i in images]
     if len({p.shape for p in pictures}) > 1:
@@ -112,7 +112,7 @@ def decode(data: bytes, steps: int | None = None, *, model: ModelLike = None, al
 
 def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:
     """`decode` for complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
-    if not datas:
+    if not len(datas):
         return []
     (last,) = deque(_progressive([bytes(d) for d in datas], steps, model, False), maxlen=1)
     return [item.image for item in last]

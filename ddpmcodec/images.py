@@ -75,6 +75,8 @@ def _deep(picture: ImageFile.ImageFile) -> bool:
         arguments = tile[3] if isinstance(tile[3], tuple | list) else (tile[3],)
         if any(isinstance(a, str) and ";16" in a for a in arguments):
             return True
+        if tile[0] == "ppm" and any(isinstance(a, int) and a > 255 for a in arguments):  # PPM's greatest value
+            return True
     return False
 
 

@@ -126,9 +126,8 @@ class TrellisChannel:
 def _correlate(table: NDArray[np.floating], older: int, newer: int) -> NDArray[np.floating]:
     """Hadamard transform over the taps: (steps * 2^(older + newer)) sums of the target to (steps, 2^older, 2^newer)."""
     kind = table.dtype.str
-    x = table.reshape(-1, 1 << newer) @ _sylvester(newer, kind)
-    x = np.swapaxes(x.reshape(-1, 1 << older, 1 << newer), 1, 2).reshape(-1, 1 << older) @ _sylvester(older, kind)
-    return np.swapaxes(x.reshape(-1, 1 << newer, 1 << older), 1, 2)
+    # One small product a step: a large one would wake BLAS's own threads, which fight with torch's spinning ones.
+    return _sylvester(older, kind) @ table.reshape(-1, 1 << older, 1 << newer) @ _sylvester(newer, kind)
 
 
 def _round(x: NDArray[np.floating], limit: int) -> NDArray[np.floating]:

@@ -37,7 +37,7 @@ def search(metrics: Sequence[Metrics], memory: int, device: torch.device | None 
     device: None searches with numpy, one code after the other; a torch device searches many together. Same bits.
     """
     if device is None:
-        return [_search_numpy(m, memory) for m in metrics]
+        return [_search_numpy(m, memory) if len(m) else np.zeros(0, np.uint8) for m in metrics]
     order = sorted((i for i in range(len(metrics)) if len(metrics[i])), key=lambda i: -len(metrics[i]))
     result = [np.zeros(0, np.uint8)] * len(metrics)
     start = 0
