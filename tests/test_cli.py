@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import ddpmcodec
-from ddpmcodec.models import CodecModel, save_model
+from ddpmcodec.models import CodecModel, load_network, save_model
 
 STEPS = 8
 
@@ -146,7 +146,7 @@ def test_info_of_an_unknown_model_s_stream_shows_its_header(source: Path):
 
 def test_a_model_file_can_be_named(model: CodecModel, source: Path, tmp_path: Path):
     path = tmp_path / "mine.safetensors"
-    save_model(path, model.eps_model, model.curve, "mine")
+    save_model(path, load_network()[0], model.curve, "mine")
     assert json.loads(run("info", source, "--json", "--model", path).stdout)["model"] == "mine"
 
 

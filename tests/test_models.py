@@ -71,8 +71,8 @@ def test_a_saved_model_loads_as_it_was(saved: Path, curve: ErrorCurve, tmp_path:
 
 
 def test_loading_and_saving_again_keeps_the_fingerprint(saved: Path, curve: ErrorCurve):
-    loaded = load_model(saved)
-    assert save_model(saved, loaded.eps_model, curve, "another name", note="another note") == loaded.fingerprint
+    net, info = load_network(saved)
+    assert save_model(saved, net, curve, "another name", note="another note") == info.fingerprint
 
 
 def test_the_fingerprint_covers_weights_configuration_and_curve(tmp_path: Path, curve: ErrorCurve):
@@ -300,3 +300,18 @@ def test_any_network_s_curve_falls():
     assert curve.mse[-1] < curve.mse[0]
     assert curve.log_snr[0] == -8 << 16
     assert curve.log_snr[-1] >= 19 << 15
+
+
+def test_a_loaded_model_computes_what_its_network_does(tmp_path: Path):
+    """On the CPU the loaded network is frozen; that must change no bit, at any batch size."""
+    path = tmp_path / "tiny.safetensors"
+    save_model(path, network(), load_model().curve, "tiny")
+    eager = UNet(TINY).eval()
+    eager.load_state_dict({k: v.half().float() for k, v in network().state_dict().items()})
+    eager.to(memory_format=torch.channels_last)
+    loaded = load_model(path)
+    for batch in (1, 2, 5):
+        x_t = torch.randn(batch, 3, TINY.window, TINY.window, generator=torch.Generator().manual_seed(batch))
+        with torch.inference_mode():
+            expected = eager(x_t, torch.full((batch,), 1.5))
+        assert torch.equal(loaded.predict_eps(x_t, 1.5), expected)

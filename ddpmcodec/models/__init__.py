@@ -3,7 +3,7 @@
 from ddpmcodec.models.base import CodecModel, EpsModel
 from ddpmcodec.models.measure import measure_curve
 from ddpmcodec.models.unet import UNet, UNetConfig
-from ddpmcodec.models.weights import ModelInfo, codec_model, load_model, model_names, read_model_info, save_model
+from ddpmcodec.models.weights import ModelInfo, codec_model, load_model, load_network, model_names, read_model_info, save_model
 
 __all__ = [
     "CodecModel",
@@ -13,6 +13,7 @@ __all__ = [
     "UNetConfig",
     "codec_model",
     "load_model",
+    "load_network",
     "measure_curve",
     "model_names",
     "read_model_info",
