@@ -21,6 +21,7 @@ from ddpmcodec.models import (
     UNetConfig,
     codec_model,
     load_model,
+    load_network,
     measure_curve,
     model_names,
     read_model_info,
