@@ -45,12 +45,17 @@ def place(bits: int, values: tuple[int, ...]) -> int:
     return low * _UNIT + (bits - values[low]) * _UNIT // (values[high] - values[low])
 
 
+@lru_cache(maxsize=64)
+def _expected_places(plan: Plan, dims: int, max_bits: int) -> tuple[int, ...]:
+    return tuple(place(plan.expected_bits(n, dims), grid(max_bits)) for n in range(1, plan.steps + 1))
+
+
 class CountModel:
     """Adaptive model of one stream's counts: the plan's expectation, shifted by how this image deviated so far."""
 
     def __init__(self, plan: Plan, dims: int, max_bits: int):
         self.values = grid(max_bits)
-        self._expected = [place(plan.expected_bits(n, dims), self.values) for n in range(1, plan.steps + 1)]
+        self._expected = _expected_places(plan, dims, max_bits)
         self._step = 0
         self._deviation = 0  # of this image from the plan, in 1/256 of a place
         self._spread = FIRST_SPREAD  # scale of the prediction error, likewise

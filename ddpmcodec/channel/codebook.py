@@ -79,6 +79,7 @@ class Codebook:
     sign_out: NDArray[np.int8]  # (padded,) +-1 on the code's side: without it the all-zero path is one spike
 
 
+@lru_cache(maxsize=2)  # the sender decodes what it has just encoded
 def codebook(key: Key, padded: int, memory: int) -> Codebook:
     words = key.words(padded)
     one = np.int8(1)
