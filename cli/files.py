@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.whole_file import write_whole
 
 
 def read_input(path: str) -> bytes:
@@ -40,24 +40,11 @@ def write_output(path: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    target, temporary = Path(path), None
+    target = Path(path)
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(data)
-            return
-        target = target.resolve()  # a link stays, and what it points to is replaced
-        with tempfile.NamedTemporaryFile(
-            prefix=f".{target.name}.", suffix=".tmp", dir=target.absolute().parent, delete=False
-        ) as f:
-            temporary = f.name
-            f.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
-        temporary = None
+            target.write_bytes(data)  # a pipe or a device: nothing to replace
+        else:
+            write_whole(target, data)
     except OSError as error:
         raise DdpmCodecError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

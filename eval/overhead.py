@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -35,6 +34,7 @@ from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.reverse import ReverseChain
 from ddpmcodec.sender import Sender
 from ddpmcodec.stream import StreamWriter
+from ddpmcodec.whole_file import write_whole
 
 Curve = dict[str, list[float]]
 RMSES = (30.0, 20.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.951)
@@ -154,10 +154,7 @@ def provenance() -> dict[str, Any]:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes whole, by rename."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as f:
-        json.dump(_rounded(values), f, indent=1)
-        f.write("\n")
-    os.replace(f.name, path)
+    write_whole(path, (json.dumps(_rounded(values), indent=1) + "\n").encode())
 
 
 def _rounded(value: Any) -> Any:

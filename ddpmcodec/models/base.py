@@ -13,7 +13,7 @@ from torch import Tensor
 from ddpmcodec.errors import ModelError
 from ddpmcodec.plan import ErrorCurve, Plan, make_plan, most_steps
 
-DEFAULT_STEPS = 50
+DEFAULT_STEPS = 46
 
 
 class EpsModel(Protocol):
@@ -61,7 +61,7 @@ class CodecModel:
             raise ModelError(f"a model of {self.channels} channels: expected 3; the codec is for RGB pictures")
 
     def plan(self, steps: int | None = None) -> Plan:
-        """The plan of so many steps; None is the default, 50."""
+        """The plan of so many steps; None is the default, 46."""
         return make_plan(self.curve, steps if steps is not None else default_steps(self.curve))
 
     def trained_level(self, log_snr: float) -> float:

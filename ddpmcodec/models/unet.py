@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,12 @@ from ddpmcodec.errors import ModelError
 class UNetConfig:
     """Architecture of a `UNet`. Stored in the weight file, so the file explains itself."""
 
+    architecture: ClassVar[str] = "unet"
+
     channels: tuple[int, ...] = (32, 64, 128)  # one entry a level; resolution halves between levels
     blocks: int = 1  # residual blocks a level on the way down; one more on the way up
     attention_levels: tuple[int, ...] = ()  # levels with self-attention after every block, beside the middle
+    middle_blocks: int = 2  # residual blocks in the middle, at the coarsest level; attention follows the first
     heads: int = 4
     groups: int = 8
     embedding: int = 128
@@ -29,10 +32,13 @@ class UNetConfig:
     min_log_snr: float = -8.0  # the training range: a noisier or cleaner level is asked at its end
     max_log_snr: float = 9.5
     dropout: float = 0.0
+    scale: bool = True  # the noise level scales and shifts features; False: it only shifts them, as in the paper
 
     def __post_init__(self) -> None:
         if min(self.groups, self.heads, self.blocks, self.embedding, self.frequencies) < 1:
             raise ModelError("groups, heads, blocks, embedding and frequencies of a U-Net must be at least 1")
+        if self.middle_blocks < 2:
+            raise ModelError(f"middle_blocks={self.middle_blocks}: expected at least 2, one either side of the attention")
         if not self.channels or any(c < 1 or c % self.groups for c in self.channels):
             raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
         if self.channels[-1] % self.heads:
@@ -44,6 +50,9 @@ class UNetConfig:
     def downsampling(self) -> int:
         """Factor between the image's side and the coarsest level's; sides must be multiples of it."""
         return 1 << (len(self.channels) - 1)
+
+    def build(self) -> UNet:
+        return UNet(self)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +75,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm1 = nn.GroupNorm(config.groups, c_in)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.modulation = nn.Linear(config.embedding, 2 * c_out)
+        self.scale = config.scale
+        self.modulation = nn.Linear(config.embedding, 2 * c_out if config.scale else c_out)
         self.norm2 = nn.GroupNorm(config.groups, c_out)
         self.dropout = nn.Dropout(config.dropout)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
@@ -74,9 +84,13 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = F.silu(self.norm2(h) * (1 + scale) + shift)
-        h = self.conv2(self.dropout(h))
+        modulation = self.modulation(embedding)[:, :, None, None]
+        if self.scale:
+            scale, shift = modulation.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + modulation)
+        h = self.conv2(self.dropout(F.silu(h)))
         return self.skip(x) + h  # type: ignore[no-any-return]
 
 
@@ -96,6 +110,22 @@ class SelfAttention(nn.Module):
         q, k, v = qkv.transpose(3, 4).unbind(1)  # each (n, heads, positions, c / heads)
         y = F.scaled_dot_product_attention(q, k, v)
         return x + self.out(y.transpose(2, 3).reshape(n, c, h, w))  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Conv2d):
+    """Nearest-neighbour ×2, then this 3×3 convolution, in less than half the multiplications.
+
+    Each output sees only 2×2 different inputs, so both together are one 4×4 transposed convolution of stride 2, whose
+    kernel is the 3×3 one summed over the pixels that repeat.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = F.pad(self.weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
+        kernel = kernel[:, :, 1:, 1:] + kernel[:, :, 1:, :-1] + kernel[:, :, :-1, 1:] + kernel[:, :, :-1, :-1]
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
 class UNet(nn.Module):
@@ -133,6 +163,7 @@ class UNet(nn.Module):
         self.middle1 = ResidualBlock(c, c, config)
         self.middle_attention = SelfAttention(c, config)
         self.middle2 = ResidualBlock(c, c, config)
+        self.middle_more = nn.ModuleList(ResidualBlock(c, c, config) for _ in range(config.middle_blocks - 2))
         self.up_blocks, self.up_attention, self.upsample = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for level, width in reversed(list(enumerate(config.channels))):
             for _ in range(config.blocks + 1):
@@ -140,7 +171,7 @@ class UNet(nn.Module):
                 self.up_attention.append(attention(level, width))
                 c = width
             if level > 0:
-                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+                self.upsample.append(Upsample(c))
         self.norm_out = nn.GroupNorm(config.groups, c)
         self.conv_out = nn.Conv2d(c, config.image_channels, 3, padding=1)
 
@@ -161,11 +192,13 @@ class UNet(nn.Module):
                 h = next(downsample)(h)
                 skips.append(h)
         h = self.middle2(self.middle_attention(self.middle1(h, embedding)), embedding)
+        for block in self.middle_more:
+            h = block(h, embedding)
         up, upsample = zip(self.up_blocks, self.up_attention, strict=True), iter(self.upsample)
         for level in reversed(range(len(config.channels))):
             for _ in range(config.blocks + 1):
                 block, attend = next(up)
                 h = attend(block(torch.cat([h, skips.pop()], dim=1), embedding))
             if level > 0:
-                h = next(upsample)(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = next(upsample)(h)
         return self.conv_out(F.silu(self.norm_out(h)))  # type: ignore[no-any-return]

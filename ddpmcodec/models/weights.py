@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,9 +19,36 @@ from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import CodecModel, EpsModel
 from ddpmcodec.models.unet import UNet, UNetConfig
 from ddpmcodec.plan import ErrorCurve
+from ddpmcodec.whole_file import write_whole
 
 EMBEDDED = Path(__file__).parent / "data"
 DEFAULT_MODEL = "cifar10-small"
+
+
+class NetworkConfig(Protocol):
+    """Architecture of a network that a model file can hold: enough to build it and to know what to ask of it."""
+
+    architecture: ClassVar[str]  # how the file names the kind
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def image_channels(self) -> int: ...
+    @property
+    def min_log_snr(self) -> float: ...
+    @property
+    def max_log_snr(self) -> float: ...
+    def to_dict(self) -> dict[str, Any]: ...
+    def build(self) -> torch.nn.Module:
+        """The network with initial weights. Raises ModelError when what it needs is not installed."""
+        ...
+
+
+def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
+    """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
+    if architecture == UNetConfig.architecture:
+        return UNetConfig.from_dict(values)
+    raise ModelError(f"a network of architecture {architecture!r}: this version of ddpmcodec knows unet")
 
 
 @dataclass(frozen=True)
@@ -32,8 +58,18 @@ class ModelInfo:
     name: str
     path: Path
     fingerprint: str
-    config: UNetConfig
-    curve: ErrorCurve
+    config: NetworkConfig
+    measured: ErrorCurve | None  # None: trained, but no codec yet
+
+    @property
+    def curve(self) -> ErrorCurve:
+        """The error curve; ModelError when it has not been measured yet."""
+        if self.measured is None:
+            raise ModelError(
+                f"{self.path} has no error curve yet, so it has no plan: run `ddpmcodec plan {self.path} --data IMAGES` "
+                "on training images first"
+            )
+        return self.measured
 
 
 def model_names() -> list[str]:
@@ -64,31 +100,33 @@ def fingerprint(tensors: dict[str, Tensor], config: dict[str, Any], curve: dict[
     return digest.hexdigest()
 
 
-def save_model(path: str | os.PathLike[str], network: UNet, curve: ErrorCurve, name: str, note: str = "") -> str:
-    """Writes an fp16 model file, whole or not at all; returns its fingerprint."""
+def save_model(
+    path: str | os.PathLike[str],
+    network: torch.nn.Module,
+    curve: ErrorCurve | None,
+    name: str,
+    note: str = "",
+    config: NetworkConfig | None = None,
+) -> str:
+    """Writes an fp16 model file, whole or not at all; returns its fingerprint. Raises OSError.
+
+    curve: None stores a network that is no codec yet. config: of a network that is no `UNet`.
+    """
+    config = config or network.config  # type: ignore[assignment]
+    assert config is not None
     tensors = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in network.state_dict().items()}
-    config, stored_curve = network.config.to_dict(), curve.to_dict()
-    mark = fingerprint(tensors, config, stored_curve)
+    stored, stored_curve = config.to_dict(), {} if curve is None else curve.to_dict()
+    mark = fingerprint(tensors, stored, stored_curve)
     metadata = {
         "format": "ddpmcodec-model-1",
         "name": name,
-        "config": _canonical(config).decode(),
+        "architecture": config.architecture,
+        "config": _canonical(stored).decode(),
         "curve": _canonical(stored_curve).decode(),
         "fingerprint": mark,
         "note": note,
     }
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(save(tensors, metadata))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, save(tensors, metadata))
     return mark
 
 
@@ -110,13 +148,14 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     """
     where = _device(device)
     network, info = load_network(name_or_path)
+    curve = info.curve
     network.to(where)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = info.config
     return CodecModel(
         name=info.name,
-        eps_model=_frozen(network) if where.type == "cpu" else network,
-        curve=info.curve,
+        eps_model=_frozen(network, info.config) if where.type == "cpu" and isinstance(network, UNet) else network,
+        curve=curve,
         fingerprint=info.fingerprint,
         window=config.window,
         channels=config.image_channels,
@@ -126,17 +165,22 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     )
 
 
-def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[UNet, ModelInfo]:
-    """The U-Net itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata. Raises ModelError."""
+def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[torch.nn.Module, ModelInfo]:
+    """The network itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata.
+
+    It may have no error curve yet. Raises ModelError.
+    """
     info = read_model_info(name_or_path)
     with safe_open(info.path, "pt") as file:
         tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a dict)
-    if fingerprint(tensors, info.config.to_dict(), info.curve.to_dict()) != info.fingerprint:
+        metadata = file.metadata()
+    # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files alone.
+    if fingerprint(tensors, json.loads(metadata["config"]), json.loads(metadata["curve"])) != info.fingerprint:
         raise ModelError(f"{info.path} is damaged: its fingerprint does not match its contents; get the file again")
     # The initial weights are drawn from torch's generator, and not used. (The meta device would avoid that, but loads
     # torch's compiler, which takes seconds.)
     with torch.random.fork_rng(devices=[]):
-        network = UNet(info.config)
+        network = info.config.build()
     try:
         network.load_state_dict({k: v.float() for k, v in tensors.items()})
     except RuntimeError as error:
@@ -145,9 +189,8 @@ def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[
     return network.requires_grad_(False).eval(), info
 
 
-def _frozen(network: UNet) -> EpsModel:
+def _frozen(network: UNet, config: NetworkConfig) -> EpsModel:
     """The same operations without Python between them: 1.7 times as fast for one window on a CPU, equal to the last bit."""
-    config = network.config
     x_t = torch.zeros(2, config.image_channels, config.window, config.window)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit is deprecated in favour of torch.compile, which needs a C++ compiler
@@ -188,8 +231,9 @@ def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         found = metadata.get("format", "no format at all")
         raise ModelError(f"{path} is not a ddpmcodec model: its metadata has {found}, expected ddpmcodec-model-1")
     try:
-        config = UNetConfig.from_dict(json.loads(metadata["config"]))
-        curve = ErrorCurve.from_dict(json.loads(metadata["curve"]))
+        config = parse_config(metadata.get("architecture", "unet"), json.loads(metadata["config"]))
+        stored_curve = json.loads(metadata["curve"])
+        curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
         return ModelInfo(metadata["name"], path, metadata["fingerprint"], config, curve)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{path}: the model's metadata is not understood: {error}") from error

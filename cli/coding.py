@@ -1,0 +1,190 @@
+"""The commands that code pictures: encode, decode, info."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.files import check_output, read_input, write_output
+from rich.console import Console
+from rich.table import Table
+
+from ddpmcodec.errors import DdpmCodecError
+
+
+@command
+def encode(
+    image: Annotated[str, typer.Argument(metavar="IN", help="A picture file, or - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
+    model: ModelOption = "cifar10-small",
+    plan_steps: Annotated[int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")] = None,
+    channel: Annotated[
+        str, typer.Option(help="trellis, trellis:8…16 (memory), orc or orc:8…16 (log2 candidates).")
+    ] = "trellis",
+    seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
+    flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    device: DeviceOption = "cpu",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Code a picture to a progressive stream."""
+    if as_json and output == "-":
+        raise DdpmCodecError("--json and -o - both want stdout; write the stream to a file")
+    check_output(output)
+    start = time.perf_counter()
+    from ddpmcodec.api import encode as encode_image
+    from ddpmcodec.images import read_image
+    from ddpmcodec.models import load_model
+
+    picture = read_image(read_input(image), None if flatten is None else _colour(flatten))
+    codec = load_model(model, device)
+    loaded = time.perf_counter()
+    report = _EncodeReport(picture)
+    with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
+
+        def on_step(sent: Any) -> None:
+            report.add(sent)
+            advance()
+            if verbose:
+                stderr.print(report.line(sent), highlight=False)
+
+        data = encode_image(picture, model=codec, plan_steps=plan_steps, channel=channel, seed=seed, on_step=on_step)
+    coded = time.perf_counter()
+    values = report.values(data, codec)
+    write_output(output, data)
+    values |= {"seconds_load": round(loaded - start, 3), "seconds_encode": round(coded - loaded, 3)}
+    if as_json:
+        typer.echo(json.dumps(values))
+    elif not quiet:
+        psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
+        stderr.print(
+            f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
+            f"({values['ideal_bits_per_dim']:.4f} ideal), {psnr}, RMSE {values['rmse']:.3f}, "
+            f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class _EncodeReport:
+    """Collects what `encode` reports, step by step."""
+
+    def __init__(self, picture: Any):
+        self.picture = picture
+        self.ideal = 0.0
+        self.last: Any = None
+
+    def add(self, sent: Any) -> None:
+        self.ideal += float(sent.ideal_bits[0])
+        self.last = sent
+
+    def line(self, sent: Any) -> str:
+        packet = sent.packets[0]
+        return (
+            f"step {sent.n:3d}  log-SNR {sent.log_snr_s:7.3f}  v/b {sent.variance_ratio[0]:.4f}  "
+            f"ideal {sent.ideal_bits[0]:10.1f} bits  sent {packet.bits:7d} bits"
+        )
+
+    def values(self, data: bytes, codec: Any) -> dict[str, Any]:
+        """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole levels)."""
+        import numpy as np
+
+        from ddpmcodec.images import to_bytes
+
+        height, width, _ = self.picture.shape
+        decoded = to_bytes(self.last.reconstruct()[0], height, width)
+        mse = float(np.mean((decoded.astype(np.float64) - self.picture) ** 2))
+        dims = self.picture.size
+        return {
+            "bytes": len(data),
+            "real_bits_per_dim": round(8 * len(data) / dims, 6),
+            "ideal_bits_per_dim": round(self.ideal / dims, 6),
+            "psnr": round(10 * float(np.log10(255**2 / mse)), 3) if mse else None,
+            "rmse": round(mse**0.5, 4),
+            "width": width,
+            "height": height,
+            "steps": self.last.n,
+            "model": codec.name,
+        }
+
+
+@command
+def decode(
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout.")],
+    steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")] = False,
+    model: ModelOption = "cifar10-small",
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Decode a stream, or its first steps, to a picture."""
+    check_output(output)
+    from ddpmcodec.api import decode_progressive, read_info
+    from ddpmcodec.images import image_bytes, image_format
+    from ddpmcodec.models import load_model, read_model_info
+
+    target = Path("-.png" if output == "-" or not Path(output).suffix else output)
+    if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
+        stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
+    data, start = read_input(stream), time.perf_counter()
+    info = read_info(data, read_model_info(model))
+    codec = load_model(model, device)
+    with progress_bar("decoding", steps or info.steps, not quiet) as advance:
+        item = None
+        for item in decode_progressive(data, steps, model=codec, allow_partial=allow_partial):  # noqa: B007
+            advance()
+    assert item is not None  # decode_progressive raises when there is nothing to decode
+    write_output(output, image_bytes(item.image, target))
+    if not quiet:
+        if not info.complete:
+            stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {info.plan.steps} steps, unverified")
+        stderr.print(
+            f"{info.header.width}x{info.header.height}, {item.n} of {info.steps} steps, {time.perf_counter() - start:.2f} s",
+            highlight=False,
+        )
+
+
+@command
+def info(
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    model: ModelOption = "cifar10-small",
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a stream holds; runs no network."""
+    from ddpmcodec.cli.describe import describe
+
+    data = read_input(stream)
+    values = describe(data, model)
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in values.items():
+        if not isinstance(value, list):
+            table.add_row(key.replace("_", " "), str(value))
+    console = Console()
+    console.print(table)
+    if "step_bits" in values:
+        steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", box=None)
+        rows = zip(values["log_snr"], values["channel_bits"], values["step_bits"], values["cumulative_bits"], strict=True)
+        for n, (level, channel, bits, total) in enumerate(rows, 1):
+            steps.add_row(str(n), f"{level:.3f}", str(channel), f"{bits:.1f}", f"{total:.1f}")
+        console.print(steps)
+
+
+def _colour(name: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise DdpmCodecError(f"colour {name!r}: expected a name such as white, or #rrggbb") from error

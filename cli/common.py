@@ -1,0 +1,75 @@
+"""What every command shares: the app, its options, errors as one line on stderr, a progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ddpmcodec.errors import DdpmCodecError
+
+app = typer.Typer(
+    help="Diffusion models as real, progressive image codecs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+stderr = Console(stderr=True)
+
+ModelOption = Annotated[str, typer.Option("--model", help="An embedded model's name or a .safetensors model file.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Report as one line of JSON on stdout.")]
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Registers a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
+
+    @wraps(function)
+    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        try:
+            function(*args, debug=debug, **kwargs)
+        except DdpmCodecError as error:
+            if debug:
+                raise
+            stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+        except BrokenPipeError as error:
+            # Whoever read our stdout has gone; point it elsewhere so that closing it at exit stays silent.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            stderr.print("interrupted; nothing was written")
+            raise typer.Exit(130) from error
+        except Exception as error:
+            if debug:
+                raise
+            stderr.print(
+                f"[bold red]internal error:[/] {escape(type(error).__name__)}: {escape(str(error))}\n"
+                "This is a bug; run again with --debug and report what it shows.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            raise typer.Exit(1) from error
+
+    return app.command()(run)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[], None]]:
+    """A bar on stderr; the context gives a function that advances it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, disable=not show or not stderr.is_terminal
+    ) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
