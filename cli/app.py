@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from ddpmcodec.cli import coding
+from ddpmcodec.cli import coding, nll, plan, sample, train
 from ddpmcodec.cli.common import app
 
-__all__ = ["app", "coding"]
+__all__ = ["app", "coding", "nll", "plan", "sample", "train"]
 
 
 @app.callback(invoke_without_command=True)

@@ -65,11 +65,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[], None]]:
-    """A bar on stderr; the context gives a function that advances it."""
+def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[..., None]]:
+    """A bar on stderr; the context gives a function that advances it, by one or by as many as it is given."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, disable=not show or not stderr.is_terminal
     ) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda amount=1: progress.advance(task, amount)

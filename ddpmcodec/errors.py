@@ -25,3 +25,7 @@ class TruncatedStreamError(FormatError):
     def __init__(self, message: str, intact_steps: int):
         super().__init__(message)
         self.intact_steps = intact_steps
+
+
+class TrainingError(DdpmCodecError):
+    """Training can't start or go on: bad settings or data, a full disk, a loss that is no number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,14 @@ def image_format(path: Path) -> str:
     if kind is None or kind not in Image.SAVE:
         raise ImageError(f"output {path.name}: Pillow can't write {path.suffix} files; use .png")
     return kind
+
+
+def picture_grid(pictures: Sequence[NDArray[np.uint8]], columns: int, gap: int = 2) -> NDArray[np.uint8]:
+    """Equal-sized (h, w, 3) pictures row by row, `gap` white pixels between them."""
+    height, width, channels = pictures[0].shape
+    rows = -(-len(pictures) // columns)
+    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        grid[top : top + height, left : left + width] = picture
+    return grid

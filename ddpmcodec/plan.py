@@ -51,15 +51,18 @@ class ErrorCurve:
             raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
 
     @classmethod
-    def from_floats(cls, log_snr: NDArray[np.float64], mse: NDArray[np.float64], dims: int) -> ErrorCurve:
-        """Rounds a measured curve (both (n,), log_snr even and rising) to fixed point, with REFINE levels for each.
+    def from_floats(cls, log_snr: NDArray[np.float64], mse: NDArray[np.float64], dims: int, refine: int = REFINE) -> ErrorCurve:
+        """Rounds a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
 
-        The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE.
+        The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE. refine=1 keeps the
+        levels just as they are, even or not: for a network that knows no others.
         """
-        coarse, log_snr = log_snr, np.linspace(log_snr[0], log_snr[-1], REFINE * (len(log_snr) - 1) + 1)
-        falling = np.exp(np.interp(log_snr, coarse, np.log(np.minimum.accumulate(np.asarray(mse, np.float64)))))
+        falling = np.minimum.accumulate(np.asarray(mse, np.float64))
+        if refine > 1:
+            coarse, log_snr = log_snr, np.linspace(log_snr[0], log_snr[-1], refine * (len(log_snr) - 1) + 1)
+            falling = np.exp(np.interp(log_snr, coarse, np.log(falling)))
         end = (END_RMSE / 127.5) ** 2
-        if falling[-1] < end < falling[0]:  # make the end a level of its own
+        if refine > 1 and falling[-1] < end < falling[0]:  # make the end a level of its own
             at_end = np.interp(-np.log(end), -np.log(falling), log_snr)
             if np.abs(log_snr - at_end).min() > 1e-3:
                 place = int(np.searchsorted(log_snr, at_end))

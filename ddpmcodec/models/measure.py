@@ -12,7 +12,7 @@ from torch import Tensor
 from ddpmcodec.chain import predict_x0, q_sample
 from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.models.base import full_precision
-from ddpmcodec.plan import ErrorCurve
+from ddpmcodec.plan import REFINE, ErrorCurve
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
@@ -25,6 +25,7 @@ def measure_curve(
     min_log_snr: float = -8.0,
     max_log_snr: float = 9.5,
     spacing: float = SPACING,
+    log_snrs: NDArray[np.float64] | None = None,
     batch: int = 50,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -32,10 +33,15 @@ def measure_curve(
     """mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
     images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of an
-    image is the same at every level, which makes the curve smooth.
+    image is the same at every level, which makes the curve smooth. log_snrs: (k,) rising, the levels to measure at instead,
+    of a network that knows only these (see `diffusers_levels`); plans then have no others. Raises ModelError when they don't
+    rise.
     """
     steps = round((max_log_snr + BEYOND - min_log_snr) / spacing)
     log_snr = np.linspace(min_log_snr, min_log_snr + steps * spacing, steps + 1)
+    if log_snrs is not None:
+        log_snr, max_log_snr = np.asarray(log_snrs, np.float64), float("inf")
+        ErrorCurve.from_floats(log_snr, np.ones(len(log_snr)), dims=1, refine=1)  # refuses bad levels before the long part
     total = np.zeros(len(log_snr))
     done = 0
     for x_0, eps in _batches(images, batch):
@@ -48,7 +54,8 @@ def measure_curve(
             total[i] += float(error.double().square().sum())
         done += len(x_0)
         progress(done, len(images))
-    return ErrorCurve.from_floats(log_snr, total / images.size, dims=int(np.prod(images.shape[1:])))
+    refine = REFINE if log_snrs is None else 1
+    return ErrorCurve.from_floats(log_snr, total / images.size, dims=int(np.prod(images.shape[1:])), refine=refine)
 
 
 def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -175,6 +175,14 @@ class UNet(nn.Module):
         self.norm_out = nn.GroupNorm(config.groups, c)
         self.conv_out = nn.Conv2d(c, config.image_channels, 3, padding=1)
 
+    def zero_branches(self) -> None:
+        """Makes every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""
+        last = [m.conv2 for m in self.modules() if isinstance(m, ResidualBlock)]
+        for layer in [*last, *(m.out for m in self.modules() if isinstance(m, SelfAttention)), self.conv_out]:
+            nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """x: (n, c, h, w) in the scale of x_t, sides multiples of `downsampling`; log_snr: (n,). Returns ε̂ like x."""
         config = self.config

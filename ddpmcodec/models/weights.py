@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import CodecModel, EpsModel
+from ddpmcodec.models.diffusers_adapter import DiffusersConfig
 from ddpmcodec.models.unet import UNet, UNetConfig
 from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.whole_file import write_whole
@@ -48,7 +49,10 @@ def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
     """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
     if architecture == UNetConfig.architecture:
         return UNetConfig.from_dict(values)
-    raise ModelError(f"a network of architecture {architecture!r}: this version of ddpmcodec knows unet")
+    if architecture == DiffusersConfig.architecture:
+        return DiffusersConfig.from_dict(values)
+    known = f"{UNetConfig.architecture} and {DiffusersConfig.architecture}"
+    raise ModelError(f"a network of architecture {architecture!r}: this version of ddpmcodec knows {known}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ModelInfo:
     fingerprint: str
     config: NetworkConfig
     measured: ErrorCurve | None  # None: trained, but no codec yet
+    note: str = ""  # how it was made
 
     @property
     def curve(self) -> ErrorCurve:
@@ -234,7 +239,7 @@ def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         config = parse_config(metadata.get("architecture", "unet"), json.loads(metadata["config"]))
         stored_curve = json.loads(metadata["curve"])
         curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
-        return ModelInfo(metadata["name"], path, metadata["fingerprint"], config, curve)
+        return ModelInfo(metadata["name"], path, metadata["fingerprint"], config, curve, metadata.get("note", ""))
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{path}: the model's metadata is not understood: {error}") from error
 

@@ -1,0 +1,126 @@
+"""`ddpmcodec plan`: makes a trained ε-model a codec."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.files import check_output
+from rich.console import Console
+from rich.table import Table
+
+from ddpmcodec.errors import ModelError
+
+
+@command
+def plan(
+    model: Annotated[str, typer.Argument(help="A model file, a training run's directory, or a diffusers folder or hub id.")],
+    data: Annotated[list[str], typer.Option("--data", help="Training images (never test images), as for `train`.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The model file to write; default: MODEL.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Where to draw the plan; default: beside the model, .plan.png.")] = None,
+    limit: Annotated[int, typer.Option(help="Images to measure on, drawn at random.", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    batch: Annotated[int, typer.Option(help="Images in the network at a time.", min=1)] = 50,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure a model's error at every noise level on training images, and store it: all that a codec's plan needs."""
+    import torch
+
+    from ddpmcodec.models import measure_curve, save_model
+    from ddpmcodec.models.base import default_steps
+    from ddpmcodec.models.source import open_network
+    from ddpmcodec.models.weights import EMBEDDED
+    from ddpmcodec.plan import make_plan, most_steps, planned_bits
+    from ddpmcodec.training import TrainingImages, training_images
+
+    source = open_network(model)
+    target = output or source.path
+    if target is None or target.parent == EMBEDDED:
+        raise ModelError(f"{model} is not a model file that can be written to: name one with -o")
+    check_output(str(target))
+    picture = plot or target.with_suffix(".plan.png")
+    check_output(str(picture))
+    images = TrainingImages(training_images(data, source.config.window), source.config.window, seed)
+    count = min(limit, len(images))
+    try:
+        where = torch.device(device)
+        network = source.network.to(where)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    with progress_bar("measuring", count, not quiet) as advance:
+        curve = measure_curve(
+            network,
+            images.batch(0, count),
+            min_log_snr=source.config.min_log_snr,
+            max_log_snr=source.config.max_log_snr,
+            log_snrs=source.levels,
+            batch=batch,
+            device=where,
+            progress=lambda done, total: advance(min(batch, done)),
+        )
+    mark = save_model(target, network, curve, name or source.name or target.stem, source.note, source.config)
+    rows: list[dict[str, Any]] = []
+    for steps in sorted({n for n in (12, 20, default_steps(curve), 100) if n <= most_steps(curve)}):
+        chosen = make_plan(curve, steps)
+        ideal = sum(chosen.rate) / 256 / curve.dims
+        rows.append(
+            {"steps": steps, "ideal_bits_per_dim": ideal, "expected_bits_per_dim": planned_bits(curve, chosen) / curve.dims}
+        )
+    drawn = _draw(curve, picture)
+    if as_json:
+        typer.echo(json.dumps({"model": str(target), "fingerprint": mark, "images": count, "plans": rows}))
+    elif not quiet:
+        table = Table("steps", "ideal bits/dim", "expected bits/dim with the code's excess", box=None)
+        for row in rows:
+            table.add_row(str(row["steps"]), f"{row['ideal_bits_per_dim']:.4f}", f"{row['expected_bits_per_dim']:.4f}")
+        Console().print(table)
+        stderr.print(f"{target}: fingerprint {mark[:8]}, measured on {count} images", highlight=False, soft_wrap=True)
+        note = f"drawn in {picture}" if drawn else "not drawn: matplotlib is not installed (pip install 'ddpmcodec[train]')"
+        stderr.print(note, highlight=False, soft_wrap=True)
+
+
+def _draw(curve: Any, path: Path) -> bool:
+    """The error curve, the ideal rate, and where the default plan's steps lie; False without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    import numpy as np
+
+    from ddpmcodec.models.base import default_steps
+    from ddpmcodec.plan import FRACTION, make_plan
+    from ddpmcodec.whole_file import replacing
+
+    levels = np.array(curve.log_snr) / 65536
+    rmse = 127.5 * np.sqrt(np.array(curve.mse, np.float64) / 2.0**FRACTION)
+    chosen = make_plan(curve, default_steps(curve))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    error, rate = figure.subplots(1, 2)
+    error.plot(levels, rmse, color="tab:blue", label="measured")
+    steps = np.array(chosen.log_snr)
+    error.plot(steps, np.interp(steps, levels, rmse), ".", color="tab:orange", label=f"the plan's {chosen.steps} steps")
+    error.set(xlabel="log-SNR λ", ylabel="RMSE of x̂₀, levels of 255", yscale="log")
+    error.legend()
+    bits = np.cumsum(chosen.rate) / 256 / curve.dims
+    rate.plot(steps, bits, ".-", color="tab:orange", label="the plan's steps")
+    # Many small steps: half the integral of mse dSNR
+    snr, mse = np.array(curve.snr, np.float64) / 2.0**FRACTION, np.array(curve.mse, np.float64) / 2.0**FRACTION
+    many = np.concatenate([[snr[0] * mse[0]], np.diff(snr) * (mse[1:] + mse[:-1]) / 2]).cumsum() / (2 * np.log(2))
+    shown = levels <= steps[-1]
+    rate.plot(levels[shown], many[shown], color="tab:blue", label="in the limit of many steps")
+    rate.set(xlabel="log-SNR λ", ylabel="ideal bits/dim so far", yscale="log", ylim=(1e-4, 2 * bits[-1]))
+    rate.legend()
+    for axes in (error, rate):
+        axes.grid(alpha=0.3, which="both")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return True

@@ -1,0 +1,134 @@
+"""The command that draws pictures from a model: sample."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from ddpmcodec.cli.common import DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, noise_schedule
+
+from ddpmcodec.errors import DdpmCodecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_GAP = 2  # pixels between a grid's pictures
+
+
+@command
+def sample(
+    output: Annotated[str, typer.Option("-o", "--output", help="The grid to write (.png), or - for a PNG on stdout.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An embedded model's name or a model file.")] = "cifar10-small",
+    count: Annotated[int, typer.Option(help="Pictures, or points of an interpolation with its ends.")] = 16,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Width and height; default the model's window.")] = None,
+    timesteps: TimestepsOption = 1000,
+    schedule: ScheduleOption = "linear",
+    variance: Annotated[
+        str | None, typer.Option(help="Of ancestral sampling: beta or beta-tilde (the posterior's); default beta-tilde.")
+    ] = None,
+    ddim_steps: Annotated[int | None, typer.Option(help="DDIM with so many of the timesteps, instead of ancestral.")] = None,
+    eta: Annotated[float | None, typer.Option(help="DDIM's noise, 0 (default) to 1.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
+    interpolate: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="From one picture to another through their noisy states.")
+    ] = None,
+    at_timestep: Annotated[int, typer.Option(help="How noisy --interpolate makes them, 1 to T.")] = 500,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Draw pictures from a model, or interpolate between two, to a grid."""
+    check_output(output)
+    target = Path("-.png" if output == "-" or not Path(output).suffix else output)
+    start = time.perf_counter()
+    from ddpmcodec import sampling
+    from ddpmcodec.images import image_bytes, image_format, to_bytes
+
+    image_format(target)
+    chain = noise_schedule(schedule, timesteps)
+    noise = sampling.Noise(seed, shared=interpolate is not None)
+    sampler = _sampler(variance, ddim_steps, eta)
+    if interpolate is not None and size is not None:
+        raise DdpmCodecError("--size is for samples; an interpolation has the size of its pictures")
+    wanted = None if size is None else _parse_size(size)
+    ends = None if interpolate is None else _read_pair(*interpolate)
+    network = sampling.load_denoiser(model, device)
+    if ends is None:
+        height, width = wanted or (network.window, network.window)
+        x_t, level = sampling.prior(network, count, height, width, noise), None
+        columns = math.isqrt(count - 1) + 1
+    else:
+        level, (height, width) = _level(chain, at_timestep), ends[0].shape[1:]
+        if min(height, width) < network.window:
+            raise DdpmCodecError(f"pictures of {width}x{height}: expected at least {network.window}x{network.window}")
+        x_t, columns = sampling.interpolate(ends[0], ends[1], level, count, noise), count
+    levels = sampling.levels_from(chain, ddim_steps, level)
+    with progress_bar("sampling", len(levels), not quiet) as advance:
+        x_0 = sampler(network, x_t, levels, noise=noise, on_step=lambda _: advance())
+    pictures = [to_bytes(plane, height, width) for plane in x_0]
+    write_output(output, image_bytes(_grid(pictures, columns), target))
+    if not quiet:
+        stderr.print(
+            f"{count} pictures of {width}x{height}, {len(levels)} network calls each, {time.perf_counter() - start:.2f} s",
+            highlight=False,
+        )
+
+
+def _sampler(variance: str | None, ddim_steps: int | None, eta: float | None) -> Any:
+    from ddpmcodec import sampling
+
+    if ddim_steps is not None:
+        if variance is not None:
+            raise DdpmCodecError("--variance is for ancestral sampling; DDIM's noise is set by --eta")
+        return partial(sampling.ddim, eta=eta or 0.0)
+    if eta is not None:
+        raise DdpmCodecError("--eta is for DDIM: give --ddim-steps too")
+    variances = {"beta": sampling.beta, "beta-tilde": sampling.beta_tilde}
+    if variance is not None and variance not in variances:
+        raise DdpmCodecError(f"variance {variance!r}: expected {' or '.join(variances)}")
+    return partial(sampling.ancestral, variance=variances[variance or "beta-tilde"])
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Height and width from WIDTHxHEIGHT."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise DdpmCodecError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")
+    return int(height), int(width)
+
+
+def _read_pair(first: str, second: str) -> list[Any]:
+    from ddpmcodec.images import read_image, to_plane
+
+    pictures = [read_image(read_input(path)) for path in (first, second)]
+    (h, w, _), (other_h, other_w, _) = (picture.shape for picture in pictures)
+    if (h, w) != (other_h, other_w):
+        raise DdpmCodecError(f"{first} is {w}x{h} and {second} {other_w}x{other_h}: expected pictures of one size")
+    return [to_plane(picture) for picture in pictures]
+
+
+def _level(chain: Any, timestep: int) -> float:
+    if not 1 <= timestep <= len(chain):
+        raise DdpmCodecError(f"timestep {timestep}: expected 1 to {len(chain)}")
+    return chain.log_snr(timestep)
+
+
+def _grid(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Row by row on white."""
+    import numpy as np
+
+    height, width, channels = pictures[0].shape
+    rows = -(-len(pictures) // columns)
+    size = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels)
+    grid = np.full(size, 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
+        grid[top : top + height, left : left + width] = picture
+    return grid

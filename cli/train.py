@@ -1,0 +1,165 @@
+"""`ddpmcodec train`: Algorithm 1, on one process or under torchrun."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, stderr
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ddpmcodec.errors import TrainingError
+
+if TYPE_CHECKING:
+    from ddpmcodec.training import Record
+
+_LINE_SECONDS = 30.0  # between progress lines where stderr is no terminal
+
+
+@command
+def train(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The run's directory: checkpoint, model, log, plot, samples.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", help="Training images: cifar10 (downloads), a folder, a mosaic file. May be repeated."
+        ),
+    ],
+    preset: Annotated[str | None, typer.Option(help="cifar10-small (default), cifar10-base or ddpm-paper.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train so many steps in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train so many minutes in all.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run's directory.")] = False,
+    init: Annotated[str | None, typer.Option(help="Start from this model's weights: a model file or an embedded name.")] = None,
+    objective: Annotated[str | None, typer.Option(help="vlb (log-SNR uniform: the bound) or simple (the paper's).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Of the simple objective: linear or cosine.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step and process.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the weights' average.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="In the residual blocks.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
+    bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="Autocast to bfloat16.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network; needs a C++ compiler.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")] = "cpu",
+    log_every: Annotated[int, typer.Option(help="Steps between records.", min=1)] = 50,
+    save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints, plots and sample sheets.")] = 5.0,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train an ε-model; `ddpmcodec plan` then makes it a codec. Ctrl-C saves; --resume goes on."""
+    given = {"objective": objective, "schedule": schedule, "batch": batch, "lr": lr, "ema": ema, "seed": seed, "bf16": bf16}
+    recipe = {k: v for k, v in given.items() if v is not None}
+    network = {} if dropout is None else {"dropout": dropout}
+    if resume and (recipe or network or preset or init):
+        extra = ", ".join(f"--{k}" for k in [*recipe, *network, *(["preset"] if preset else []), *(["init"] if init else [])])
+        raise TrainingError(f"--resume goes on with the run's own settings; leave out {extra}")
+    if schedule is not None and objective != "simple" and preset != "ddpm-paper":
+        raise TrainingError("--schedule belongs to --objective simple; the vlb objective draws log-SNRs uniformly")
+    if not save_minutes > 0:
+        raise TrainingError(f"--save-minutes {save_minutes}: expected a positive number")
+    from ddpmcodec.training import Goal, Trainer, TrainingImages, load_checkpoint, processes, training_images
+    from ddpmcodec.training import preset as find_preset
+    from ddpmcodec.training.checkpoint import NAME
+    from ddpmcodec.training.report import Reporter
+
+    state = load_checkpoint(output) if resume else None
+    if state is None:
+        if (output / NAME).exists():
+            raise TrainingError(f"{output} already holds a run: add --resume to go on with it, or name another directory")
+        chosen = find_preset(preset or "cifar10-small", network, recipe)
+        config, settings = chosen.network, chosen.recipe
+        goal = Goal(steps, minutes)
+    else:
+        config, settings = state.network, state.recipe
+        goal = Goal(steps, minutes) if steps is not None or minutes is not None else state.goal
+        if goal.progress(state.step, state.seconds) >= 1:
+            raise TrainingError(
+                f"the run is done: {state.step} steps, {state.seconds / 60:.1f} minutes; name a later --steps or --minutes"
+            )
+    weights = None
+    if init is not None:
+        from ddpmcodec.models import load_network
+
+        weights = load_network(init)[0].state_dict()
+    images = TrainingImages(training_images(data, config.window), config.window, settings.seed)
+    if state is not None and state.pictures != len(images):
+        raise TrainingError(f"the run was trained on {state.pictures} images, found {len(images)}: give the same --data")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"can't make {output}: {error.strerror or error}") from error
+    with processes(device) as where:
+        trainer = Trainer(config, settings, images, where, compiled)
+        if weights is not None:
+            trainer.load_weights(weights)
+        if state is not None:
+            trainer.resume(state)
+        reporter = Reporter(output, trainer, " ".join(data))
+        with _progress(goal, where.first and not quiet) as show:
+
+            def on_record(record: Record) -> None:
+                reporter.record(record)
+                show(record)
+
+            reached = trainer.run(
+                goal,
+                output,
+                log_every=log_every,
+                save_every_seconds=60 * save_minutes,
+                on_record=on_record,
+                on_save=reporter.save,
+            )
+        if not where.first:
+            return
+    last: Any = reporter.last
+    if as_json:
+        values = {"step": last.step, "images": last.images, "seconds": round(last.seconds, 1), "loss": last.loss}
+        typer.echo(json.dumps(values | {"bits_per_dim": last.bits_per_dim, "model": str(reporter.model), "done": reached}))
+    elif not quiet:
+        for note in reporter.notes:
+            stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
+        what = "done" if reached else "stopped; the same command with --resume goes on"
+        stderr.print(
+            f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal", highlight=False
+        )
+        if reached:
+            stderr.print(f"make it a codec: ddpmcodec plan {reporter.model} --data {data[0]}", highlight=False, soft_wrap=True)
+    if not reached:
+        raise typer.Exit(130)
+
+
+@contextmanager
+def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any], None]]:
+    """A function that shows a record: a line that moves on a terminal, one line in a while elsewhere."""
+
+    def text(record: Any) -> str:
+        done = goal.progress(record.step, record.seconds)
+        left = max(0.0, record.seconds * (1 / max(done, 1e-9) - 1))
+        return (
+            f"step {record.step}  loss {record.loss:.4f}  {record.bits_per_dim:.4f} bits/dim ideal  "
+            f"{record.images_per_second:.0f} images/s  {int(left // 3600)}:{int(left // 60) % 60:02d}:{int(left) % 60:02d} left"
+        )
+
+    if not show:
+        yield lambda record: None
+        return
+    if not stderr.is_terminal:
+        printed = [-_LINE_SECONDS]
+
+        def line(record: Any) -> None:
+            if time.monotonic() - printed[0] >= _LINE_SECONDS or goal.progress(record.step, record.seconds) >= 1:
+                printed[0] = time.monotonic()
+                stderr.print(text(record), highlight=False, soft_wrap=True)
+
+        yield line
+        return
+    with Progress(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=stderr) as progress:
+        task = progress.add_task("starting", total=1.0)
+        yield lambda record: progress.update(
+            task, description=text(record), completed=min(1.0, goal.progress(record.step, record.seconds))
+        )

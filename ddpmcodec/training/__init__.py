@@ -1,0 +1,24 @@
+"""Algorithm 1: training ε-models."""
+
+from ddpmcodec.training.batches import TrainingImages
+from ddpmcodec.training.checkpoint import Checkpoint, load_checkpoint
+from ddpmcodec.training.processes import Processes, processes
+from ddpmcodec.training.recipe import Goal, Preset, Recipe, preset, presets
+from ddpmcodec.training.sources import training_images
+from ddpmcodec.training.trainer import Record, Trainer
+
+__all__ = [
+    "Checkpoint",
+    "Goal",
+    "Preset",
+    "Processes",
+    "Record",
+    "Recipe",
+    "Trainer",
+    "TrainingImages",
+    "load_checkpoint",
+    "preset",
+    "presets",
+    "processes",
+    "training_images",
+]

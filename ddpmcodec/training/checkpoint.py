@@ -1,0 +1,88 @@
+"""Checkpoints: one file that holds all a run needs to go on, replaced whole by the next."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpmcodec.errors import ModelError, TrainingError
+from ddpmcodec.models.unet import UNetConfig
+from ddpmcodec.training.recipe import Goal, Recipe
+from ddpmcodec.whole_file import replacing
+
+NAME = "checkpoint.pt"
+_FORMAT = "ddpmcodec-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after `step` steps. Batches and noise are functions of (seed, step), so no generator is stored."""
+
+    network: UNetConfig
+    recipe: Recipe
+    step: int
+    images: int  # seen so far, all processes together
+    seconds: float  # trained so far
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]  # EMA
+    optimiser: dict[str, Any]
+    goal: Goal  # the learning rate's decay is measured against it
+    pictures: int  # training images there were
+
+    def save(self, directory: Path) -> None:
+        """Raises TrainingError when it can't be written; the one before is then still there."""
+        values = {
+            "format": _FORMAT,
+            "network": self.network.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds,
+            "weights": self.weights,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "goal": {"steps": self.goal.steps, "minutes": self.goal.minutes},
+            "pictures": self.pictures,
+        }
+        try:
+            with replacing(directory / NAME) as temporary, temporary.open("wb") as file:
+                torch.save(values, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+            raise TrainingError(f"can't write a checkpoint to {directory}: {reason}; the one before is kept") from error
+
+
+def load_checkpoint(directory: Path) -> Checkpoint:
+    """Reads tensors and numbers only, never code. Raises TrainingError."""
+    path = directory / NAME
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"no checkpoint in {directory}: expected {path}, which training writes") from error
+    except (OSError, RuntimeError, EOFError, IndexError, pickle.UnpicklingError, ValueError) as error:
+        raise TrainingError(f"{path} is not a readable checkpoint: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        raise TrainingError(f"{path} is not a checkpoint of this version: expected format {_FORMAT}")
+    try:
+        return Checkpoint(
+            UNetConfig.from_dict(values["network"]),
+            Recipe(**values["recipe"]),
+            values["step"],
+            values["images"],
+            values["seconds"],
+            values["weights"],
+            values["average"],
+            values["optimiser"],
+            Goal(**values["goal"]),
+            values["pictures"],
+        )
+    except (KeyError, TypeError, IndexError, ModelError) as error:
+        raise TrainingError(f"{path} is not understood: {error!r}") from error

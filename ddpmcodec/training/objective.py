@@ -1,0 +1,50 @@
+"""Algorithm 1 of Ho et al. 2020: which noise levels are drawn, and the loss at them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddpmcodec.models.unet import UNetConfig
+from ddpmcodec.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Noise levels of a batch."""
+
+    log_snr: Tensor  # (n,) float32
+    bits: Tensor  # (n,) what a unit of ε-MSE there is worth in bits/dim: its mean times the loss estimates the rate
+
+
+def draw_levels(recipe: Recipe, network: UNetConfig, count: int, generator: torch.Generator) -> Levels:
+    """Levels of a whole batch of `count` images, on the generator's device.
+
+    vlb: λ uniform over the trained range, one draw in each of `count` equal strata. The rate of a chain of many steps is
+    ½ ∫ E|ε − ε̂|²/d dλ nats a dimension (Kingma et al. 2021, eq. 17), so the plain loss is the bound.
+    simple: t uniform over 1 … T (Ho et al. 2020, eq. 14).
+    """
+    device = generator.device
+    if recipe.objective == "vlb":
+        u = (torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)) / count
+        span = network.max_log_snr - network.min_log_snr
+        log_snr = network.min_log_snr + span * u
+        return Levels(log_snr, torch.full_like(log_snr, span / (2 * math.log(2))))
+    levels = torch.from_numpy(recipe.noise_schedule().log_snrs).to(device, torch.float32)
+    steps = levels[:-1] - levels[1:]
+    t = torch.randint(len(levels), (count,), generator=generator, device=device)
+    # Step t goes from λ_t to λ_{t-1}; the last one, to the picture itself, is not part of the chain's rate.
+    worth = torch.cat([steps.new_zeros(1), steps]) * (len(levels) / (2 * math.log(2)))
+    return Levels(levels[t], worth[t])
+
+
+def denoising_errors(network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
+    """|ε − ε̂(x_t, λ)|²/d of each image, (n,) float32; x_0: (n, c, h, w) on [-1, 1]. Ho et al. 2020, eq. 12 and 14."""
+    alpha_bar = torch.sigmoid(log_snr)[:, None, None, None]
+    x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+    predicted = network(x_t.contiguous(memory_format=torch.channels_last), log_snr)
+    return (predicted.float() - eps).square().mean(dim=(1, 2, 3))

@@ -1,0 +1,68 @@
+"""One process or several: what training needs of torch.distributed, under the same names either way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ddpmcodec.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among those of one run."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """True in the one process that writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Element-wise sum over all processes."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def most(self, values: list[float]) -> list[float]:
+        """Element-wise maximum over all processes: what one of them saw, all act on."""
+        if self.count == 1:
+            return values
+        together = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        return together.tolist()
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Processes]:
+    """Joins the run that `torchrun` started, if it did; nccl for GPUs, each process its own, gloo for CPUs.
+
+    Raises TrainingError for a device that isn't there.
+    """
+    try:
+        count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        where = torch.device(device)
+        if where.type == "cuda" and where.index is None and count > 1:
+            where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.zeros(1, device=where)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise TrainingError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    if count == 1:
+        yield Processes(0, 1, where)
+        return
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, count, where)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,133 @@
+"""What a run leaves beside its checkpoint: a log, a plot of the loss against the noise level, a sheet of samples."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddpmcodec.errors import TrainingError
+from ddpmcodec.images import image_bytes, picture_grid, to_bytes
+from ddpmcodec.models.unet import UNet
+from ddpmcodec.models.weights import save_model
+from ddpmcodec.sampling import ddim, levels_from, load_denoiser, prior
+from ddpmcodec.schedule import linear
+from ddpmcodec.training.trainer import Record, Trainer
+from ddpmcodec.whole_file import replacing, write_whole
+
+LOG, PLOT, SAMPLES, MODEL = "log.jsonl", "loss.png", "samples.png", "model.safetensors"
+_SAMPLES, _SAMPLE_STEPS = 16, 30
+
+
+def append_log(directory: Path, record: Record) -> None:
+    """One line of JSON; levels at which nothing was drawn are null. Raises TrainingError."""
+    values = {
+        "step": record.step,
+        "images": record.images,
+        "seconds": round(record.seconds, 2),
+        "loss": round(record.loss, 6),
+        "bits_per_dim": round(record.bits_per_dim, 5),
+        "lr": float(f"{record.lr:.4g}"),
+        "images_per_second": round(record.images_per_second, 2),
+        "log_snr": [round(float(v), 3) for v in record.log_snr],
+        "loss_by_log_snr": [None if math.isnan(v) else round(float(v), 6) for v in record.loss_by_log_snr],
+    }
+    try:
+        with (directory / LOG).open("a") as file:
+            file.write(json.dumps(values) + "\n")
+    except OSError as error:
+        raise TrainingError(f"can't write {directory / LOG}: {error.strerror or error}") from error
+
+
+def read_log(directory: Path, until_step: int) -> list[dict[str, Any]]:
+    """Lines of a log up to a step; a resumed run drops what came after its checkpoint. Empty when there is none."""
+    try:
+        lines = (directory / LOG).read_text().splitlines()
+    except OSError:
+        return []
+    values = []
+    for line in lines:
+        try:
+            values.append(json.loads(line))
+        except ValueError:  # a line cut by a crash
+            continue
+    return [v for v in values if v["step"] <= until_step]
+
+
+def rewrite_log(directory: Path, values: list[dict[str, Any]]) -> None:
+    """Replaces a log by these lines."""
+    with replacing(directory / LOG) as temporary:
+        temporary.write_text("".join(json.dumps(v) + "\n" for v in values))
+
+
+def plot_losses(directory: Path) -> bool:
+    """Draws the log; False when matplotlib (extra [train]) is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    log = read_log(directory, 1 << 62)
+    if not log:
+        return True
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    over_time, by_level = figure.subplots(1, 2)
+    over_time.plot([v["images"] for v in log], [v["bits_per_dim"] for v in log], lw=0.8, color="tab:blue")
+    over_time.set(xlabel="images seen", ylabel="ideal rate over the trained levels, bits/dim (many steps)", yscale="log")
+    over_time.grid(alpha=0.3, which="both")
+    # Single records are noisy: the mean of the first, middle and last fifths of the run.
+    parts = [p for p in np.array_split(np.arange(len(log)), 5) if len(p)]
+    for part, shade in zip((parts[0], parts[len(parts) // 2], parts[-1]), (0.25, 0.5, 1.0), strict=True):
+        levels = np.array([[np.nan if x is None else x for x in log[i]["loss_by_log_snr"]] for i in part])
+        drawn = ~np.isnan(levels).all(axis=0)
+        label = f"to {log[part[-1]]['images']:,} images"
+        x = np.array(log[part[0]]["log_snr"])
+        by_level.plot(x[drawn], np.nanmean(levels[:, drawn], axis=0), color="tab:blue", alpha=shade, label=label)
+    by_level.set(xlabel="log-SNR λ", ylabel="mean |ε − ε̂|²/d", yscale="log")
+    by_level.grid(alpha=0.3, which="both")
+    by_level.legend()
+    with replacing(directory / PLOT) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return True
+
+
+class Reporter:
+    """Keeps a run's directory: the log, and at each save the averaged network, the plot and a sheet of samples."""
+
+    def __init__(self, directory: Path, trainer: Trainer, data: str):
+        self.directory, self.trainer, self.data = directory, trainer, data
+        self.model = directory / MODEL
+        self.last: Record | None = None
+        self.notes: list[str] = []
+        if trainer.where.first:
+            rewrite_log(directory, read_log(directory, trainer.step))  # a resumed run repeats what came after its checkpoint
+
+    def record(self, record: Record) -> None:
+        self.last = record
+        append_log(self.directory, record)
+
+    def save(self) -> None:
+        """Writes the model file (averaged weights, no error curve yet), plot and samples. Raises TrainingError."""
+        trainer = self.trainer
+        network = UNet(trainer.config)
+        network.load_state_dict(trainer.average)
+        network.eval().requires_grad_(False)
+        recipe = json.dumps(trainer.recipe.to_dict())
+        note = f"trained with ddpmcodec train on {self.data}: {trainer.step} steps, {trainer.seen} images, {recipe}"
+        try:
+            save_model(self.model, network, None, self.directory.resolve().name, note)
+            self._save_samples()
+            if not plot_losses(self.directory):
+                self.notes = ["loss.png was not drawn: matplotlib is not installed (pip install 'ddpmcodec[train]')"]
+        except OSError as error:
+            raise TrainingError(f"can't write to {self.directory}: {error.strerror or error}") from error
+
+    def _save_samples(self) -> None:
+        """Samples by DDIM, from the same noise each time, so that sheets compare."""
+        denoiser = load_denoiser(self.model, self.trainer.where.device)
+        window = denoiser.window
+        x_0 = ddim(denoiser, prior(denoiser, _SAMPLES, window, window), levels_from(linear(), _SAMPLE_STEPS))
+        grid = picture_grid([to_bytes(plane, window, window) for plane in x_0], columns=math.isqrt(_SAMPLES))
+        write_whole(self.directory / SAMPLES, image_bytes(grid, Path(SAMPLES)))
