@@ -6,7 +6,7 @@ import math
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from ddpmcodec.cli.common import DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
@@ -14,12 +14,6 @@ from ddpmcodec.cli.files import check_output, read_input, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, noise_schedule
 
 from ddpmcodec.errors import DdpmCodecError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_GAP = 2  # pixels between a grid's pictures
 
 
 @command
@@ -49,7 +43,7 @@ def sample(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
     from ddpmcodec import sampling
-    from ddpmcodec.images import image_bytes, image_format, to_bytes
+    from ddpmcodec.images import image_bytes, image_format, picture_grid, to_bytes
 
     image_format(target)
     chain = noise_schedule(schedule, timesteps)
@@ -73,7 +67,7 @@ def sample(
     with progress_bar("sampling", len(levels), not quiet) as advance:
         x_0 = sampler(network, x_t, levels, noise=noise, on_step=lambda _: advance())
     pictures = [to_bytes(plane, height, width) for plane in x_0]
-    write_output(output, image_bytes(_grid(pictures, columns), target))
+    write_output(output, image_bytes(picture_grid(pictures, columns), target))
     if not quiet:
         stderr.print(
             f"{count} pictures of {width}x{height}, {len(levels)} network calls each, {time.perf_counter() - start:.2f} s",
@@ -118,17 +112,3 @@ def _level(chain: Any, timestep: int) -> float:
     if not 1 <= timestep <= len(chain):
         raise DdpmCodecError(f"timestep {timestep}: expected 1 to {len(chain)}")
     return chain.log_snr(timestep)
-
-
-def _grid(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
-    """Row by row on white."""
-    import numpy as np
-
-    height, width, channels = pictures[0].shape
-    rows = -(-len(pictures) // columns)
-    size = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels)
-    grid = np.full(size, 255, np.uint8)
-    for i, picture in enumerate(pictures):
-        top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
-        grid[top : top + height, left : left + width] = picture
-    return grid
