@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
 from ddpmcodec.cli.files import check_output, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, noise_schedule
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption
 from rich.console import Console
 from rich.table import Table
 
@@ -43,8 +43,9 @@ def nll(
     from ddpmcodec.data import load_images
     from ddpmcodec.models import read_model_info
     from ddpmcodec.sampling import load_denoiser
+    from ddpmcodec.schedule import named
 
-    chain, info = noise_schedule(schedule, timesteps), read_model_info(model)
+    chain, info = named(schedule, timesteps), read_model_info(model)
     if batch < 1:
         raise DdpmCodecError(f"batches of {batch} pictures: expected at least 1")
     images = load_images(data, info.config.window, limit)

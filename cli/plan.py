@@ -19,9 +19,7 @@ from ddpmcodec.errors import ModelError
 def plan(
     model: Annotated[str, typer.Argument(help="A model file, a training run's directory, or a diffusers folder or hub id.")],
     data: Annotated[list[str], typer.Option("--data", help="Training images (never test images), as for `train`.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The model file to write; default: MODEL.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The model file to write; default: MODEL.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the plan; default: beside the model, .plan.png.")] = None,
     limit: Annotated[int, typer.Option(help="Images to measure on, drawn at random.", min=1)] = 200,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from ddpmcodec.cli.common import DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, noise_schedule
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption
 
 from ddpmcodec.errors import DdpmCodecError
 
@@ -44,9 +44,10 @@ def sample(
     start = time.perf_counter()
     from ddpmcodec import sampling
     from ddpmcodec.images import image_bytes, image_format, picture_grid, to_bytes
+    from ddpmcodec.schedule import named
 
     image_format(target)
-    chain = noise_schedule(schedule, timesteps)
+    chain = named(schedule, timesteps)
     noise = sampling.Noise(seed, shared=interpolate is not None)
     sampler = _sampler(variance, ddim_steps, eta)
     if interpolate is not None and size is not None:

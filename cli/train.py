@@ -26,9 +26,7 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="The run's directory: checkpoint, model, log, plot, samples.")],
     data: Annotated[
         list[str],
-        typer.Option(
-            "--data", help="Training images: cifar10 (downloads), a folder, a mosaic file. May be repeated."
-        ),
+        typer.Option("--data", help="Training images: cifar10 (downloads), a folder, a mosaic file. May be repeated."),
     ],
     preset: Annotated[str | None, typer.Option(help="cifar10-small (default), cifar10-base or ddpm-paper.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train so many steps in all.")] = None,

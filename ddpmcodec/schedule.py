@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.errors import DdpmCodecError
+
 
 def alpha_bar_of(log_snr: float) -> float:
     """alpha_bar = sigmoid(log_snr), in (0, 1); 0 for -inf, which is pure noise."""
@@ -78,3 +80,18 @@ def cosine(timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999
 def uniform(timesteps: int, first: float = 9.5, last: float = -8.0) -> NoiseSchedule:
     """Log-SNRs in equal steps from `first` (cleanest) to `last` (noisiest)."""
     return NoiseSchedule(np.linspace(first, last, timesteps))
+
+
+SCHEDULES = {"linear": 21, "cosine": 2}  # by name, with the fewest timesteps
+
+
+def named(name: str, timesteps: int) -> NoiseSchedule:
+    """The schedule a user names. Linear betas scale with 1000 / T, so that x_T is pure noise for every T.
+
+    Raises DdpmCodecError for an unknown name or too few timesteps. Source: Nichol & Dhariwal 2021, sec. 3.2 and 4.
+    """
+    if name not in SCHEDULES:
+        raise DdpmCodecError(f"schedule {name!r}: expected {' or '.join(SCHEDULES)}")
+    if timesteps < SCHEDULES[name]:
+        raise DdpmCodecError(f"{timesteps} timesteps: expected at least {SCHEDULES[name]} for the {name} schedule")
+    return linear(timesteps, 0.1 / timesteps, 20 / timesteps) if name == "linear" else cosine(timesteps)

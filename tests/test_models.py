@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import PRIOR_VARIANCE, WienerModel, prior_mean, wiener_mse
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -27,7 +28,8 @@ from ddpmcodec.models import (
     read_model_info,
     save_model,
 )
-from ddpmcodec.models.weights import EMBEDDED
+from ddpmcodec.models.unet import Upsample
+from ddpmcodec.models.weights import EMBEDDED, fingerprint
 from ddpmcodec.plan import ErrorCurve
 
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=8)
@@ -229,6 +231,9 @@ def test_prediction_is_without_autograd_and_in_full_precision(saved: Path):
         replace(TINY, attention_levels=(0, 1)),
         replace(TINY, groups=1, heads=1),
         replace(TINY, dropout=0.5),
+        replace(TINY, middle_blocks=4),
+        replace(TINY, scale=False),
+        replace(TINY, knots=5),
     ],
 )
 def test_odd_architectures_run_and_describe_themselves(config: UNetConfig):
@@ -238,6 +243,36 @@ def test_odd_architectures_run_and_describe_themselves(config: UNetConfig):
     assert eps.shape == x_t.shape
     assert eps.isfinite().all()
     assert UNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_upsampling_is_nearest_neighbour_then_a_convolution():
+    layer = Upsample(8)
+    x = torch.randn(2, 8, 5, 7)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(x), plain)
+
+
+def test_preconditioning_starts_as_v_and_interpolates():
+    """Without a learned part, skip * x_t = sqrt(1 - alpha_bar) x_t: the ε that goes with v = 0."""
+    net = network(replace(TINY, knots=1001))
+    net.zero_branches()
+    x_t, log_snr = torch.randn(4, 3, 8, 8), torch.tensor([-8.0, -2.345, 1.0, 9.5])
+    expected = torch.sigmoid(-log_snr).sqrt()[:, None, None, None] * x_t
+    torch.testing.assert_close(net(x_t, log_snr), expected, rtol=1e-4, atol=1e-5)
+    beyond = net(x_t[:1], torch.tensor([-30.0]))
+    torch.testing.assert_close(beyond, net(x_t[:1], torch.tensor([-8.0])), rtol=0, atol=1.0)
+    assert beyond.isfinite().all()
+
+
+def test_new_fields_of_the_configuration_leave_old_files_alone(saved: Path, tmp_path: Path):
+    """A file whose configuration lacks a later version's fields still has its fingerprint."""
+    with safe_open(saved, "pt") as file:
+        tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata()  # noqa: SIM118
+    config = {k: v for k, v in json.loads(metadata["config"]).items() if k not in ("knots", "scale", "middle_blocks")}
+    mark = fingerprint(tensors, config, json.loads(metadata["curve"]))
+    old = {k: v for k, v in metadata.items() if k != "architecture"} | {"config": json.dumps(config), "fingerprint": mark}
+    save_file(tensors, tmp_path / "old.safetensors", old)
+    assert load_model(tmp_path / "old.safetensors").fingerprint == mark
 
 
 def test_each_picture_has_its_own_noise_level():
@@ -259,6 +294,8 @@ def test_each_picture_has_its_own_noise_level():
         {"groups": 0},
         {"blocks": 0},
         {"embedding": 0},
+        {"middle_blocks": 1},
+        {"knots": 1},
         {"frequencies": 0},
         {"window": 9},
         {"window": 0},

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpmcodec import schedule
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.schedule import NoiseSchedule, alpha_bar_of, from_betas, log_snr_of, snr_of
 
 
@@ -79,3 +80,22 @@ def test_a_beta_outside_0_to_1_is_refused(beta: float):
 def test_alpha_bar_outside_0_to_1_has_no_log_snr(alpha_bar: float):
     with pytest.raises(ValueError, match="between 0 and 1"):
         log_snr_of(alpha_bar)
+
+
+@pytest.mark.parametrize("timesteps", [50, 1000, 4000])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_a_named_schedule_ends_in_noise_whatever_its_length(name: str, timesteps: int):
+    chain = schedule.named(name, timesteps)
+    assert len(chain) == timesteps
+    assert alpha_bar_of(chain.log_snr(timesteps)) < 1e-4
+    assert chain.log_snr(1) > 3
+
+
+def test_the_named_linear_schedule_of_1000_is_the_paper_s():
+    assert np.array_equal(schedule.named("linear", 1000).log_snrs, schedule.linear().log_snrs)
+
+
+@pytest.mark.parametrize(("name", "timesteps"), [("cubic", 1000), ("linear", 20), ("cosine", 1)])
+def test_other_names_and_lengths_are_refused(name: str, timesteps: int):
+    with pytest.raises(DdpmCodecError):
+        schedule.named(name, timesteps)

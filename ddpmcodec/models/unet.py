@@ -32,6 +32,7 @@ class UNetConfig:
     min_log_snr: float = -8.0  # the training range: a noisier or cleaner level is asked at its end
     max_log_snr: float = 9.5
     dropout: float = 0.0
+    knots: int = 0  # of the output's preconditioning over the log-SNR range, see `Precondition`; 0: there is none
     scale: bool = True  # the noise level scales and shifts features; False: it only shifts them, as in the paper
 
     def __post_init__(self) -> None:
@@ -43,6 +44,8 @@ class UNetConfig:
             raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
         if self.channels[-1] % self.heads:
             raise ModelError(f"heads={self.heads} does not divide the last level's {self.channels[-1]} channels")
+        if self.knots < 0 or self.knots == 1:
+            raise ModelError(f"knots={self.knots}: expected 0, or at least 2")
         if self.window < 1 or self.window % self.downsampling:
             raise ModelError(f"window {self.window}: expected a multiple of {self.downsampling} for this many levels")
 
@@ -128,6 +131,30 @@ class Upsample(nn.Conv2d):
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
+class Precondition(nn.Module):
+    """ε̂ = skip(λ)·x_t + gain(λ)·F, both piecewise linear in λ and learned.
+
+    In high noise x_t is all but equal to ε, and what remains is smaller than a network's own precision: without this, x̂_0
+    at λ = -8 is worse than no picture at all. It starts as the parametrisation by v = √ᾱ·ε - √(1-ᾱ)·x_0, for which
+    ε = √(1-ᾱ)·x_t + √ᾱ·v (Salimans & Ho 2022; Karras et al. 2022 argue for the like).
+    """
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.low, self.high, self.last = config.min_log_snr, config.max_log_snr, config.knots - 1
+        alpha_bar = torch.linspace(self.low, self.high, config.knots, dtype=torch.float64).sigmoid()
+        self.gain = nn.Parameter(alpha_bar.sqrt().float())
+        self.skip = nn.Parameter((1 - alpha_bar).sqrt().float())
+
+    def forward(self, f: Tensor, x: Tensor, log_snr: Tensor) -> Tensor:
+        place = ((log_snr - self.low) / (self.high - self.low)).clamp(0, 1) * self.last
+        left = place.floor().clamp(max=self.last - 1).long()
+        part = (place - left).to(f.dtype)
+        gain = self.gain[left].lerp(self.gain[left + 1], part)
+        skip = self.skip[left].lerp(self.skip[left + 1], part)
+        return gain[:, None, None, None] * f + skip[:, None, None, None] * x
+
+
 class UNet(nn.Module):
     """ε̂ = ε_θ(x_λ, λ), with λ the log-SNR (Ho et al. 2020, eq. 11 and appendix B, in continuous noise levels)."""
 
@@ -174,6 +201,7 @@ class UNet(nn.Module):
                 self.upsample.append(Upsample(c))
         self.norm_out = nn.GroupNorm(config.groups, c)
         self.conv_out = nn.Conv2d(c, config.image_channels, 3, padding=1)
+        self.precondition = Precondition(config) if config.knots else None
 
     def zero_branches(self) -> None:
         """Makes every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""
@@ -209,4 +237,5 @@ class UNet(nn.Module):
                 h = attend(block(torch.cat([h, skips.pop()], dim=1), embedding))
             if level > 0:
                 h = next(upsample)(h)
-        return self.conv_out(F.silu(self.norm_out(h)))  # type: ignore[no-any-return]
+        f = self.conv_out(F.silu(self.norm_out(h)))
+        return f if self.precondition is None else self.precondition(f, x, log_snr.float())

@@ -7,10 +7,9 @@ from typing import Any
 
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.models.unet import UNetConfig
-from ddpmcodec.schedule import NoiseSchedule, cosine, linear
+from ddpmcodec.schedule import NoiseSchedule, named
 
 OBJECTIVES = ("vlb", "simple")
-SCHEDULES = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise TrainingError(f"objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
-        if self.schedule not in SCHEDULES:
-            raise TrainingError(f"schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
-        if self.batch < 1 or self.timesteps < 2 or self.warmup < 0:
-            raise TrainingError("batch must be at least 1, timesteps at least 2, warmup at least 0")
+        if self.batch < 1 or self.warmup < 0:
+            raise TrainingError("batch must be at least 1, warmup at least 0")
         if not 0 < self.lr <= 1 or not 0 <= self.ema < 1 or self.clip <= 0 or self.weight_decay < 0 or not 0 <= self.beta2 < 1:
             raise TrainingError("lr must lie in (0, 1], ema and beta2 in [0, 1), clip above 0, weight decay from 0")
+        self.noise_schedule()  # raises for a bad name or length
 
     def noise_schedule(self) -> NoiseSchedule:
         """The discrete chain of the simple objective."""
-        return linear(self.timesteps) if self.schedule == "linear" else cosine(self.timesteps)
+        return named(self.schedule, self.timesteps)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,9 +94,9 @@ def _paper() -> Preset:
 
 def presets() -> dict[str, Preset]:
     """By name: `cifar10-small` (what the package embeds), `cifar10-base` (for a GPU), `ddpm-paper` (the paper's setting)."""
-    base = UNetConfig(channels=(96, 160, 224), blocks=2, attention_levels=(1, 2), groups=32, embedding=384)
+    base = UNetConfig(channels=(96, 160, 224), blocks=2, attention_levels=(1, 2), groups=32, embedding=384, knots=36)
     return {
-        "cifar10-small": Preset(UNetConfig(middle_blocks=4), Recipe(batch=64)),
+        "cifar10-small": Preset(UNetConfig(middle_blocks=4, knots=36), Recipe(batch=64)),
         "cifar10-base": Preset(base, Recipe(batch=512, lr=8e-4, warmup=500, ema=0.9995, bf16=True)),
         "ddpm-paper": _paper(),
     }
