@@ -38,6 +38,7 @@ from ddpmcodec.whole_file import write_whole
 
 Curve = dict[str, list[float]]
 RMSES = (30.0, 20.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.951)
+CONVENTIONS = ("rmse_mean_over_images", "rmse_of_mean_mse")
 RATES = (0.1, 0.4, 1.0, 1.5, 2.0)
 
 
@@ -130,7 +131,7 @@ def bits_at(curve: Curve, rmse: float, convention: str = "rmse_mean_over_images"
 def compare(ideal: Curve, real: Curve) -> dict[str, Any]:
     """Real over ideal at fixed RMSEs and at fixed real rates, for each convention of the RMSE."""
     result: dict[str, Any] = {}
-    for convention in ("rmse_mean_over_images", "rmse_of_mean_mse"):
+    for convention in CONVENTIONS:
         rows = []
         levels: list[tuple[float, float | None]] = [(r, None) for r in RMSES]
         x, y = np.log(real["bits_per_dim"]), np.log(real[convention])
@@ -174,12 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--channel", default="trellis")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ideal-only", action="store_true", help="measure the model: exact draws from q, no bits made")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args(arguments)
     model, images = load_model(args.model), load_tiles(args.data, args.limit)
     start = time.perf_counter()
     ideal = ideal_curve(model, images, args.plan_steps, args.batch, args.seed)
-    real, sizes = real_curve(model, images, args.plan_steps, args.channel, args.batch, args.seed)
     result = {
         **provenance(),
         "seed": args.seed,
@@ -188,6 +189,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "data": args.data.name,
         "images": len(images),
         "plan_steps": model.plan(args.plan_steps).steps,
+    }
+    if args.ideal_only:
+        at = {c: {str(rmse): bits_at(ideal, rmse, c) for rmse in RMSES} for c in CONVENTIONS}
+        write_json(args.output, result | {"seconds": time.perf_counter() - start, "ideal_at": at, "ideal": ideal})
+        print(json.dumps(at, indent=1))
+        return
+    real, sizes = real_curve(model, images, args.plan_steps, args.channel, args.batch, args.seed)
+    result |= {
         "channel": args.channel,
         "seconds": time.perf_counter() - start,
         "comparison": compare(ideal, real),

@@ -180,3 +180,15 @@ def test_the_channel_s_noise_is_white_and_gaussian(memory: int, bits: int):
     assert np.mean(fourth) / np.mean(variance) ** 2 == pytest.approx(3, abs=0.05)
     assert np.mean(neighbours) == pytest.approx(0, abs=0.01)
     assert np.mean(along) == pytest.approx(0, abs=0.01)  # no bias towards or away from the shift
+
+
+@pytest.mark.parametrize("share", [0.6, 0.75, 0.9, 1.0])
+def test_the_noise_is_as_strong_as_it_should_be_where_bits_are_many(share: float):
+    """Near one bit a dimension the +-1 alphabet loses much, and the scale has to know."""
+    dims, channel = 768, TrellisChannel(10)
+    bits, errors = int(dims * share), []
+    for seed in range(8):
+        key, shift = Key(2, seed), random_shift(channel, bits, dims, seed)
+        (code,) = channel.encode(shift.astype(np.float32)[None], [bits], key)
+        errors.append(np.mean((channel.decode(code, bits, dims, key) - shift) ** 2))
+    assert np.mean(errors) == pytest.approx(1, abs=0.04)

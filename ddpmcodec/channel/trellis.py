@@ -45,12 +45,12 @@ class TrellisChannel:
         """Bits the code spends above d/2 log2(1 + snr).
 
         0.74 + log2(bits)/2 is the floor of any code of 2^bits words searched by arg max; the slope is what 2^memory
-        states lose; the last term is the +-1 alphabet's loss below three dimensions a bit.
+        states lose; the last two terms are the +-1 alphabet's loss below three, and below two, dimensions a bit.
         """
         blocks = max(1, math.ceil(bits / MAX_BLOCK_BITS))
         b, d = bits / blocks, dims / blocks
         loss = 0.74 + 0.5 * math.log2(max(b, 2.0)) + _EXCESS_PER_BIT[self.memory] * max(0.0, b - 20)
-        loss += 0.03 * max(0.0, b - d / 3)
+        loss += 0.03 * max(0.0, b - d / 3) + 0.8 * max(0.0, b - d / 2) ** 2 / d
         return blocks * min(loss, 0.9 * b)
 
     def snr(self, bits: int, dims: int) -> float:
