@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ddpmcodec.chain import posterior, q_sample, snr_gain
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.images import to_plane
+from ddpmcodec.models.base import Denoiser
 from ddpmcodec.plan import FRACTION, ErrorCurve
-from ddpmcodec.sampling import Denoiser, Noise, beta, beta_tilde, x0_hat
+from ddpmcodec.sampling import Noise, beta, beta_tilde
 from ddpmcodec.schedule import NoiseSchedule, alpha_bar_of
+from ddpmcodec.windows import x0_hat
 
 Floats = NDArray[np.float64]
 

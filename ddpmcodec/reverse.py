@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.chain import Posterior, posterior, predict_x0
+from ddpmcodec.chain import Posterior, posterior
 from ddpmcodec.channel import Channel
 from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.plan import Plan
 from ddpmcodec.stream import Packet
-from ddpmcodec.windows import predict_eps
+from ddpmcodec.windows import x0_hat
 
 Array = NDArray[np.float32]
 
@@ -48,8 +48,7 @@ class ReverseChain:
     def x0_hat(self) -> Array:
         """The network's x_0 given x_t; one call a level, however often it is asked."""
         if self._x0_hat is None:
-            level = self.model.trained_level(self.log_snr)
-            self._x0_hat = predict_x0(self.x_t, predict_eps(self.model, self.x_t, level), level)
+            self._x0_hat = x0_hat(self.model, self.x_t, self.log_snr)
         return self._x0_hat
 
     def prior_mean(self) -> Array:

@@ -13,33 +13,23 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpmcodec.chain import posterior, predict_x0, q_sample
+from ddpmcodec.chain import posterior, q_sample
 from ddpmcodec.channel.philox import SAMPLING, Key, gaussian
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.models import CodecModel, codec_model, load_model, load_network, read_model_info
+from ddpmcodec.models import codec_model, load_model, load_network, read_model_info
+from ddpmcodec.models.base import Denoiser
 from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.schedule import NoiseSchedule, alpha_bar_of
-from ddpmcodec.windows import predict_eps
+from ddpmcodec.windows import x0_hat
 
 Array = NDArray[np.float32]
 Variance = Callable[[float, float], float]  # of p(x_s | x_t), from the log-SNRs of t and s
-
-
-class Denoiser(Protocol):
-    """What sampling asks of a model: every CodecModel is one, and a trained network without an error curve can be."""
-
-    @property
-    def window(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    def trained_level(self, log_snr: float) -> float: ...
-    def predict_eps(self, x_t: torch.Tensor, log_snr: float) -> torch.Tensor: ...
 
 
 def load_denoiser(name_or_path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Denoiser:
@@ -102,13 +92,6 @@ def levels_from(schedule: NoiseSchedule, steps: int | None = None, start: float 
     if steps is not None and steps < len(levels):
         levels = levels[np.arange(steps) * (len(levels) - 1) // max(steps - 1, 1)]
     return tuple(float(level) for level in levels)
-
-
-def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:
-    """The mean of x_0 given x_t, clipped to [-1, 1] (Ho et al., eq. 15): the picture of least expected squared error."""
-    level = model.trained_level(log_snr)
-    # predict_eps is written for a CodecModel, and asks no more of it than a Denoiser has.
-    return predict_x0(x_t, predict_eps(cast(CodecModel, model), x_t, level), level)
 
 
 def beta_tilde(log_snr_t: float, log_snr_s: float) -> float:

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpmcodec.chain import predict_x0
 from ddpmcodec.errors import FormatError
 from ddpmcodec.header import MAX_PIXELS
-from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.base import Denoiser
 
 # At most this many 32nds of the window between neighbours. Where noise hides the picture, windows imagine different
 # things, and only a wide overlap hides that (measured by eye on photographs); later they agree.
@@ -47,7 +48,7 @@ def _weight(window: int) -> NDArray[np.float32]:
     return (ramp[:, None] * ramp[None, :]).astype(np.float32)
 
 
-def predict_eps(model: CodecModel, x_t: NDArray[np.float32], log_snr: float) -> NDArray[np.float32]:
+def predict_eps(model: Denoiser, x_t: NDArray[np.float32], log_snr: float) -> NDArray[np.float32]:
     """ε̂ for pictures of any size: x_t (n, c, h, w) with h, w at least the window; float32 like x_t."""
     n, _, height, width = x_t.shape
     window = model.window
@@ -67,6 +68,15 @@ def predict_eps(model: CodecModel, x_t: NDArray[np.float32], log_snr: float) -> 
         # The weights are a product, so their sum over the grid of windows is one too.
         eps /= _total(rows, height, window)[:, None] * _total(columns, width, window)
     return eps
+
+
+def x0_hat(model: Denoiser, x_t: NDArray[np.float32], log_snr: float) -> NDArray[np.float32]:
+    """The mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): the picture of least expected squared error.
+
+    The network is asked at the nearest level it was trained on.
+    """
+    level = model.trained_level(log_snr)
+    return predict_x0(x_t, predict_eps(model, x_t, level), level)  # type: ignore[no-any-return]
 
 
 def _total(starts: tuple[int, ...], length: int, window: int) -> NDArray[np.float32]:

@@ -24,6 +24,17 @@ class EpsModel(Protocol):
         ...
 
 
+class Denoiser(Protocol):
+    """What a chain asks of a model: every CodecModel is one, and a trained network without an error curve can be."""
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    def trained_level(self, log_snr: float) -> float: ...
+    def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor: ...
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Plain float32 on `device`: no autocast, no TF32. The caller's settings are put back afterwards."""
