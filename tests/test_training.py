@@ -150,7 +150,9 @@ class TestPresets:
         network, _ = load_network()
         UNet(presets()["cifar10-small"].network).load_state_dict(network.state_dict())
 
-    @pytest.mark.parametrize("bad", [{"lr": 0.0}, {"batch": 0}, {"ema": 1.0}, {"objective": "l1"}, {"schedule": "cubic"}])
+    @pytest.mark.parametrize(
+        "bad", [{"lr": 0.0}, {"batch": 0}, {"ema": 1.0}, {"seed": -1}, {"objective": "l1"}, {"schedule": "cubic"}]
+    )
     def test_bad_settings(self, bad: dict[str, Any]):
         with pytest.raises(DdpmCodecError):
             preset("cifar10-small", recipe=bad)
@@ -202,6 +204,12 @@ class TestTrainer:
         assert [r.loss for r in seen] == [r.loss for r in records]
         for a, b in zip(whole.average.values(), rest.average.values(), strict=True):
             assert torch.equal(a, b)
+
+    def test_any_seed_will_do(self, tmp_path: Path):
+        losses = {
+            run(trainer(replace(RECIPE, seed=s)), tmp_path, Goal(steps=1))[0].loss for s in (0, 1, 1 << 40, (1 << 63) - 1)
+        }
+        assert len(losses) == 4
 
     def test_the_average_follows_the_weights(self, tmp_path: Path):
         t = trainer(replace(RECIPE, ema=0.0))

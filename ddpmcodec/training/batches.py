@@ -44,8 +44,13 @@ class TrainingImages:
         return batch
 
 
+def mixed_seed(*numbers: int) -> int:
+    """A 63-bit seed that differs wherever any of these non-negative numbers does."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def _generator(seed: int, purpose: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[seed, purpose << 48 | index]))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, index))))
 
 
 @lru_cache(maxsize=2)  # a batch touches two passes at most, unless there are very few images

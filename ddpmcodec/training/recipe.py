@@ -33,8 +33,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise TrainingError(f"objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
-        if self.batch < 1 or self.warmup < 0:
-            raise TrainingError("batch must be at least 1, warmup at least 0")
+        if self.batch < 1 or self.warmup < 0 or not 0 <= self.seed < 1 << 63:
+            raise TrainingError("batch must be at least 1, warmup at least 0, seed from 0 to 2^63 - 1")
         if not 0 < self.lr <= 1 or not 0 <= self.ema < 1 or self.clip <= 0 or self.weight_decay < 0 or not 0 <= self.beta2 < 1:
             raise TrainingError("lr must lie in (0, 1], ema and beta2 in [0, 1), clip above 0, weight decay from 0")
         self.noise_schedule()  # raises for a bad name or length

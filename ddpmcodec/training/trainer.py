@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.models.unet import UNet, UNetConfig
-from ddpmcodec.training.batches import TrainingImages
+from ddpmcodec.training.batches import TrainingImages, mixed_seed
 from ddpmcodec.training.checkpoint import NAME, Checkpoint
 from ddpmcodec.training.objective import denoising_errors, draw_levels
 from ddpmcodec.training.processes import Processes
@@ -137,7 +137,7 @@ class Trainer:
         size = recipe.batch * where.count
         mine = slice(where.rank * recipe.batch, (where.rank + 1) * recipe.batch)
         # Every process draws the whole batch's noise and takes its share: the same numbers whatever their count.
-        generator = torch.Generator(where.device).manual_seed(recipe.seed << 40 | self.step)
+        generator = torch.Generator(where.device).manual_seed(mixed_seed(recipe.seed, self.step))
         levels = draw_levels(recipe, self.config, size, generator)
         window, channels = self.config.window, self.config.image_channels
         eps = torch.randn(size, channels, window, window, generator=generator, device=where.device)[mine]
@@ -145,7 +145,7 @@ class Trainer:
         pixels = torch.from_numpy(self.images.batch(self.step, size)[mine]).to(where.device)
         x_0 = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         if self.config.dropout:
-            torch.manual_seed((recipe.seed << 40 | self.step) * 65537 + where.rank)
+            torch.manual_seed(mixed_seed(recipe.seed, self.step, where.rank + 1))
         with torch.autocast(where.device.type, torch.bfloat16, enabled=recipe.bf16):
             errors = denoising_errors(self._forward, x_0, log_snr, eps)
         for group in self.optimiser.param_groups:
