@@ -1,7 +1,7 @@
 """The README's pictures: progressive decodes with their bytes, and the rate-distortion curve of `overhead`'s results.
 
-python -m ddpmcodec.eval.figures decode --side 32 --steps 2 6 12 20 35 50 -o docs/progressive-32.png
-python -m ddpmcodec.eval.figures curve results/overhead-50.json results/overhead-20.json -o docs/curve.png
+python -m ddpmcodec.eval.figures decode --side 32 --steps 2 6 12 20 32 46 -o docs/progressive-32.png
+python -m ddpmcodec.eval.figures curve results/overhead-46.json results/overhead-20.json -o docs/curve.png
 """
 
 from __future__ import annotations
