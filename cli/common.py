@@ -38,6 +38,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
         try:
             function(*args, debug=debug, **kwargs)
+        except typer.Exit:
+            raise
         except DdpmCodecError as error:
             if debug:
                 raise

@@ -19,11 +19,13 @@ from ddpmcodec.errors import ModelError
 def plan(
     model: Annotated[str, typer.Argument(help="A model file, a training run's directory, or a diffusers folder or hub id.")],
     data: Annotated[list[str], typer.Option("--data", help="Training images (never test images), as for `train`.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The model file to write; default: MODEL.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file to write; default: MODEL, or codec.safetensors in a run.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the plan; default: beside the model, .plan.png.")] = None,
     limit: Annotated[int, typer.Option(help="Images to measure on, drawn at random.", min=1)] = 200,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draw.", min=0)] = 0,
     batch: Annotated[int, typer.Option(help="Images in the network at a time.", min=1)] = 50,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
@@ -63,9 +65,12 @@ def plan(
             log_snrs=source.levels,
             batch=batch,
             device=where,
-            progress=lambda done, total: advance(min(batch, done)),
+            progress=lambda done, total: advance(done - (done - 1) // batch * batch),
         )
-    mark = save_model(target, network, curve, name or source.name or target.stem, source.note, source.config)
+    try:
+        mark = save_model(target, network, curve, name or source.name or target.stem, source.note, source.config)
+    except OSError as error:
+        raise ModelError(f"can't write {target}: {error.strerror or error}") from error
     rows: list[dict[str, Any]] = []
     for steps in sorted({n for n in (12, 20, default_steps(curve), 100) if n <= most_steps(curve)}):
         chosen = make_plan(curve, steps)
@@ -73,7 +78,10 @@ def plan(
         rows.append(
             {"steps": steps, "ideal_bits_per_dim": ideal, "expected_bits_per_dim": planned_bits(curve, chosen) / curve.dims}
         )
-    drawn = _draw(curve, picture)
+    try:
+        missing = "" if _draw(curve, picture) else "matplotlib is not installed (pip install 'ddpmcodec[train]')"
+    except OSError as error:  # the model is written; a plot that isn't does no harm
+        missing = f"can't write {picture}: {error.strerror or error}"
     if as_json:
         typer.echo(json.dumps({"model": str(target), "fingerprint": mark, "images": count, "plans": rows}))
     elif not quiet:
@@ -82,7 +90,7 @@ def plan(
             table.add_row(str(row["steps"]), f"{row['ideal_bits_per_dim']:.4f}", f"{row['expected_bits_per_dim']:.4f}")
         Console().print(table)
         stderr.print(f"{target}: fingerprint {mark[:8]}, measured on {count} images", highlight=False, soft_wrap=True)
-        note = f"drawn in {picture}" if drawn else "not drawn: matplotlib is not installed (pip install 'ddpmcodec[train]')"
+        note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
         stderr.print(note, highlight=False, soft_wrap=True)
 
 

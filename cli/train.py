@@ -126,7 +126,7 @@ def train(
             f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal", highlight=False
         )
         if reached:
-            stderr.print(f"make it a codec: ddpmcodec plan {reporter.model} --data {data[0]}", highlight=False, soft_wrap=True)
+            stderr.print(f"make it a codec: ddpmcodec plan {output} --data {data[0]}", highlight=False, soft_wrap=True)
     if not reached:
         raise typer.Exit(130)
 

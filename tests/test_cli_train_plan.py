@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from test_cli import assert_refused, names, run
 import ddpmcodec
 from ddpmcodec.models import read_model_info
 from ddpmcodec.models.unet import UNetConfig
-from ddpmcodec.training import Preset, Recipe, load_checkpoint
+from ddpmcodec.training import Preset, Recipe, Trainer, load_checkpoint
 from ddpmcodec.training import recipe as recipes
 
 TINY = UNetConfig(channels=(8,), groups=4, heads=2, embedding=8, frequencies=4, window=16)
@@ -91,7 +93,7 @@ def test_init_starts_from_a_model_s_weights(folder: Path):
 def test_the_last_lines_say_what_to_do_next(folder: Path):
     result = train("--steps", 1)
     assert "step 1  loss" in result.stderr
-    assert "ddpmcodec plan run/model.safetensors --data mosaic.png" in result.stderr
+    assert "ddpmcodec plan run --data mosaic.png" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,7 @@ def test_the_last_lines_say_what_to_do_next(folder: Path):
         (("--steps", 1, "--objective", "l2"), "vlb"),
         (("--steps", 1, "--schedule", "cosine"), "--objective simple"),
         (("--steps", 1, "--lr", -1), "lr"),
+        (("--steps", 1, "--dropout", 2), "dropout"),
         (("--steps", 1, "--device", "cuda:99"), "cuda:99"),
         (("--steps", 1, "--save-minutes", 0), "--save-minutes"),
         (("--resume",), "no checkpoint"),
@@ -120,6 +123,30 @@ def test_bad_data(folder: Path):
     assert_refused(train("--steps", 1, data="nothing.png"), "nothing.png")
     Image.fromarray(np.zeros((10, 16, 3), np.uint8)).save(folder / "photos" / "c.png")
     assert_refused(train("--steps", 1, data="photos"), "10x16")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    real = Trainer._train_step
+
+    def interrupted(self: Trainer, goal: Any) -> None:
+        real(self, goal)
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupted)
+    result = train("--steps", 50)
+    assert result.exit_code == 130, result.output
+    assert "--resume goes on" in result.stderr
+    assert "error" not in result.stderr
+    assert load_checkpoint(folder / "run").step in (2, 3)
+
+
+def test_a_log_damaged_by_a_crash_does_not_stop_a_resumed_run(folder: Path):
+    assert train("--steps", 2, "-q").exit_code == 0
+    with (folder / "run" / "log.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe{"step": 1}\n[3]\n{"step": 1}\n')
+    assert train("--resume", "--steps", 3, "-q").exit_code == 0
+    assert len(losses(folder)) == 3
 
 
 def test_a_run_is_not_overwritten(folder: Path):
@@ -145,14 +172,15 @@ class TestPlan:
         result = run("plan", "run", "--data", "mosaic.png", "--limit", 8, "--name", "mine", "--json")
         assert result.exit_code == 0, result.output
         report = json.loads(result.stdout)
-        info = read_model_info(folder / "run" / "model.safetensors")
+        info = read_model_info(folder / "run" / "codec.safetensors")
+        assert read_model_info(folder / "run" / "model.safetensors").measured is None  # training's own, to be replaced
         assert (report["fingerprint"], info.name) == (info.fingerprint, "mine")
         assert info.curve.dims == 3 * 16 * 16
         assert [row["steps"] for row in report["plans"]] == [12, 20, 46, 100]
         ideal = [row["ideal_bits_per_dim"] for row in report["plans"]]
         assert sorted(ideal, reverse=True) == ideal  # more steps, fewer ideal bits
-        assert (folder / "run" / "model.plan.png").stat().st_size > 10_000
-        model = ddpmcodec.load_model(folder / "run" / "model.safetensors")
+        assert (folder / "run" / "codec.plan.png").stat().st_size > 10_000
+        model = ddpmcodec.load_model(folder / "run" / "codec.safetensors")
         data = ddpmcodec.encode(picture, model=model, plan_steps=3)
         assert ddpmcodec.decode(data, model=model).shape == picture.shape
 
@@ -181,3 +209,7 @@ class TestPlan:
         assert_refused(run("plan", "run", "--data", "nothing.png"), "nothing.png")
         assert_refused(run("plan", "run", "--data", "mosaic.png", "-o", "no/such/place.safetensors"), "does not exist")
         assert_refused(run("plan", "run", "--data", "mosaic.png", "--device", "cuda:99"), "cuda:99")
+
+    def test_a_network_that_predicts_no_numbers(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("ddpmcodec.models.unet.UNet.forward", lambda self, x, log_snr: x * torch.nan)
+        assert_refused(run("plan", "run", "--data", "mosaic.png", "--limit", 2), "no finite numbers")

@@ -73,6 +73,7 @@ class TestBatches:
         a.batch(0, 5)
         assert np.array_equal(a.batch(7, 5), b.batch(7, 5))
         assert not np.array_equal(a.batch(7, 5), TrainingImages(pictures(), 8, seed=2).batch(7, 5))
+        assert np.array_equal(a.batch(7, 6, slice(3, 6)), b.batch(7, 6)[3:])
 
     def test_crops_lie_inside_and_vary(self):
         y, x = np.mgrid[:20, :30]
@@ -146,6 +147,10 @@ class TestPresets:
         chosen = preset("cifar10-small", recipe={"objective": "simple", "schedule": "cosine"})
         assert chosen.network.min_log_snr == chosen.recipe.noise_schedule().log_snrs[-1]
 
+    def test_so_does_its_cosine_variant(self):
+        chosen = preset("ddpm-paper", recipe={"schedule": "cosine"})
+        assert chosen.network.min_log_snr == chosen.recipe.noise_schedule().log_snrs[-1]
+
     def test_the_embedded_model_can_start_the_small_preset(self):
         network, _ = load_network()
         UNet(presets()["cifar10-small"].network).load_state_dict(network.state_dict())
@@ -204,6 +209,18 @@ class TestTrainer:
         assert [r.loss for r in seen] == [r.loss for r in records]
         for a, b in zip(whole.average.values(), rest.average.values(), strict=True):
             assert torch.equal(a, b)
+
+    def test_bf16_and_preconditioning(self, tmp_path: Path):
+        records = run(trainer(replace(RECIPE, bf16=True), replace(TINY, knots=6)), tmp_path, Goal(steps=3))
+        assert all(math.isfinite(r.loss) for r in records)
+
+    def test_a_checkpoint_is_a_copy(self, tmp_path: Path):
+        t = trainer()
+        run(t, tmp_path, Goal(steps=2))
+        state = t.checkpoint(Goal(steps=4))
+        before = state.optimiser["state"][0]["exp_avg"].clone()
+        run(t, tmp_path, Goal(steps=4))
+        assert torch.equal(state.optimiser["state"][0]["exp_avg"], before)
 
     def test_any_seed_will_do(self, tmp_path: Path):
         losses = {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ddpmcodec.chain import predict_x0, q_sample
 from ddpmcodec.channel.philox import Key, gaussian
+from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import full_precision
 from ddpmcodec.plan import REFINE, ErrorCurve
 
@@ -54,6 +55,10 @@ def measure_curve(
             total[i] += float(error.double().square().sum())
         done += len(x_0)
         progress(done, len(images))
+    if not np.isfinite(total).all():
+        raise ModelError(
+            "the network's predictions are no finite numbers: its training diverged, or fp16 can't hold its weights"
+        )
     refine = REFINE if log_snrs is None else 1
     return ErrorCurve.from_floats(log_snr, total / images.size, dims=int(np.prod(images.shape[1:])), refine=refine)
 

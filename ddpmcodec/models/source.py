@@ -20,7 +20,7 @@ class Source:
     network: torch.nn.Module
     config: NetworkConfig
     name: str
-    path: Path | None  # the model file it came from
+    path: Path | None  # where the codec belongs: the model file it came from, or beside it in a training run
     note: str
     levels: NDArray[np.float64] | None = None  # the only log-SNRs it knows, rising; None: all in its range
 
@@ -36,4 +36,6 @@ def open_network(name: str) -> Source:
         return Source(network, config, short, None, f"from diffusers: {name}", diffusers_levels(config))
     loaded, info = load_network(trained if path.is_dir() else name)
     levels = diffusers_levels(info.config) if isinstance(info.config, DiffusersConfig) else None
-    return Source(loaded, info.config, info.name, info.path, info.note, levels)
+    # Training replaces its own model file; the codec that streams depend on stays out of its way.
+    place = path / "codec.safetensors" if path.is_dir() else info.path
+    return Source(loaded, info.config, info.name, place, info.note, levels)

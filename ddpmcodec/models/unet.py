@@ -44,6 +44,13 @@ class UNetConfig:
             raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
         if self.channels[-1] % self.heads:
             raise ModelError(f"heads={self.heads} does not divide the last level's {self.channels[-1]} channels")
+        if not 0 <= self.dropout < 1:
+            raise ModelError(f"dropout={self.dropout}: expected at least 0 and below 1")
+        if any(not 0 <= a < len(self.channels) or self.channels[a] % self.heads for a in self.attention_levels):
+            raise ModelError(
+                f"attention_levels {self.attention_levels}: expected levels from 0 to {len(self.channels) - 1} whose channels "
+                f"heads={self.heads} divides"
+            )
         if self.knots < 0 or self.knots == 1:
             raise ModelError(f"knots={self.knots}: expected 0, or at least 2")
         if self.window < 1 or self.window % self.downsampling:
@@ -149,7 +156,7 @@ class Precondition(nn.Module):
     def forward(self, f: Tensor, x: Tensor, log_snr: Tensor) -> Tensor:
         place = ((log_snr - self.low) / (self.high - self.low)).clamp(0, 1) * self.last
         left = place.floor().clamp(max=self.last - 1).long()
-        part = (place - left).to(f.dtype)
+        part = (place - left).to(self.gain.dtype)  # tables stay float32 under autocast
         gain = self.gain[left].lerp(self.gain[left + 1], part)
         skip = self.skip[left].lerp(self.skip[left + 1], part)
         return gain[:, None, None, None] * f + skip[:, None, None, None] * x

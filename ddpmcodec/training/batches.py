@@ -29,23 +29,26 @@ class TrainingImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, step: int, size: int) -> NDArray[np.uint8]:
-        """(size, window, window, 3): each pass over the images is a new permutation, and batches run on across passes."""
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> NDArray[np.uint8]:
+        """(size, window, window, 3), or the given part of it: each pass over the images is a new permutation, and batches
+        run on across passes.
+        """
         random = _generator(self.seed, 1, step)
         place = random.random((size, 2))
         flip = random.random(size) < 0.5
-        batch = np.empty((size, self.window, self.window, 3), np.uint8)
-        for j in range(size):
+        wanted = range(size)[part]
+        batch = np.empty((len(wanted), self.window, self.window, 3), np.uint8)
+        for row, j in enumerate(wanted):
             epoch, i = divmod(step * size + j, len(self.images))
             image = self.images[_permutation(self.seed, epoch, len(self.images))[i]]
             top, left = (int(p * (side - self.window + 1)) for p, side in zip(place[j], image.shape, strict=False))
             crop = image[top : top + self.window, left : left + self.window]
-            batch[j] = crop[:, ::-1] if flip[j] else crop
+            batch[row] = crop[:, ::-1] if flip[j] else crop
         return batch
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A 63-bit seed that differs wherever any of these non-negative numbers does."""
+    """A 63-bit seed from non-negative numbers; other numbers give, all but surely, another seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -110,7 +110,7 @@ def preset(name: str, network: dict[str, Any] | None = None, recipe: dict[str, A
     found = known[name]
     chosen = replace(found.recipe, **(recipe or {}))
     changed = replace(found.network, **(network or {}))
-    if chosen.objective == "simple" and found.recipe.objective == "vlb":
+    if chosen.objective == "simple":
         levels = chosen.noise_schedule().log_snrs  # the network is asked at the chain's own levels only
         changed = replace(changed, min_log_snr=float(levels[-1]), max_log_snr=float(levels[0]))
     return Preset(changed, chosen)

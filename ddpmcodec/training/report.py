@@ -15,11 +15,12 @@ from ddpmcodec.models.unet import UNet
 from ddpmcodec.models.weights import save_model
 from ddpmcodec.sampling import ddim, levels_from, load_denoiser, prior
 from ddpmcodec.schedule import linear
-from ddpmcodec.training.trainer import Record, Trainer
+from ddpmcodec.training.trainer import BINS, Record, Trainer
 from ddpmcodec.whole_file import replacing, write_whole
 
 LOG, PLOT, SAMPLES, MODEL = "log.jsonl", "loss.png", "samples.png", "model.safetensors"
 _SAMPLES, _SAMPLE_STEPS = 16, 30
+_KEYS = {"step", "images", "bits_per_dim", "log_snr", "loss_by_log_snr"}  # what a plot needs of a line
 
 
 def append_log(directory: Path, record: Record) -> None:
@@ -45,22 +46,27 @@ def append_log(directory: Path, record: Record) -> None:
 def read_log(directory: Path, until_step: int) -> list[dict[str, Any]]:
     """Lines of a log up to a step; a resumed run drops what came after its checkpoint. Empty when there is none."""
     try:
-        lines = (directory / LOG).read_text().splitlines()
-    except OSError:
+        lines = (directory / LOG).read_text(errors="replace").splitlines()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise TrainingError(f"can't read {directory / LOG}: {error.strerror or error}") from error
     values = []
     for line in lines:
         try:
             values.append(json.loads(line))
         except ValueError:  # a line cut by a crash
             continue
-    return [v for v in values if v["step"] <= until_step]
+    known = [v for v in values if isinstance(v, dict) and set(v) >= _KEYS and len(v["log_snr"]) == BINS]
+    return [v for v in known if v["step"] <= until_step]
 
 
 def rewrite_log(directory: Path, values: list[dict[str, Any]]) -> None:
     """Replaces a log by these lines."""
-    with replacing(directory / LOG) as temporary:
-        temporary.write_text("".join(json.dumps(v) + "\n" for v in values))
+    try:
+        write_whole(directory / LOG, "".join(json.dumps(v) + "\n" for v in values).encode())
+    except OSError as error:
+        raise TrainingError(f"can't write {directory / LOG}: {error.strerror or error}") from error
 
 
 def plot_losses(directory: Path) -> bool:

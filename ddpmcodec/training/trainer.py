@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import signal
 import threading
@@ -78,19 +79,24 @@ class Trainer:
 
     def resume(self, state: Checkpoint) -> None:
         """Goes on where `state` was taken, to the same trajectory."""
-        self.net.load_state_dict(state.weights)
-        self.average = {k: v.to(self.where.device).clone() for k, v in state.average.items()}
-        self.optimiser.load_state_dict(state.optimiser)
+        try:
+            self.net.load_state_dict(state.weights)
+            # In the network's own order: averages and weights are paired by place.
+            self.average = {k: state.average[k].to(self.where.device).clone() for k in self.net.state_dict()}
+            self.optimiser.load_state_dict(copy.deepcopy(state.optimiser))
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise TrainingError(f"the checkpoint doesn't fit the network it names: {reason}") from error
         self.step, self.seen, self.seconds = state.step, state.images, state.seconds
         self._since = state.seconds
 
     def checkpoint(self, goal: Goal) -> Checkpoint:
-        """The state now, on the CPU."""
-        copy = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
+        """A copy of the state now."""
+        weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         average = {k: v.cpu().clone() for k, v in self.average.items()}
-        state = self.optimiser.state_dict()
+        state = copy.deepcopy(self.optimiser.state_dict())
         return Checkpoint(
-            self.config, self.recipe, self.step, self.seen, self.seconds, copy, average, state, goal, len(self.images)
+            self.config, self.recipe, self.step, self.seen, self.seconds, weights, average, state, goal, len(self.images)
         )
 
     def run(
@@ -116,7 +122,11 @@ class Trainer:
                 self._train_step(goal)
                 self.seconds = before + time.monotonic() - started
                 stopped, self.seconds, due = self.where.most(
-                    [float(stop.is_set()), self.seconds, float(time.monotonic() - saved >= save_every_seconds)]
+                    [
+                        float(stop.is_set()),
+                        self.seconds,
+                        float(self.where.first and time.monotonic() - saved >= save_every_seconds),
+                    ]
                 )
                 done = goal.progress(self.step, self.seconds) >= 1
                 if done or stopped or due or self.step % log_every == 0:
@@ -142,7 +152,7 @@ class Trainer:
         window, channels = self.config.window, self.config.image_channels
         eps = torch.randn(size, channels, window, window, generator=generator, device=where.device)[mine]
         log_snr, worth = levels.log_snr[mine], levels.bits[mine]
-        pixels = torch.from_numpy(self.images.batch(self.step, size)[mine]).to(where.device)
+        pixels = torch.from_numpy(self.images.batch(self.step, size, mine)).to(where.device)
         x_0 = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         if self.config.dropout:
             torch.manual_seed(mixed_seed(recipe.seed, self.step, where.rank + 1))
