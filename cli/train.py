@@ -84,14 +84,16 @@ def train(
         from ddpmcodec.models import load_network
 
         weights = load_network(init)[0].state_dict()
-    images = TrainingImages(training_images(data, config.window), config.window, settings.seed)
-    if state is not None and state.pictures != len(images):
-        raise TrainingError(f"the run was trained on {state.pictures} images, found {len(images)}: give the same --data")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"can't make {output}: {error.strerror or error}") from error
     with processes(device) as where:
+        with where.one_goes_first():
+            pictures = training_images(data, config.window)
+        if state is not None and state.pictures != len(pictures):
+            raise TrainingError(f"the run was trained on {state.pictures} images, found {len(pictures)}: give the same --data")
+        images = TrainingImages(pictures, config.window, settings.seed)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"can't make {output}: {error.strerror or error}") from error
         trainer = Trainer(config, settings, images, where, compiled)
         if weights is not None:
             trainer.load_weights(weights)

@@ -27,6 +27,16 @@ class Processes:
         """True in the one process that writes files and reports."""
         return self.rank == 0
 
+    @contextmanager
+    def one_goes_first(self) -> Iterator[None]:
+        """A block that one process of each machine has finished when the others enter it: what it downloads, they find."""
+        first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
+        if self.count > 1 and not first_here:
+            dist.barrier()
+        yield
+        if self.count > 1 and first_here:
+            dist.barrier()
+
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over all processes."""
         if self.count > 1:
@@ -59,6 +69,8 @@ def processes(device: str) -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, where)
         return
+    if device not in ("cpu", "cuda"):
+        raise TrainingError(f"device {device!r} for {count} processes: expected cpu, or cuda, which gives each its own GPU")
     if where.type == "cuda":
         torch.cuda.set_device(where)
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
