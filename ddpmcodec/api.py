@@ -114,7 +114,7 @@ def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: Mod
     """`decode` for complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
     if not len(datas):
         return []
-    (last,) = deque(_progressive([bytes(d) for d in datas], steps, model, False), maxlen=1)
+    (last,) = deque(decode_batch_progressive(datas, steps, model=model), maxlen=1)
     return [item.image for item in last]
 
 
@@ -124,6 +124,14 @@ def decode_progressive(
     """Yields the picture after each step; item n - 1 is what `decode(data, steps=n)` returns."""
     for items in _progressive([bytes(data)], steps, model, allow_partial):
         yield items[0]
+
+
+def decode_batch_progressive(
+    datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None
+) -> Iterator[list[Decoded]]:
+    """`decode_progressive` for streams as `decode_batch` takes them: yields their pictures after each step."""
+    if len(datas):
+        yield from _progressive([bytes(d) for d in datas], steps, model, False)
 
 
 def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_partial: bool = False) -> Iterator[Decoded]:

@@ -152,7 +152,7 @@ def variational_bound(
         for name, variance in variances.items():  # the mean of p(x_0 | x_1) is x̂_0(x_1)
             decoder[name][rows] = _per_image(decoder_bits(x_0, predicted, math.sqrt(variance[0])))
     terms = {
-        name: np.concatenate([decoder[name][:, None], _kl_bits(mse[:, 1:] / 127.5**2, variance, schedule)], axis=1)
+        name: np.concatenate([decoder[name][:, None], kl_bits(mse[:, 1:] / 127.5**2, variance, schedule)], axis=1)
         for name, variance in variances.items()
     }
     return Bound(schedule.log_snrs, variances, prior, terms, mse, mse_rounded)
@@ -180,7 +180,7 @@ def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: f
     return (-(log_high + torch.log1p(-torch.exp(log_low - log_high))) / math.log(2)).numpy()
 
 
-def _kl_bits(mse: Floats, variance: Floats, schedule: NoiseSchedule) -> Floats:
+def kl_bits(mse: Floats, variance: Floats, schedule: NoiseSchedule) -> Floats:
     """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T - 1)."""
     steps = [(float(t), float(s)) for s, t in zip(schedule.log_snrs, schedule.log_snrs[1:], strict=False)]
     ratio = variance[1:] / np.array([beta_tilde(t, s) for t, s in steps])

@@ -29,7 +29,7 @@ def load_images(path: str | os.PathLike[str], side: int, limit: int | None = Non
     _check_limit(limit)
     source = Path(path)
     if source.is_dir():
-        return np.stack([_middle(picture, side, file) for file, picture in _folder(source, limit)])
+        return np.stack([_middle(picture, side, file) for file, picture in named_pictures(source, limit)])
     if not source.exists() and str(path) in _CIFAR10_TRAIN:
         return load_cifar10(_CIFAR10_TRAIN[str(path)], side)[:limit]
     return load_tiles(source, limit, side)
@@ -56,7 +56,20 @@ def read_folder(path: str | os.PathLike[str], limit: int | None = None) -> list[
 
     Transparent pixels become white. Raises DdpmCodecError when there is no picture, or one can't be read.
     """
-    return [picture for _, picture in _folder(Path(path), limit)]
+    return [picture for _, picture in named_pictures(path, limit)]
+
+
+def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> list[tuple[Path, NDArray[np.uint8]]]:
+    """`read_folder`, each picture with its file."""
+    _check_limit(limit)
+    path = Path(path)
+    if not path.is_dir():
+        raise DdpmCodecError(f"{path} not found: expected a folder of pictures")
+    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in readable and f.name[0] != "." and f.is_file())
+    if not files:
+        raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp right inside it")
+    return [(file, _read(file)) for file in files[:limit]]
 
 
 def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
@@ -84,17 +97,6 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
             "that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
         ) from error
     return np.asarray(split.data, np.uint8)
-
-
-def _folder(path: Path, limit: int | None) -> list[tuple[Path, NDArray[np.uint8]]]:
-    _check_limit(limit)
-    if not path.is_dir():
-        raise DdpmCodecError(f"{path} not found: expected a folder of pictures")
-    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in readable and f.name[0] != "." and f.is_file())
-    if not files:
-        raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp right inside it")
-    return [(file, _read(file)) for file in files[:limit]]
 
 
 def _read(file: Path) -> NDArray[np.uint8]:

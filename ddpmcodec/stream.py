@@ -8,6 +8,7 @@ monotone, so then every possible continuation gives them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,19 +102,32 @@ class StreamWriter:
         self.encoder = constriction.stream.queue.RangeEncoder()
         self.ended = False  # the plan's last step or END has passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
+        self.count_bits: list[float] = []  # the part of it that the count takes
+        self.end_bits = 0.0  # information of END
 
     def step(self, packet: Packet) -> None:
-        alphabets = [self.counts.alphabet(), *self.channel.alphabets(packet.bits, self.dims)]
-        symbols = np.concatenate([np.array([packet.index + 1], np.int32), packet.code])
-        _encode(self.encoder, alphabets, symbols)
-        self.step_bits.append(_information(alphabets, symbols))
+        counts, place = [self.counts.alphabet()], np.array([packet.index + 1], np.int32)
+        alphabets = self.channel.alphabets(packet.bits, self.dims)
+        _encode(self.encoder, counts, place)
+        _encode(self.encoder, alphabets, packet.code)
+        self.count_bits.append(_information(counts, place))
+        self.step_bits.append(self.count_bits[-1] + _information(alphabets, packet.code))
         self.counts.update(packet.index)
         self.ended = len(self.step_bits) == self.steps
 
     def end(self) -> None:
         if not self.ended:
-            _encode(self.encoder, [self.counts.alphabet()], np.array([END], np.int32))
+            counts, symbol = [self.counts.alphabet()], np.array([END], np.int32)
+            _encode(self.encoder, counts, symbol)
+            self.end_bits = _information(counts, symbol)
             self.ended = True
+
+    def ended_here(self) -> StreamWriter:
+        """A copy whose stream ends after the steps so far; this one can go on."""
+        other = copy(self)
+        other.encoder = self.encoder.clone()
+        other.end()
+        return other
 
     def final(self) -> bytes:
         """The bytes that no later packet can change, for sending while encoding: all but the last two or so."""

@@ -1,0 +1,175 @@
+"""The command that measures rate-distortion curves: rd."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
+from rich.console import Console
+from rich.table import Table
+
+from ddpmcodec.errors import DdpmCodecError
+
+_RMSES = (30.0, 20.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.951)
+
+
+@command
+def rd(
+    data: Annotated[str, typer.Option(help="cifar10 (its test split), a folder of pictures, or a mosaic of tiles.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The directory for results and plots.")],
+    model: ModelOption = "cifar10-small",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.", min=1)] = None,
+    channel: Annotated[str, typer.Option(help="Channels, a comma between: trellis, trellis:L, orc.")] = "trellis",
+    baselines: Annotated[str, typer.Option(help="Codecs, a comma between: jpeg,webp,avif,…; all; none.")] = "none",
+    plan_steps: Annotated[int | None, typer.Option(help="Steps of the plan; default: the model's.", min=1)] = None,
+    with_table4: Annotated[bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")] = False,
+    batch: Annotated[int, typer.Option(help="Windows in the network at a time.", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="Of the streams and of the draws.", min=0)] = 0,
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure rate-distortion curves, ideal and real, beside other codecs: results.json, results.csv and plots.
+
+    Run again after an interruption, it goes on. `torchrun --nproc-per-node N -m ddpmcodec.cli rd …` shares the pictures out.
+    """
+    if output.exists() and not output.is_dir():
+        raise DdpmCodecError(f"can't write to {output}: it is a file; name a directory")
+    _require_extra()
+    from ddpmcodec.eval.baselines import parse_baselines
+    from ddpmcodec.eval.parts import Share
+    from ddpmcodec.eval.pictures import load_pictures
+    from ddpmcodec.eval.rd import Measurement, Options
+
+    from ddpmcodec.channel import parse_channel
+    from ddpmcodec.models import load_model
+
+    channels = tuple(dict.fromkeys(c.strip() for c in channel.split(",") if c.strip()))
+    if not channels:
+        raise DdpmCodecError(f"--channel {channel!r}: expected one or more of trellis, trellis:L, orc")
+    for name in channels:
+        parse_channel(name)
+    share = Share.of_torchrun()
+    options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, batch, seed)
+    codec = load_model(model, share.device(device))
+    pictures = load_pictures(data, codec.window, limit)
+    measurement = Measurement(codec, pictures, options, output, share)
+    try:
+        with progress_bar("measuring", measurement.units, not quiet and share.rank == 0) as advance:
+            measurement.measure(advance)
+        if share.rank:
+            return
+        result = measurement.result()
+    except KeyboardInterrupt as error:
+        stderr.print(f"interrupted; the same command goes on from what is in {output}/parts")
+        raise typer.Exit(130) from error
+    _write(result, output)
+    if as_json:
+        typer.echo(json.dumps(result))
+    elif not quiet:
+        _print(result)
+
+
+def _require_extra() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise DdpmCodecError("rd draws with matplotlib, which is not installed: pip install 'ddpmcodec[eval]'") from error
+
+
+def _write(result: dict[str, Any], output: Path) -> None:
+    from ddpmcodec.eval.overhead import write_json
+    from ddpmcodec.eval.plots import draw_all
+    from ddpmcodec.eval.rd import as_csv
+
+    from ddpmcodec.whole_file import write_whole
+
+    try:
+        write_json(output / "results.json", result)
+        write_whole(output / "results.csv", as_csv(result))
+        draw_all(result, output)
+    except OSError as error:
+        raise DdpmCodecError(f"can't write to {output}: {error.strerror or error}") from error
+
+
+def _print(result: dict[str, Any]) -> None:
+    from ddpmcodec.eval.curves import rate_at
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a log's lines needn't fit a screen
+    console.print(
+        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} steps; bits/dim at "
+        "equal RMSE (mean over images)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    ours = [n for n in result["curves"] if n != "ideal"]
+    table = Table("RMSE", "ideal", box=None)
+    for name in ours:
+        for kind in ("file", "payload", "payload ÷ ideal"):
+            table.add_column(f"{name} {kind}", justify="right")
+    for rmse in _RMSES:
+        ideal = rate_at(result["curves"]["ideal"], "ideal_bits_per_dim", rmse)
+        row = [f"{rmse:g}", _number(ideal)]
+        for name in ours:
+            rates = [rate_at(result["curves"][name], f"{kind}_bits_per_dim", rmse) for kind in ("file", "payload")]
+            ratio = rates[1] / ideal if rates[1] and ideal else None
+            row += [*map(_number, rates), _number(ratio, ".3f")]
+        table.add_row(*row)
+    console.print(table)
+    for name in ours:
+        _print_bd(console, name, result["bd_rate"][name])
+    lossless = {c["label"]: c for c in result["baselines"].values() if c["lossless"]}
+    if lossless:
+        table = Table("lossless", "file bits/dim", "payload", box=None)
+        for label, curve in lossless.items():
+            table.add_row(label, *(_number(curve[f"{k}_bits_per_dim"][0]) for k in ("file", "payload")))
+        console.print(table)
+    if "table4" in result:
+        _print_table4(console, result["table4"], ours)
+    for note in result["notes"]:
+        stderr.print(note, highlight=False, soft_wrap=True)
+
+
+def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:
+    if not rates:
+        return
+    table = Table("BD-rate against", "file bytes", "payload", "PSNR from", "to", box=None)
+    for baseline, found in rates.items():
+        cells = [f"{f['percent']:+.1f}%" if "percent" in f else "—" for f in found.values()]
+        span = next((f for f in found.values() if "percent" in f), None)
+        ends = [f"{span[k]:.1f} dB" for k in ("from_psnr", "to_psnr")] if span else [found["file"].get("refused", ""), ""]
+        table.add_row(baseline, *cells, *ends)
+    console.print(f"{name}: BD-rate (negative: ours needs fewer bits)", highlight=False)
+    console.print(table)
+
+
+def _print_table4(console: Console, rows: dict[str, Any], ours: list[str]) -> None:
+    console.print(
+        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The plan's ideal and the files: at the "
+        "paper's RMSE",
+        highlight=False,
+        soft_wrap=True,
+    )
+    names = ["paper ideal", "paper RMSE", "ideal T=1000", "RMSE", "ideal, plan", *ours]
+    table = Table("reverse time", *names, box=None)
+    columns = [
+        rows["paper_ideal_bits_per_dim"],
+        rows["paper_rmse"],
+        rows["ideal_T1000_beta_bits_per_dim"],
+        rows["ideal_T1000_rmse_mean_over_images"],
+        rows["ideal_plan_bits_per_dim_at_rmse_mean_over_images"],
+        *(rows[f"{name}_file_bits_per_dim_at_rmse_mean_over_images"] for name in ours),
+    ]
+    for i, time in enumerate(rows["reverse_time"]):
+        table.add_row(str(time), *(_number(c[i], ".5f") for c in columns))
+    console.print(table)
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "—" if value is None else format(value, form)

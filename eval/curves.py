@@ -1,0 +1,88 @@
+"""From results picture by picture to curves: means over pictures, each with its standard error.
+
+Rates are bits per dimension, a picture's dimensions being its values, three a pixel. Both conventions of the RMSE are
+given, and of the PSNR: mean over images of each one's, and that of the mean squared error over all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Curve = dict[str, list[float | None]]
+RMSE = ("rmse_mean_over_images", "rmse_of_mean_mse")
+REAL, PAYLOAD, IDEAL = "file_bits_per_dim", "payload_bits_per_dim", "ideal_bits_per_dim"
+
+
+def joined(tables: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+    """Tables of several batches as one: rows are pictures."""
+    return {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
+
+
+def with_error(name: str, values: Floats) -> Curve:
+    """Column means, and the standard errors of them (None for a single picture)."""
+    n = len(values)
+    error = values.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.full(values.shape[1], math.nan)
+    return {name: finite(values.mean(axis=0)), f"{name}_error": finite(error)}
+
+
+def distortion_curve(mse: Floats, ssim: Floats | None = None) -> Curve:
+    """Distortion by column, from (n, columns) squared errors on [0, 255]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        psnr = 10 * np.log10(255**2 / mse)
+        curve = with_error(RMSE[0], np.sqrt(mse)) | {RMSE[1]: finite(np.sqrt(mse.mean(axis=0)))}
+        curve |= with_error("psnr_mean_over_images", psnr)
+        curve["psnr_of_mean_mse"] = finite(10 * np.log10(255**2 / mse.mean(axis=0)))
+    return curve if ssim is None else curve | with_error("ssim", ssim)
+
+
+def real_curve(table: dict[str, Floats], dims: Floats) -> Curve:
+    """Of files: `file_bytes` and their `payload_bytes`, or `header_bytes` to take from them."""
+    payload = table["payload_bytes"] if "payload_bytes" in table else table["file_bytes"] - table["header_bytes"]
+    rates = with_error(REAL, 8 * table["file_bytes"] / dims[:, None]) | with_error(PAYLOAD, 8 * payload / dims[:, None])
+    return rates | distortion_curve(table["mse"], table["ssim"])
+
+
+def ideal_curve(table: dict[str, Floats], dims: Floats) -> Curve:
+    rate = np.cumsum(table["ideal_bits"], axis=1) / dims[:, None]
+    return with_error(IDEAL, rate) | distortion_curve(table["mse"], table["ssim"])
+
+
+def breakdown(table: dict[str, Floats], dims: Floats) -> dict[str, Any]:
+    """Where the bits of the files go, in bits/dim: by step, and of the file of n steps for each n.
+
+    Of a file: ideal bits, what the channel code takes beyond them, side information (bit counts and END) and container
+    (header, check and rounding to whole bytes). They add up to `file_bits_per_dim`.
+    """
+    per_dim = {name: table[name] / dims[:, None] for name in ("ideal_bits", "channel_bits", "count_bits", "end_bits")}
+    excess = per_dim["channel_bits"] - per_dim["ideal_bits"]
+    ideal, over = np.cumsum(per_dim["ideal_bits"], axis=1), np.cumsum(excess, axis=1)
+    side = np.cumsum(per_dim["count_bits"], axis=1) + per_dim["end_bits"]
+    total = 8 * table["file_bytes"] / dims[:, None]
+    of_files = {"ideal": ideal, "channel_excess": over, "side_information": side, "container": total - ideal - over - side}
+    by_step = {"ideal": per_dim["ideal_bits"], "channel_excess": excess, "side_information": per_dim["count_bits"]}
+    return {
+        "by_step": {name: finite(values.mean(axis=0)) for name, values in by_step.items()},
+        "of_files": {name: finite(values.mean(axis=0)) for name, values in of_files.items()},
+        "header_and_check_bits_per_dim": float((8 * table["header_bytes"][:, -1] / dims).mean()),
+    }
+
+
+def rate_at(curve: Curve, rate: str, rmse: float, convention: str = RMSE[0]) -> float | None:
+    """Rate at an RMSE, interpolated in the logarithms of both; None beyond the curve's ends."""
+    points = sorted((-math.log(d), math.log(r)) for d, r in zip(curve[convention], curve[rate], strict=True) if d and r)
+    at = -math.log(rmse)
+    if not points or not points[0][0] <= at <= points[-1][0]:
+        return None
+    x, y = zip(*points, strict=True)
+    return math.exp(float(np.interp(at, x, y)))
+
+
+def finite(values: Floats) -> list[float | None]:
+    """JSON has neither NaN nor infinity: they become null."""
+    return [float(v) if math.isfinite(v) else None for v in values]
