@@ -26,6 +26,9 @@ def rd(
     baselines: Annotated[str, typer.Option(help="Codecs, a comma between: jpeg,webp,avif,…; all; none.")] = "none",
     plan_steps: Annotated[int | None, typer.Option(help="Steps of the plan; default: the model's.", min=1)] = None,
     with_table4: Annotated[bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")] = False,
+    reconstructions: Annotated[
+        str, typer.Option("--reconstruct", help="A receiver's ways to a picture, compared: mean,sample,ddim.")
+    ] = "none",
     batch: Annotated[int, typer.Option(help="Windows in the network at a time.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="Of the streams and of the draws.", min=0)] = 0,
     device: DeviceOption = "cpu",
@@ -44,6 +47,7 @@ def rd(
     from ddpmcodec.eval.parts import Share
     from ddpmcodec.eval.pictures import load_pictures
     from ddpmcodec.eval.rd import Measurement, Options
+    from ddpmcodec.eval.reconstruct import parse_modes
 
     from ddpmcodec.channel import parse_channel
     from ddpmcodec.models import load_model
@@ -54,7 +58,8 @@ def rd(
     for name in channels:
         parse_channel(name)
     share = Share.of_torchrun()
-    options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, batch, seed)
+    modes = parse_modes(reconstructions)
+    options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, modes, batch, seed)
     codec = load_model(model, share.device(device))
     pictures = load_pictures(data, codec.window, limit)
     measurement = Measurement(codec, pictures, options, output, share)
@@ -130,6 +135,8 @@ def _print(result: dict[str, Any]) -> None:
         for label, curve in lossless.items():
             table.add_row(label, *(_number(curve[f"{k}_bits_per_dim"][0]) for k in ("file", "payload")))
         console.print(table)
+    if "reconstruct" in result:
+        _print_reconstructions(console, result["reconstruct"])
     if "table4" in result:
         _print_table4(console, result["table4"], ours)
     for note in result["notes"]:
@@ -146,6 +153,17 @@ def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:
         ends = [f"{span[k]:.1f} dB" for k in ("from_psnr", "to_psnr")] if span else [found["file"].get("refused", ""), ""]
         table.add_row(baseline, *cells, *ends)
     console.print(f"{name}: BD-rate (negative: ours needs fewer bits)", highlight=False)
+    console.print(table)
+
+
+def _print_reconstructions(console: Console, curves: dict[str, Any]) -> None:
+    scores = [s for s in ("rmse_mean_over_images", "ssim", "lpips", "fid") if any(s in c for c in curves.values())]
+    table = Table("steps", "file bits/dim", *(f"{mode} {s.partition('_')[0]}" for s in scores for mode in curves), box=None)
+    first = next(iter(curves.values()))
+    for i, steps in enumerate(first["steps"]):
+        cells = [_number(curve[s][i]) for s in scores for curve in curves.values()]
+        table.add_row(str(steps), _number(first["file_bits_per_dim"][i]), *cells)
+    console.print("reconstructions of a prefix (RMSE: mean over images)", highlight=False)
     console.print(table)
 
 

@@ -18,7 +18,7 @@ from ddpmcodec.chain import posterior, q_sample, snr_gain
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.images import to_plane
 from ddpmcodec.models.base import Denoiser
-from ddpmcodec.plan import FRACTION, ErrorCurve
+from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.sampling import Noise, beta, beta_tilde
 from ddpmcodec.schedule import NoiseSchedule, alpha_bar_of
 from ddpmcodec.windows import x0_hat
@@ -110,7 +110,7 @@ def model_variances(schedule: NoiseSchedule, curve: ErrorCurve | None) -> dict[s
     }
     if curve is not None:
         x0_coef = np.array([1.0, *(posterior(t, s).x0_coef for t, s in steps)])
-        variances["analytic"] = np.array([0.0, *least]) + x0_coef**2 * _expected_mse(curve, schedule.log_snrs)
+        variances["analytic"] = np.array([0.0, *least]) + x0_coef**2 * curve.expected_mse(schedule.log_snrs)
     return variances
 
 
@@ -186,12 +186,6 @@ def kl_bits(mse: Floats, variance: Floats, schedule: NoiseSchedule) -> Floats:
     ratio = variance[1:] / np.array([beta_tilde(t, s) for t, s in steps])
     excess = mse * np.array([snr_gain(t, s) for t, s in steps])  # |μ_q - μ_p|² / (d β̃)
     return (np.log(ratio) + (1 + excess) / ratio - 1) / (2 * math.log(2))
-
-
-def _expected_mse(curve: ErrorCurve, log_snr: Floats) -> Floats:
-    """The curve's |x_0 - x̂_0|²/d on the [-1, 1] scale, its logarithm interpolated in λ; its ends go on level."""
-    measured = np.log(np.array(curve.mse, np.float64)) - FRACTION * math.log(2)
-    return np.exp(np.interp(log_snr, np.array(curve.log_snr) / 65536, measured))
 
 
 def _per_image(values: Floats) -> Floats:

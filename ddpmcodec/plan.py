@@ -7,6 +7,7 @@ point, and the search runs on integers with ties to the lower index.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -74,6 +75,11 @@ class ErrorCurve:
             tuple(max(1, int(v)) for v in np.rint(falling * 2.0**FRACTION)),
             dims,
         )
+
+    def expected_mse(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
+        """|x_0 - x0_hat|^2 / d at any levels, its logarithm interpolated; the ends go on level. Floats: not for streams."""
+        measured = np.log(np.array(self.mse, np.float64)) - FRACTION * math.log(2)
+        return np.exp(np.interp(log_snr, np.array(self.log_snr) / 65536, measured))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -104,6 +104,19 @@ def beta(log_snr_t: float, log_snr_s: float) -> float:
     return beta_tilde(log_snr_t, log_snr_s) * alpha_bar_of(-log_snr_t) / alpha_bar_of(-log_snr_s)
 
 
+def analytic(curve: ErrorCurve) -> Variance:
+    """σ² of p(x_s | x_t) that fits data of the curve's kind: β̃ and what x̂_0's error adds to it (Bao et al. 2022, Theorem 1).
+
+    On steps as long as a plan's, β and β̃ are far off.
+    """
+
+    def variance(log_snr_t: float, log_snr_s: float) -> float:
+        q = posterior(log_snr_t, log_snr_s)
+        return q.variance + q.x0_coef**2 * float(curve.expected_mse(np.array(log_snr_t)))
+
+    return variance
+
+
 def ancestral(
     model: Denoiser,
     x_t: Array,

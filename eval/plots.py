@@ -28,6 +28,7 @@ _COLOURS = {
 }
 _MARKERS = {"DDPM": "^", "VDM": "s", "UQDM": "D", "BPG": "v"}
 PARTS = {"ideal": "#7f0000", "channel_excess": OURS, "side_information": "#ff7f0e", "container": "#bdbdbd"}
+MODES = {"mean": OURS, "sample": "#1f77b4", "ddim": "#2ca02c"}
 _NAMES = {
     "ideal": "ideal bits",
     "channel_excess": "excess of the channel code",
@@ -53,6 +54,8 @@ def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
     }
     for name, parts in result["where_the_bits_go"].items():
         figures[f"bits-{name.removeprefix('real-')}"] = lambda n=name, p=parts: _bits_figure(result, n, p)  # type: ignore[misc]
+    if "reconstruct" in result:
+        figures["reconstruct"] = lambda: _reconstruct_figure(result)
     written = []
     for name, draw in figures.items():
         figure = draw()
@@ -153,6 +156,28 @@ def _bits_figure(result: dict[str, Any], name: str, parts: dict[str, Any]) -> An
     )
     handles, labels = axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.suptitle(_title(result), fontsize=10)
+    return figure
+
+
+def _reconstruct_figure(result: dict[str, Any]) -> Any:
+    """Distortion and looks of each reconstruction of a prefix."""
+    import matplotlib.pyplot as plt
+
+    scores = {
+        "rmse_mean_over_images": "RMSE, levels of 255 (mean over images)",
+        "ssim": "SSIM",
+        "lpips": "LPIPS",
+        "fid": "Fréchet inception distance",
+    }
+    shown = [s for s in scores if any(s in c for c in result["reconstruct"].values())]
+    figure, axes = plt.subplots(1, len(shown), figsize=(4.6 * len(shown), 4.0), layout="constrained")
+    for axis, score in zip(np.atleast_1d(axes), shown, strict=True):
+        for mode, curve in result["reconstruct"].items():
+            axis.plot(curve["file_bits_per_dim"], curve[score], ".-", color=MODES[mode], label=mode)
+        axis.set(xscale="log", xlabel="rate of the file, bits per dimension", ylabel=scores[score])
+        axis.grid(alpha=0.3, which="both", lw=0.4)
+    np.atleast_1d(axes)[0].legend(title="reconstruction", frameon=False)
     figure.suptitle(_title(result), fontsize=10)
     return figure
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ddpmcodec.eval import measure, table4
+from ddpmcodec.eval import measure, reconstruct, table4
 from ddpmcodec.eval.baselines import Baseline, available
 from ddpmcodec.eval.baselines import measure as measure_baseline
 from ddpmcodec.eval.bd_rate import bd_rate
@@ -44,6 +44,7 @@ class Options:
     channels: tuple[str, ...] = ("trellis",)
     baselines: tuple[Baseline, ...] = ()
     table4: bool = False
+    reconstruct: tuple[str, ...] = ()  # modes to compare, of the first channel's streams
     batch: int = 64  # windows in the network at a time; larger pictures go one by one
     seed: int = 0
 
@@ -84,6 +85,22 @@ def job(model: CodecModel, pictures: Pictures, options: Options) -> Job:
         batches,
         steps,
     )
+    if options.reconstruct:
+        add(
+            f"reconstruct-{'-'.join(options.reconstruct)}",
+            lambda r, tick: reconstruct.measured(
+                model,
+                [images[i] for i in r],
+                options.plan_steps,
+                options.channels[0],
+                options.seed,
+                options.reconstruct,
+                r.start,
+                tick,
+            ),
+            batches,
+            reconstruct.network_calls(model.plan(options.plan_steps), options.reconstruct),
+        )
     if options.table4:
         tasks["table4"] = _table4_tasks(model, pictures, options)
     notes = []
@@ -154,8 +171,19 @@ class Measurement:
     def result(self) -> dict[str, Any]:
         """The whole measurement, once all processes have done their shares."""
         results = self.parts.collect(self.job.all)
-        tables = {curve: joined([results[t.name] for t in tasks]) for curve, tasks in self.job.tasks.items()}
-        return assemble(self.model, self.pictures, self.options, tables, self.job.notes)
+        found = {curve: [results[t.name] for t in tasks] for curve, tasks in self.job.tasks.items()}
+        made = next((found.pop(curve) for curve in list(found) if curve.startswith("reconstruct-")), [])
+        tables = {curve: joined(parts) for curve, parts in found.items()}
+        result = assemble(self.model, self.pictures, self.options, tables, self.job.notes)
+        if made:
+            options, rates = self.options, result["curves"][f"real-{self.options.channels[0].replace(':', '')}"]
+            at = reconstruct.prefixes(self.model.plan(options.plan_steps))
+            device = str(self.model.device)
+            result["reconstruct"], notes = reconstruct.curves(
+                made, self.pictures.images, options.reconstruct, rates, at, device
+            )
+            result["notes"] = [*result["notes"], *notes]
+        return result
 
 
 def assemble(
