@@ -13,8 +13,6 @@ from rich.table import Table
 
 from ddpmcodec.errors import DdpmCodecError
 
-_RMSES = (30.0, 20.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.951)
-
 
 @command
 def rd(
@@ -70,7 +68,7 @@ def rd(
             return
         result = measurement.result()
     except KeyboardInterrupt as error:
-        stderr.print(f"interrupted; the same command goes on from what is in {output}/parts")
+        stderr.print(f"interrupted; the same command goes on from what is in {output}/parts", markup=False, soft_wrap=True)
         raise typer.Exit(130) from error
     _write(result, output)
     if as_json:
@@ -102,8 +100,6 @@ def _write(result: dict[str, Any], output: Path) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    from ddpmcodec.eval.curves import rate_at
-
     console = Console()
     if not console.is_terminal:
         console.width = 160  # a log's lines needn't fit a screen
@@ -114,19 +110,14 @@ def _print(result: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     ours = [n for n in result["curves"] if n != "ideal"]
-    table = Table("RMSE", "ideal", box=None)
     for name in ours:
-        for kind in ("file", "payload", "payload ÷ ideal"):
-            table.add_column(f"{name} {kind}", justify="right")
-    for rmse in _RMSES:
-        ideal = rate_at(result["curves"]["ideal"], "ideal_bits_per_dim", rmse)
-        row = [f"{rmse:g}", _number(ideal)]
-        for name in ours:
-            rates = [rate_at(result["curves"][name], f"{kind}_bits_per_dim", rmse) for kind in ("file", "payload")]
-            ratio = rates[1] / ideal if rates[1] and ideal else None
-            row += [*map(_number, rates), _number(ratio, ".3f")]
-        table.add_row(*row)
-    console.print(table)
+        rows = result["real_over_ideal"][name]["rmse_mean_over_images"]
+        table = Table(name, "RMSE", "ideal", "file", "payload", "payload ÷ ideal", box=None)
+        for i, rmse in enumerate(rows["rmse"]):
+            at = "" if rows["at_rate"][i] is None else f"at {rows['at_rate'][i]:g} bits/dim"
+            rates = (_number(rows[k][i]) for k in ("ideal", "file", "payload"))
+            table.add_row(at, f"{rmse:.4g}", *rates, _number(rows["ratio"][i], ".3f"))
+        console.print(table)
     for name in ours:
         _print_bd(console, name, result["bd_rate"][name])
     lossless = {c["label"]: c for c in result["baselines"].values() if c["lossless"]}
@@ -140,7 +131,7 @@ def _print(result: dict[str, Any]) -> None:
     if "table4" in result:
         _print_table4(console, result["table4"], ours)
     for note in result["notes"]:
-        stderr.print(note, highlight=False, soft_wrap=True)
+        stderr.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Curve = dict[str, list[float | None]]
 RMSE = ("rmse_mean_over_images", "rmse_of_mean_mse")
+RMSES = (30.0, 20.0, 12.0, 8.0, 5.0, 3.0, 2.0, 1.2, 0.951)
+RATES = (0.1, 0.4, 1.0, 1.5, 2.0)  # bits per dimension
 REAL, PAYLOAD, IDEAL = "file_bits_per_dim", "payload_bits_per_dim", "ideal_bits_per_dim"
 
 
@@ -81,6 +83,33 @@ def rate_at(curve: Curve, rate: str, rmse: float, convention: str = RMSE[0]) -> 
         return None
     x, y = zip(*points, strict=True)
     return math.exp(float(np.interp(at, x, y)))
+
+
+def real_over_ideal(real: Curve, ideal: Curve) -> dict[str, Any]:
+    """Payload and file rates over the ideal rate at equal RMSE, at fixed RMSEs and at fixed payload rates.
+
+    By convention of the RMSE, a dict of lists; rows that lie beyond a curve's end are left out.
+    """
+    result: dict[str, Any] = {}
+    for convention in RMSE:
+        rows: dict[str, list[float | None]] = {k: [] for k in ("at_rate", "rmse", "ideal", "payload", "file", "ratio")}
+        at: list[tuple[float | None, float]] = [(None, rmse) for rmse in RMSES]
+        at += [(rate, rmse) for rate in RATES if (rmse := _rmse_at(real, rate, convention))]
+        for rate, rmse in at:
+            found = rate_at(ideal, IDEAL, rmse, convention), rate_at(real, PAYLOAD, rmse, convention)
+            if found[0] and found[1]:
+                row = (rate, rmse, *found, rate_at(real, REAL, rmse, convention), found[1] / found[0])
+                for values, value in zip(rows.values(), row, strict=True):
+                    values.append(value)
+        result[convention] = rows
+    return result
+
+
+def _rmse_at(curve: Curve, rate: float, convention: str) -> float | None:
+    """RMSE at a payload rate, interpolated as `rate_at` does."""
+    points = [(math.log(r), math.log(d)) for r, d in zip(curve[PAYLOAD], curve[convention], strict=True) if r and d]
+    x, y = zip(*points, strict=True)
+    return math.exp(float(np.interp(math.log(rate), x, y))) if x[0] <= math.log(rate) <= x[-1] else None
 
 
 def finite(values: Floats) -> list[float | None]:

@@ -19,7 +19,7 @@ from ddpmcodec.eval import measure, reconstruct, table4
 from ddpmcodec.eval.baselines import Baseline, available
 from ddpmcodec.eval.baselines import measure as measure_baseline
 from ddpmcodec.eval.bd_rate import bd_rate
-from ddpmcodec.eval.curves import breakdown, distortion_curve, ideal_curve, joined, real_curve
+from ddpmcodec.eval.curves import breakdown, distortion_curve, ideal_curve, joined, real_curve, real_over_ideal
 from ddpmcodec.eval.parts import Parts, Share, Table, Task
 from ddpmcodec.eval.pictures import Pictures
 
@@ -204,6 +204,7 @@ def assemble(
         "notes": notes,
         "curves": {n: {"steps": steps, **c} for n, c in curves.items()}
         | {"ideal": {"steps": steps, **ideal_curve(tables["ideal"], dims)}},
+        "real_over_ideal": {},
         "where_the_bits_go": {name: breakdown(table, dims) for name, table in real.items()},
         "baselines": {},
         "bd_rate": {},
@@ -218,6 +219,7 @@ def assemble(
                 "setting": [str(s) for s in baseline.settings],
                 **real_curve(table, dims),
             }
+    result["real_over_ideal"] = {name: real_over_ideal(curve, result["curves"]["ideal"]) for name, curve in curves.items()}
     result["bd_rate"] = {name: _against(curve, result["baselines"]) for name, curve in curves.items()}
     if "table4" in tables:
         result["table4"] = table4.table4(tables["table4"], model, result["curves"]["ideal"], curves)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ddpmcodec.eval.bd_rate import bd_rate
-from ddpmcodec.eval.curves import distortion_curve, rate_at
+from ddpmcodec.eval.curves import distortion_curve, rate_at, real_over_ideal
 from ddpmcodec.eval.parts import Parts, Share, Task
 from ddpmcodec.eval.pictures import Pictures, load_pictures
 from ddpmcodec.eval.published import PUBLISHED, TABLE4
@@ -148,6 +148,22 @@ def test_rates_are_interpolated_between_points_and_never_beyond() -> None:
     assert rate_at(curve, "r", 4.0) == pytest.approx(0.2)  # type: ignore[arg-type]
     assert rate_at(curve, "r", 9.0) is None  # type: ignore[arg-type]
     assert rate_at(curve, "r", 1.0) is None  # type: ignore[arg-type]
+
+
+def test_real_over_ideal_at_equal_rmse() -> None:
+    """Rates that fall as the RMSE rises by a power law are straight in the logarithms, so any ratio between them is exact."""
+    rmse = np.geomspace(40, 0.8, 12)
+    real, ideal = ({"rmse_mean_over_images": list(rmse), "rmse_of_mean_mse": list(1.1 * rmse)} for _ in range(2))
+    ideal["ideal_bits_per_dim"] = list(rmse**-1.0)
+    real["payload_bits_per_dim"] = list(1.2 * rmse**-1.0)
+    real["file_bits_per_dim"] = list(1.2 * rmse**-1.0 + 0.03)
+    found = real_over_ideal(real, ideal)
+    for rows in found.values():
+        np.testing.assert_allclose(rows["ratio"], 1.2)
+        assert [r for r in rows["at_rate"] if r] == [0.1, 0.4, 1.0, 1.5]  # 2 is beyond the end
+        for rate, payload in zip(rows["at_rate"], rows["payload"], strict=True):
+            assert rate is None or payload == pytest.approx(rate)
+    assert found["rmse_mean_over_images"]["rmse"][0] == 30
 
 
 def test_published_points_are_curves() -> None:
