@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
 from ddpmcodec.cli.files import check_output, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
 from rich.console import Console
 from rich.table import Table
 
@@ -22,11 +22,11 @@ _POINTS = 10  # of the rate-distortion table
 @command
 def nll(
     data: Annotated[str, typer.Option(help="A mosaic file, a folder of pictures, cifar10-test or cifar10-train.")],
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An embedded model's name or a model file.")] = "cifar10-small",
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)] = "cifar10-small",
     output: Annotated[str | None, typer.Option("-o", "--output", help="A JSON file for everything measured.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
-    timesteps: TimestepsOption = 1000,
-    schedule: ScheduleOption = "linear",
+    timesteps: TimestepsOption = None,
+    schedule: ScheduleOption = None,
     batch: Annotated[int, typer.Option(help="Pictures at a time; the result doesn't depend on it.")] = 50,
     seed: Annotated[int, typer.Option(help="Of the noise in x_t.")] = 0,
     device: DeviceOption = "cpu",
@@ -41,23 +41,22 @@ def nll(
         check_output(output)
     from ddpmcodec.bound import variational_bound
     from ddpmcodec.data import load_images
-    from ddpmcodec.models import read_model_info
-    from ddpmcodec.sampling import load_denoiser
-    from ddpmcodec.schedule import named
+    from ddpmcodec.models.source import open_denoiser
 
-    chain, info = named(schedule, timesteps), read_model_info(model)
+    chain_of(schedule, timesteps, None)  # errors before the model is loaded
     if batch < 1:
         raise DdpmCodecError(f"batches of {batch} pictures: expected at least 1")
-    images = load_images(data, info.config.window, limit)
-    network = load_denoiser(model, device)
-    with progress_bar("measuring", timesteps * -(-len(images) // batch), not quiet) as advance:
-        bound = variational_bound(network, images, chain, info.measured, batch=batch, seed=seed, on_call=advance)
+    opened = open_denoiser(model, device)
+    images = load_images(data, opened.config.window, limit)
+    chain, schedule = chain_of(schedule, timesteps, opened.schedule)
+    with progress_bar("measuring", len(chain) * -(-len(images) // batch), not quiet) as advance:
+        bound = variational_bound(opened.network, images, chain, opened.curve, batch=batch, seed=seed, on_call=advance)
     values = {
-        "model": info.name,
-        "fingerprint": info.fingerprint,
+        "model": opened.name,
+        "fingerprint": opened.fingerprint,
         "data": data,
         "images": len(images),
-        "timesteps": timesteps,
+        "timesteps": len(chain),
         "schedule": schedule,
         "seed": seed,
         **_describe(bound),

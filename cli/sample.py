@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
 
 from ddpmcodec.errors import DdpmCodecError
 
@@ -19,11 +19,11 @@ from ddpmcodec.errors import DdpmCodecError
 @command
 def sample(
     output: Annotated[str, typer.Option("-o", "--output", help="The grid to write (.png), or - for a PNG on stdout.")],
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An embedded model's name or a model file.")] = "cifar10-small",
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)] = "cifar10-small",
     count: Annotated[int, typer.Option(help="Pictures, or points of an interpolation with its ends.")] = 16,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Width and height; default the model's window.")] = None,
-    timesteps: TimestepsOption = 1000,
-    schedule: ScheduleOption = "linear",
+    timesteps: TimestepsOption = None,
+    schedule: ScheduleOption = None,
     variance: Annotated[
         str | None, typer.Option(help="Of ancestral sampling: beta or beta-tilde (the posterior's); default beta-tilde.")
     ] = None,
@@ -44,17 +44,18 @@ def sample(
     start = time.perf_counter()
     from ddpmcodec import sampling
     from ddpmcodec.images import image_bytes, image_format, picture_grid, to_bytes
-    from ddpmcodec.schedule import named
+    from ddpmcodec.models.source import open_denoiser
 
     image_format(target)
-    chain = named(schedule, timesteps)
+    chain_of(schedule, timesteps, None)  # errors before the model is loaded
     noise = sampling.Noise(seed, shared=interpolate is not None)
     sampler = _sampler(variance, ddim_steps, eta)
     if interpolate is not None and size is not None:
         raise DdpmCodecError("--size is for samples; an interpolation has the size of its pictures")
     wanted = None if size is None else _parse_size(size)
     ends = None if interpolate is None else _read_pair(*interpolate)
-    network = sampling.load_denoiser(model, device)
+    opened = open_denoiser(model, device)
+    network, (chain, _) = opened.network, chain_of(schedule, timesteps, opened.schedule)
     if ends is None:
         height, width = wanted or (network.window, network.window)
         x_t, level = sampling.prior(network, count, height, width, noise), None

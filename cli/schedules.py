@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-TimestepsOption = Annotated[int, typer.Option("--timesteps", help="T, timesteps of the chain.")]
-ScheduleOption = Annotated[str, typer.Option("--schedule", help="linear (the DDPM paper's) or cosine.")]
+TimestepsOption = Annotated[
+    int | None, typer.Option("--timesteps", help="T, timesteps of the chain; default: as the model was trained, else 1000.")
+]
+ScheduleOption = Annotated[
+    str | None,
+    typer.Option("--schedule", help="linear (the DDPM paper's) or cosine; default: as the model was trained, else linear."),
+]
+
+
+def chain_of(schedule: str | None, timesteps: int | None, own: Any) -> tuple[Any, str]:
+    """The NoiseSchedule to run on, and what to call it. own: the model's own, where it has one."""
+    from ddpmcodec.schedule import named
+
+    if own is not None and schedule is None and timesteps is None:
+        return own, "the model's own"
+    name = schedule or "linear"
+    return named(name, 1000 if timesteps is None else timesteps), name

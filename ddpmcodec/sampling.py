@@ -9,20 +9,17 @@ one draw of it, `ddim` the deterministic flow. Equation numbers are the two pape
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.chain import posterior, q_sample
 from ddpmcodec.channel.philox import SAMPLING, Key, gaussian
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.models import codec_model, load_model, load_network, read_model_info
 from ddpmcodec.models.base import Denoiser
 from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.schedule import NoiseSchedule, alpha_bar_of
@@ -30,19 +27,6 @@ from ddpmcodec.windows import x0_hat
 
 Array = NDArray[np.float32]
 Variance = Callable[[float, float], float]  # of p(x_s | x_t), from the log-SNRs of t and s
-
-
-def load_denoiser(name_or_path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Denoiser:
-    """Any model file's network, whether or not its error curve has been measured. Raises ModelError."""
-    if read_model_info(name_or_path).measured is not None:
-        return load_model(name_or_path, device)
-    network, info = load_network(name_or_path)
-    unmeasured = ErrorCurve((0, 1), (1, 2), (1, 1), 1)  # never asked for: a Denoiser has no plan
-    config = info.config
-    limits = {"min_log_snr": config.min_log_snr, "max_log_snr": config.max_log_snr}
-    return codec_model(
-        network, unmeasured, info.name, window=config.window, channels=config.image_channels, device=device, **limits
-    )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from test_cli import assert_refused, names, run
+from test_diffusers_adapter import saved, unet_of
 
 from ddpmcodec.models import UNet, UNetConfig, save_model
 from ddpmcodec.plan import ErrorCurve
@@ -178,3 +179,27 @@ def test_nll_refuses(folder: Path, arguments: list[str], word: str):
     output = [] if "-o" in arguments else ["-o", "nll.json"]
     assert_refused(run("nll", "tiny.safetensors", *arguments, *output), word)
     assert names(folder) == before
+
+
+def test_a_training_runs_directory_is_a_model(folder: Path):
+    (folder / "run").mkdir()
+    (folder / "bare.safetensors").rename(folder / "run" / "model.safetensors")
+    result = run("sample", "run", "-o", "grid.png", "--count", 1, *CHAIN)
+    assert result.exit_code == 0, result.output
+    done = run("nll", "run", "--data", "pictures", "--json", *CHAIN)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["fingerprint"] is None
+
+
+def test_a_diffusers_folder_is_a_model_and_brings_its_own_chain(tmp_path: Path):
+    diffusers = pytest.importorskip("diffusers")
+    saved(tmp_path / "theirs", unet_of(diffusers), diffusers.DDPMScheduler(num_train_timesteps=30))
+    Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(tmp_path / "tiles.png")
+    drawn = run("sample", tmp_path / "theirs", "-o", tmp_path / "grid.png", "--count", 1)
+    assert "30 network calls" in drawn.stderr, drawn.output
+    done = run("nll", tmp_path / "theirs", "--data", tmp_path / "tiles.png", "--json")
+    assert done.exit_code == 0, done.output
+    values = json.loads(done.stdout)
+    assert (values["timesteps"], values["schedule"]) == (30, "the model's own")
+    other = run("nll", tmp_path / "theirs", "--data", tmp_path / "tiles.png", "--json", "--schedule", "cosine", *CHAIN)
+    assert json.loads(other.stdout)["timesteps"] == 21

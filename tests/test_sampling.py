@@ -15,6 +15,7 @@ from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.images import to_plane
 from ddpmcodec.models import CodecModel, UNet, UNetConfig, load_model, save_model
+from ddpmcodec.models.source import open_denoiser
 from ddpmcodec.sampling import (
     Noise,
     ancestral,
@@ -23,7 +24,6 @@ from ddpmcodec.sampling import (
     ddim,
     interpolate,
     levels_from,
-    load_denoiser,
     prior,
     x0_hat,
 )
@@ -231,7 +231,7 @@ def test_a_network_without_an_error_curve_samples_like_one_with(tmp_path: Path, 
     drawn = []
     for path, measured in ((tmp_path / "a.safetensors", None), (tmp_path / "b.safetensors", curve)):
         save_model(path, network, measured, "mine")
-        denoiser = load_denoiser(path)
+        denoiser = open_denoiser(str(path)).network
         drawn.append(ddim(denoiser, prior(denoiser, 2, 8, 8), LEVELS[::20]))
     np.testing.assert_allclose(*drawn, atol=1e-3)
     with pytest.raises(ModelError, match="no error curve"):

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpmcodec.models.base import Denoiser
 from ddpmcodec.models.diffusers_adapter import DiffusersConfig, diffusers_levels, load_diffusers
-from ddpmcodec.models.weights import NetworkConfig, load_network
+from ddpmcodec.models.weights import NetworkConfig, codec_model, load_model, load_network, read_model_info
+from ddpmcodec.plan import ErrorCurve
+from ddpmcodec.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,51 @@ class Source:
     levels: NDArray[np.float64] | None = None  # the only log-SNRs it knows, rising; None: all in its range
 
 
+@dataclass(frozen=True)
+class OpenDenoiser:
+    """A network ready to denoise, whether or not it is a codec."""
+
+    network: Denoiser
+    name: str
+    config: NetworkConfig
+    fingerprint: str | None  # of a codec's file
+    curve: ErrorCurve | None  # likewise
+    schedule: NoiseSchedule | None  # the discrete chain it was trained on, where it knows no other levels
+
+
+def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser:
+    """Anything that `open_network` takes, on a device. Raises ModelError."""
+    if not _is_diffusers(name) and not Path(name).is_dir():
+        info = read_model_info(name)
+        if info.measured is not None:
+            model = load_model(name, device)
+            return OpenDenoiser(model, info.name, info.config, info.fingerprint, info.measured, _own_schedule(info.config))
+    source = open_network(name)
+    config = source.config
+    limits = {"min_log_snr": config.min_log_snr, "max_log_snr": config.max_log_snr}
+    unmeasured = ErrorCurve((0, 1), (1, 2), (1, 1), 1)  # never asked for: a Denoiser has no plan
+    network = codec_model(
+        source.network, unmeasured, source.name, window=config.window, channels=config.image_channels, device=device, **limits
+    )
+    return OpenDenoiser(network, source.name, config, None, None, _own_schedule(config))
+
+
+def _own_schedule(config: NetworkConfig) -> NoiseSchedule | None:
+    return config.schedule if isinstance(config, DiffusersConfig) else None
+
+
+def _is_diffusers(name: str) -> bool:
+    """Whether a name is a diffusers folder, or a hub id."""
+    path = Path(name)
+    is_hub_id = "/" in name and not path.exists() and path.suffix != ".safetensors"
+    return is_hub_id or (path.is_dir() and not (path / "model.safetensors").is_file())
+
+
 def open_network(name: str) -> Source:
     """A model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises ModelError."""
     path = Path(name)
     trained = path / "model.safetensors"
-    is_hub_id = "/" in name and not path.exists() and path.suffix != ".safetensors"
-    if (path.is_dir() and not trained.is_file()) or is_hub_id:
+    if _is_diffusers(name):
         network, config = load_diffusers(name)
         short = path.resolve().name if path.is_dir() else path.name
         return Source(network, config, short, None, f"from diffusers: {name}", diffusers_levels(config))

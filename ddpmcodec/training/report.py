@@ -11,9 +11,10 @@ import numpy as np
 
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.images import image_bytes, picture_grid, to_bytes
+from ddpmcodec.models.source import open_denoiser
 from ddpmcodec.models.unet import UNet
 from ddpmcodec.models.weights import save_model
-from ddpmcodec.sampling import ddim, levels_from, load_denoiser, prior
+from ddpmcodec.sampling import ddim, levels_from, prior
 from ddpmcodec.schedule import linear
 from ddpmcodec.training.trainer import BINS, Record, Trainer
 from ddpmcodec.whole_file import replacing, write_whole
@@ -132,7 +133,7 @@ class Reporter:
 
     def _save_samples(self) -> None:
         """Samples by DDIM, from the same noise each time, so that sheets compare."""
-        denoiser = load_denoiser(self.model, self.trainer.where.device)
+        denoiser = open_denoiser(str(self.model), self.trainer.where.device).network
         window = denoiser.window
         x_0 = ddim(denoiser, prior(denoiser, _SAMPLES, window, window), levels_from(linear(), _SAMPLE_STEPS))
         grid = picture_grid([to_bytes(plane, window, window) for plane in x_0], columns=math.isqrt(_SAMPLES))
