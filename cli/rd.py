@@ -20,7 +20,10 @@ def rd(
     output: Annotated[Path, typer.Option("-o", "--output", help="The directory for results and plots.")],
     model: ModelOption = "cifar10-small",
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.", min=1)] = None,
-    channel: Annotated[str, typer.Option(help="Channels, a comma between: trellis, trellis:L, orc.")] = "trellis",
+    channel: Annotated[
+        str,
+        typer.Option(help="Channels, a comma between: trellis, trellis:L, orc; none for ideal curves only."),
+    ] = "trellis",
     baselines: Annotated[str, typer.Option(help="Codecs, a comma between: jpeg,webp,avif,…; all; none.")] = "none",
     plan_steps: Annotated[int | None, typer.Option(help="Steps of the plan; default: the model's.", min=1)] = None,
     with_table4: Annotated[bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")] = False,
@@ -50,13 +53,15 @@ def rd(
     from ddpmcodec.channel import parse_channel
     from ddpmcodec.models import load_model
 
-    channels = tuple(dict.fromkeys(c.strip() for c in channel.split(",") if c.strip()))
-    if not channels:
-        raise DdpmCodecError(f"--channel {channel!r}: expected one or more of trellis, trellis:L, orc")
+    channels = tuple(dict.fromkeys(c.strip() for c in channel.split(",") if c.strip())) if channel != "none" else ()
+    if not channels and channel != "none":
+        raise DdpmCodecError(f"--channel {channel!r}: expected one or more of trellis, trellis:L, orc; or none")
     for name in channels:
         parse_channel(name)
     share = Share.of_torchrun()
     modes = parse_modes(reconstructions)
+    if modes and not channels:
+        raise DdpmCodecError("--reconstruct needs streams: name a channel with --channel")
     options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, modes, batch, seed)
     codec = load_model(model, share.device(device))
     pictures = load_pictures(data, codec.window, limit)
@@ -85,9 +90,9 @@ def _require_extra() -> None:
 
 
 def _write(result: dict[str, Any], output: Path) -> None:
-    from ddpmcodec.eval.overhead import write_json
     from ddpmcodec.eval.plots import draw_all
     from ddpmcodec.eval.rd import as_csv
+    from ddpmcodec.eval.results import write_json
 
     from ddpmcodec.whole_file import write_whole
 
@@ -110,6 +115,8 @@ def _print(result: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     ours = [n for n in result["curves"] if n != "ideal"]
+    if not ours:
+        _print_ideal(console, result["curves"]["ideal"])
     for name in ours:
         rows = result["real_over_ideal"][name]["rmse_mean_over_images"]
         table = Table(name, "RMSE", "ideal", "file", "payload", "payload ÷ ideal", box=None)
@@ -132,6 +139,15 @@ def _print(result: dict[str, Any]) -> None:
         _print_table4(console, result["table4"], ours)
     for note in result["notes"]:
         stderr.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_ideal(console: Console, curve: dict[str, Any]) -> None:
+    from ddpmcodec.eval.curves import RMSE, RMSES, rate_at
+
+    table = Table("ideal, at RMSE", *(convention.removeprefix("rmse_").replace("_", " ") for convention in RMSE), box=None)
+    for rmse in RMSES:
+        table.add_row(f"{rmse:g}", *(_number(rate_at(curve, "ideal_bits_per_dim", rmse, convention)) for convention in RMSE))
+    console.print(table)
 
 
 def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from ddpmcodec.eval.data import load_tiles, shipped_picture
-from ddpmcodec.eval.overhead import provenance, write_json
+from ddpmcodec.eval.results import provenance, write_json
 from numpy.typing import NDArray
 from PIL import Image
 

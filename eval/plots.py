@@ -79,7 +79,9 @@ def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
         axis.set_xlabel("rate, bits per dimension" if is_rmse else "rate, bits per pixel")
         axis.set_ylabel("RMSE, levels of 255 (mean over images)" if is_rmse else "PSNR, dB (of the mean squared error)")
         axis.grid(alpha=0.3, which="both", lw=0.4)
-    reach = max(c["file_bits_per_dim"][-1] for n, c in result["curves"].items() if n != "ideal") * unit
+    reach = (
+        max(c["ideal_bits_per_dim" if n == "ideal" else "file_bits_per_dim"][-1] for n, c in result["curves"].items()) * unit
+    )
     axes[0].set(xscale="log", xlim=(0.01 * unit, 2.5 * reach))
     axes[1].set_xlim(0, 1.6 * reach)
     if is_rmse:

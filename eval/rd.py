@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +18,12 @@ from ddpmcodec.eval.bd_rate import bd_rate
 from ddpmcodec.eval.curves import breakdown, distortion_curve, ideal_curve, joined, real_curve, real_over_ideal
 from ddpmcodec.eval.parts import Parts, Share, Table, Task
 from ddpmcodec.eval.pictures import Pictures
+from ddpmcodec.eval.results import provenance
 
 import ddpmcodec
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models import CodecModel
 
-_PACKAGES = (
-    *("ddpmcodec", "torch", "numpy", "constriction", "scikit-image"),
-    *("Pillow", "imagecodecs", "pillow-heif", "bjontegaard"),
-)
 _ALONE = Share()
 _BASELINE_PIXELS = 50 << 10  # of the pictures that one task codes with all of a baseline's settings
 _PUBLISHED_SIDE = 32
@@ -238,38 +231,6 @@ def _against(curve: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]
         for name, other in baselines.items()
         if not other["lossless"]
     }
-
-
-def provenance() -> dict[str, Any]:
-    """What made a result: the command, versions, the commit of a checkout, the machine."""
-    return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "versions": {p: v for p in _PACKAGES if (v := _version(p))} | {"python": platform.python_version()},
-        "git_commit": _commit(),
-        "machine": f"{platform.machine()}, {platform.system()}",
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with + where files differ from it; None outside a checkout."""
-    here = Path(ddpmcodec.__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, check=True, text=True).stdout.strip()
-
-    try:
-        if not git("ls-files", "__init__.py"):
-            return None  # an installed package that lies in somebody else's repository
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def as_csv(result: dict[str, Any]) -> bytes:

@@ -166,6 +166,19 @@ def test_bad_options_are_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_ideal_curves_alone(small: Path, mosaic: Path, tmp_path: Path) -> None:
+    options = ("--model", small, "--data", mosaic, "--plan-steps", 3, "--channel", "none", "-o", tmp_path / "out")
+    done = run("rd", *options)
+    assert done.exit_code == 0, done.output
+    assert "ideal, at RMSE" in done.stdout
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(result["curves"]) == {"ideal"}
+    assert sorted(f.name for f in (tmp_path / "out").glob("*.png")) == ["psnr.png", "rmse.png"]
+    refused = run("rd", *options, "--reconstruct", "sample")
+    assert refused.exit_code == 2
+    assert "--channel" in refused.stderr
+
+
 def test_another_measurement_in_the_same_directory_is_refused(
     measured: tuple[Path, dict[str, Any], Result], mosaic: Path, tmp_path: Path
 ) -> None:
