@@ -126,6 +126,7 @@ class StreamWriter:
         """A copy whose stream ends after the steps so far; this one can go on."""
         other = copy(self)
         other.encoder = self.encoder.clone()
+        other.step_bits, other.count_bits = list(self.step_bits), list(self.count_bits)
         other.end()
         return other
 

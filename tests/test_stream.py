@@ -173,3 +173,21 @@ def test_raw_bits_cost_what_they_are(bits_each: int):
     writer = written(packets, TRELLIS)
     side = sum(writer.step_bits) - sum(p.bits for p in packets)
     assert 0 < side < 16 * PLAN.steps
+
+
+@given(CHANNELS, SEEDS, st.integers(0, PLAN.steps))
+def test_a_stream_can_be_ended_at_any_step_and_gone_on_with(channel: Channel, seed: int, steps: int):
+    packets = random_packets(channel, seed)
+    writer = StreamWriter(PLAN, channel, DIMS)
+    for packet in packets[:steps]:
+        writer.step(packet)
+    ended = writer.ended_here()
+    assert ended.sealed() == written(packets[:steps], channel).sealed()
+    for packet in packets[steps:]:
+        writer.step(packet)
+    assert writer.sealed() == written(packets, channel).sealed()
+    # What was counted as information is what the bytes hold, but for the rounding to whole ones.
+    information = sum(ended.step_bits) + ended.end_bits
+    assert information - 1e-6 <= 8 * len(ended.sealed()) < information + 10
+    assert all(0 < count <= step for count, step in zip(ended.count_bits, ended.step_bits, strict=False))
+    assert (ended.end_bits > 0) == (steps < PLAN.steps)
