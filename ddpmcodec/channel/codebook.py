@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,24 @@ def codebook(key: Key, padded: int, memory: int) -> Codebook:
     return Codebook((words & np.uint32((1 << sum(taps(memory))) - 1)).astype(np.int16), sign_in, sign_out)
 
 
-def hadamard_transform(x: NDArray[Any]) -> NDArray[Any]:
-    """Unnormalised Walsh-Hadamard transform along the last axis (a power of two); exact for integer types."""
-    shape, half = x.shape, 1
-    while half < shape[-1]:
-        pairs = x.reshape(-1, 2, half)
-        x, half = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1), 2 * half
-    return x.reshape(shape)
+@cache
+def sylvester(order: int, dtype: str = "<f8") -> NDArray[Any]:
+    """Sylvester's Hadamard matrix of side 2^order."""
+    h = np.ones((1, 1), dtype)
+    for _ in range(order):
+        h = np.block([[h, h], [h, -h]])
+    return h
+
+
+def hadamard_transform(x: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Unnormalised Walsh-Hadamard transform along the last axis (a power of two): whole numbers, exact below 2^53.
+
+    The matrix is a Kronecker product, so two small products do; a large one would wake BLAS's own threads.
+    """
+    order = x.shape[-1].bit_length() - 1
+    left, right = sylvester(order // 2), sylvester(order - order // 2)
+    y = left @ x.astype(np.float64).reshape(-1, len(left), len(right)) @ right
+    return y.reshape(x.shape)
 
 
 def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:

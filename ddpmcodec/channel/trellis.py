@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -17,7 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.base import Alphabet, uniform_words
-from ddpmcodec.channel.codebook import Codebook, Geometry, codebook, geometry, parity, rotate, rotate_back, shift_register, taps
+from ddpmcodec.channel.codebook import (
+    Codebook,
+    Geometry,
+    codebook,
+    geometry,
+    parity,
+    rotate,
+    rotate_back,
+    shift_register,
+    sylvester,
+    taps,
+)
 from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
 from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
 
@@ -127,7 +137,7 @@ def _correlate(table: NDArray[np.floating], older: int, newer: int) -> NDArray[n
     """Hadamard transform over the taps: (steps * 2^(older + newer)) sums of the target to (steps, 2^older, 2^newer)."""
     kind = table.dtype.str
     # One small product a step: a large one would wake BLAS's own threads, which fight with torch's spinning ones.
-    return _sylvester(older, kind) @ table.reshape(-1, 1 << older, 1 << newer) @ _sylvester(newer, kind)
+    return sylvester(older, kind) @ table.reshape(-1, 1 << older, 1 << newer) @ sylvester(newer, kind)
 
 
 def _round(x: NDArray[np.floating], limit: int) -> NDArray[np.floating]:
@@ -163,14 +173,6 @@ def _blocks(bits: int, dims: int, key: Key) -> list[_Block]:
 def _quantise(shift: NDArray[np.float32]) -> NDArray[np.int32]:
     rms = math.sqrt(float(np.einsum("i,i->", shift, shift, dtype=np.float64)) / len(shift))
     return np.rint(shift * np.float32(TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
-
-
-@cache
-def _sylvester(order: int, dtype: str) -> NDArray[np.floating]:
-    h = np.ones((1, 1), dtype)
-    for _ in range(order):
-        h = np.block([[h, h], [h, -h]])
-    return h
 
 
 def _pack(path: NDArray[np.uint8]) -> NDArray[np.int32]:
