@@ -31,6 +31,10 @@ def rd(
         str, typer.Option("--reconstruct", help="A receiver's ways to a picture, compared: mean,sample,ddim.")
     ] = "none",
     batch: Annotated[int, typer.Option(help="Windows in the network at a time.", min=1)] = 64,
+    decode_every: Annotated[
+        int,
+        typer.Option(help="Decode every so many batches' files; parse the others', whose pictures the sender knows.", min=1),
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Of the streams and of the draws.", min=0)] = 0,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
@@ -62,7 +66,7 @@ def rd(
     modes = parse_modes(reconstructions)
     if modes and not channels:
         raise DdpmCodecError("--reconstruct needs streams: name a channel with --channel")
-    options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, modes, batch, seed)
+    options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, modes, batch, seed, decode_every)
     codec = load_model(model, share.device(device))
     pictures = load_pictures(data, codec.window, limit)
     measurement = Measurement(codec, pictures, options, output, share)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.api import decode_batch_progressive, encode_batch, read_header
+from ddpmcodec.api import Decoded, decode_batch_progressive, encode_batch, read_header, read_info
 from ddpmcodec.chain import ideal_bits, q_sample
 from ddpmcodec.channel import channel_of
 from ddpmcodec.channel.philox import SAMPLING, Key, gaussian
-from ddpmcodec.container import finish
+from ddpmcodec.container import finish, require_complete
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.images import to_bytes, to_plane
 from ddpmcodec.models import CodecModel
 from ddpmcodec.reverse import ReverseChain
@@ -44,28 +45,33 @@ def real(
     channel: str,
     seed: int,
     on_step: Callable[[], None] = _ignore,
+    decode: bool = True,
 ) -> Table:
     """Encodes pictures of one size and decodes the files, step by step: columns are prefixes of 1 … K steps.
 
     file_bytes: the complete file of so many steps. header_bytes: header and check of it. Bits of the step itself: ideal_bits
     (along the path the sender took), channel_bits (information of the channel's symbols), count_bits (of the bit count);
-    end_bits: of END, were the stream to end there. mse, ssim: of the decoded picture. `on_step` is called twice a step.
+    end_bits: of END, were the stream to end there. mse, ssim: of the decoded picture. decode=False only parses the files, and
+    takes the pictures from the sender, which knows what its receiver has. `on_step` is called once a step, and once more
+    for decoding. Raises DdpmCodecError where a file doesn't give what was sent.
     """
     sent: list[tuple[tuple[Packet, ...], NDArray[np.float64]]] = []  # not the steps themselves: they hold large states
     chains: list[ReverseChain] = []
+    pictures: list[list[Image]] = []
+    height, width, _ = images[0].shape
 
     def keep(step: SentStep) -> None:
         sent.append((step.packets, step.ideal_bits))
         chains[:] = [step.chain]
+        pictures.append([to_bytes(plane, height, width) for plane in step.reconstruct()])
         on_step()
 
     datas = encode_batch(images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=keep)
-    table = _distortions(
-        images,
-        ([d.image for d in states] for states in decode_batch_progressive(datas, model=model)),
-        len(sent),
-        on_step,
-    )
+    if decode:
+        _require_same_pictures(pictures, decode_batch_progressive(datas, model=model), on_step)
+    else:
+        _require_same_packets([packets for packets, _ in sent], datas, model)
+    table = _distortions(images, iter(pictures), len(sent), _ignore)
     table["ideal_bits"] = np.stack([bits for _, bits in sent], axis=1)
     header, chain = read_header(datas[0]), chains[0]
     for name in ("file_bytes", "header_bytes", "channel_bits", "count_bits", "end_bits"):
@@ -83,6 +89,22 @@ def real(
             table["end_bits"][i, n] = ended.end_bits
         assert prefix == data, "the last prefix is the file itself"
     return table
+
+
+def _require_same_pictures(pictures: list[list[Image]], decoded: Iterator[list[Decoded]], on_step: Callable[[], None]) -> None:
+    for n, (own, states) in enumerate(zip(pictures, decoded, strict=True), 1):
+        if not all(np.array_equal(picture, state.image) for picture, state in zip(own, states, strict=True)):
+            raise DdpmCodecError(f"after step {n} the decoder's picture is not the encoder's: this machine's floats vary")
+        on_step()
+
+
+def _require_same_packets(sent: list[tuple[Packet, ...]], datas: Sequence[bytes], model: CodecModel) -> None:
+    for i, data in enumerate(datas):
+        info = read_info(data, model)
+        require_complete(info)
+        same = (p.bits == q[i].bits and np.array_equal(p.code, q[i].code) for p, q in zip(info.packets, sent, strict=True))
+        if not all(same):
+            raise DdpmCodecError(f"picture {i} of a batch: its file doesn't hold the packets that were sent")
 
 
 def ideal(

@@ -40,6 +40,7 @@ class Options:
     reconstruct: tuple[str, ...] = ()  # modes to compare, of the first channel's streams
     batch: int = 64  # windows in the network at a time; larger pictures go one by one
     seed: int = 0
+    decode_every: int = 1  # batches whose files are decoded by the receiver too; the others' are parsed only
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,12 @@ def job(model: CodecModel, pictures: Pictures, options: Options) -> Job:
         tasks[curve] = [Task(f"{curve}-{r.start:06d}", units, partial(run, r)) for r in parts]
 
     for channel in options.channels:
-        add(
-            f"real-{channel.replace(':', '')}",
-            lambda r, tick, channel=channel: measure.real(  # type: ignore[misc]
-                model, [images[i] for i in r], options.plan_steps, channel, options.seed, tick
-            ),
-            batches,
-            2 * steps,
-        )
+        curve = f"real-{channel.replace(':', '')}"
+        tasks[curve] = []
+        for k, rows in enumerate(batches):
+            decode = k % options.decode_every == 0
+            run = partial(_real, model, [images[i] for i in rows], options, channel, decode)
+            tasks[curve].append(Task(f"{curve}-{rows.start:06d}", (1 + decode) * steps, run))
     add(
         "ideal",
         lambda r, tick: measure.ideal(model, [images[i] for i in r], options.plan_steps, options.seed, r.start, tick),
@@ -106,6 +105,12 @@ def job(model: CodecModel, pictures: Pictures, options: Options) -> Job:
             parts = pictures.batches(_BASELINE_PIXELS)
             add(f"baseline-{baseline.name}", run, parts, 1)
     return Job(tasks, notes)
+
+
+def _real(
+    model: CodecModel, images: list[Any], options: Options, channel: str, decode: bool, tick: Callable[[], None]
+) -> Table:
+    return measure.real(model, images, options.plan_steps, channel, options.seed, tick, decode)
 
 
 def _baseline(baseline: Baseline, images: list[Any], rows: range, tick: Callable[[], None]) -> Table:
@@ -149,6 +154,7 @@ class Measurement:
             "plan_steps": model.plan(options.plan_steps).steps,
             "batch": options.batch,
             "seed": options.seed,
+            "decode_every": options.decode_every,
             "version": ddpmcodec.__version__,
         }
         self.parts = Parts(directory / "parts", same)
@@ -189,6 +195,7 @@ def assemble(
     steps = list(range(1, model.plan(options.plan_steps).steps + 1))
     result: dict[str, Any] = provenance() | {
         "seed": options.seed,
+        "decode_every": options.decode_every,
         "model": model.name,
         "fingerprint": model.fingerprint,
         "data": pictures.source,

@@ -10,6 +10,7 @@ from ddpmcodec.eval.curves import breakdown, ideal_curve, joined, rate_at, real_
 from numpy.typing import NDArray
 
 import ddpmcodec
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models import CodecModel
 from ddpmcodec.schedule import named
 
@@ -101,6 +102,27 @@ def test_pictures_smaller_than_the_window(tiny_model: CodecModel, pictures: list
     ideal = measure.ideal(tiny_model, small, STEPS, 0)
     # 300 of the canvas's 3072 values are known, and only these cost bits
     assert ideal["ideal_bits"].sum() < 0.35 * measure.ideal(tiny_model, pictures[:1], STEPS, 0)["ideal_bits"].sum()
+
+
+def test_parsing_gives_what_decoding_gives(
+    tiny_model: CodecModel, pictures: list[NDArray[np.uint8]], table: measure.Table
+) -> None:
+    parsed = measure.real(tiny_model, pictures[:3], STEPS, "trellis", 4, decode=False)
+    for name, values in parsed.items():
+        np.testing.assert_array_equal(values, table[name], err_msg=name)
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_files_that_do_not_hold_what_was_sent_are_an_error(
+    decode: bool, tiny_model: CodecModel, pictures: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another(images: list[NDArray[np.uint8]], **options: object) -> list[bytes]:
+        ddpmcodec.encode_batch(images, **options)  # type: ignore[arg-type]
+        return ddpmcodec.encode_batch([image[::-1] for image in images], **options | {"on_step": lambda step: None})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measure, "encode_batch", of_another)
+    with pytest.raises(DdpmCodecError, match=r"decoder's picture|packets"):
+        measure.real(tiny_model, pictures[:1], STEPS, "trellis", 0, decode=decode)
 
 
 def test_steps_are_counted(tiny_model: CodecModel, pictures: list[NDArray[np.uint8]]) -> None:
