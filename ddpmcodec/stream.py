@@ -67,7 +67,7 @@ def seal(encoder: Any) -> bytes:
     return prefix + low
 
 
-def _information(alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
+def information(alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
     """-log2 of the probability that the models give the symbols."""
     bits, start = 0.0, 0
     for a in alphabets:
@@ -110,8 +110,8 @@ class StreamWriter:
         alphabets = self.channel.alphabets(packet.bits, self.dims)
         _encode(self.encoder, counts, place)
         _encode(self.encoder, alphabets, packet.code)
-        self.count_bits.append(_information(counts, place))
-        self.step_bits.append(self.count_bits[-1] + _information(alphabets, packet.code))
+        self.count_bits.append(information(counts, place))
+        self.step_bits.append(self.count_bits[-1] + information(alphabets, packet.code))
         self.counts.update(packet.index)
         self.ended = len(self.step_bits) == self.steps
 
@@ -119,7 +119,7 @@ class StreamWriter:
         if not self.ended:
             counts, symbol = [self.counts.alphabet()], np.array([END], np.int32)
             _encode(self.encoder, counts, symbol)
-            self.end_bits = _information(counts, symbol)
+            self.end_bits = information(counts, symbol)
             self.ended = True
 
     def ended_here(self) -> StreamWriter:
