@@ -164,12 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     bits, scale = ((8, 64), 0.01) if args.quick else (BITS, 1.0)
     if args.quick:
-        args.channels, args.chain_channels, args.images, args.plan_steps = (
-            ["trellis:8", "trellis:10", "orc:8"],
-            ["trellis:8"],
-            1,
-            4,
-        )
+        args.channels, args.chain_channels = ["trellis:8", "trellis:10", "orc:8"], ["trellis:8"]
+        args.images, args.plan_steps = 1, 10
     start = time.perf_counter()
     rows = synthetic(args.channels, bits, scale, args.seed)
     result: dict[str, Any] = {
