@@ -114,6 +114,23 @@ def test_going_on_gives_the_same_and_does_nothing_twice(
     assert changed == ["ideal-000002.npz"]
 
 
+def test_an_interruption_says_how_to_go_on(small: Path, mosaic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ddpmcodec.eval import measure
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "ideal", interrupted)
+    options = ("--model", small, "--data", mosaic, "--plan-steps", 3, "--limit", 1, "-o", tmp_path / "out")
+    done = run("rd", *options)
+    assert done.exit_code == 130
+    assert "goes on from what is in" in done.stderr
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["parts"]
+    monkeypatch.undo()
+    assert run("rd", *options, "--quiet").exit_code == 0
+    assert (tmp_path / "out" / "results.json").exists()
+
+
 def test_two_processes_measure_the_same(
     measured: tuple[Path, dict[str, Any], Result], small: Path, mosaic: Path, tmp_path: Path
 ) -> None:
