@@ -23,6 +23,7 @@ from ddpmcodec.header import Header
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.receiver import Receiver
 from ddpmcodec.sender import Sender
+from ddpmcodec.truncation import truncate
 
 __all__ = [
     "__version__",
@@ -46,4 +47,5 @@ __all__ = [
     "load_model",
     "read_header",
     "read_info",
+    "truncate",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddpmcodec.channel import channel_of
+from ddpmcodec.channel import Channel, channel_of
 from ddpmcodec.errors import FormatError, TruncatedStreamError
 from ddpmcodec.header import Header, parse_header
 from ddpmcodec.models.base import default_steps
@@ -33,13 +33,23 @@ class StreamInfo:
 
 def syntax_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, StreamReader]:
     """The plan a header implies and a reader for its payload."""
+    plan, channel, dims = _chain_of(header, curve, window, channels)
+    return plan, StreamReader(plan, channel, dims)
+
+
+def writer_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> StreamWriter:
+    """A writer for the payload that follows this header."""
+    return StreamWriter(*_chain_of(header, curve, window, channels))
+
+
+def _chain_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, Channel, int]:
     try:
         plan = make_plan(curve, default_steps(curve) if header.plan_steps is None else header.plan_steps)
     except ValueError as error:
         raise FormatError(f"the header's plan can't be used: {error}") from error
     height, width = canvas_size(header.height, header.width, window)
     dims = channels * height * width
-    return plan, StreamReader(plan, channel_of(header.channel, dims), dims)
+    return plan, channel_of(header.channel, dims), dims
 
 
 def finish(header: Header, writer: StreamWriter) -> bytes:

@@ -1,0 +1,32 @@
+"""The command that shortens streams: truncate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command, stderr
+from ddpmcodec.cli.files import check_output, read_input, write_output
+
+
+@command
+def truncate(
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
+    steps: Annotated[int | None, typer.Option(help="Keep the first so many steps.")] = None,
+    size: Annotated[int | None, typer.Option("--bytes", help="Keep as many whole steps as so many bytes hold.")] = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take the whole steps of a cut file.")] = False,
+    model: ModelOption = "cifar10-small",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Shorten a stream to a complete one of fewer steps; runs no network."""
+    check_output(output)
+    from ddpmcodec.models import read_model_info
+    from ddpmcodec.truncation import truncate as shortened
+
+    data = read_input(stream)
+    result = shortened(data, steps=steps, size=size, model=read_model_info(model), allow_partial=allow_partial)
+    write_output(output, result)
+    if not quiet:
+        stderr.print(f"{len(result)} of {len(data)} bytes", highlight=False)

@@ -1,0 +1,50 @@
+"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would have closed it."""
+
+from __future__ import annotations
+
+from ddpmcodec.api import ModelLike, read_info
+from ddpmcodec.container import finish, require_complete, writer_of
+from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, read_model_info
+
+
+def truncate(
+    data: bytes,
+    *,
+    steps: int | None = None,
+    size: int | None = None,
+    model: ModelLike | ModelInfo = None,
+    allow_partial: bool = False,
+) -> bytes:
+    """The complete stream of the first `steps` steps, or of as many whole steps as `size` bytes hold, header and all.
+
+    It is the very file that `encode(…, steps=n)` makes. Of the model only its metadata is read. allow_partial: take what is
+    intact of a file that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there are
+    fewer steps than asked for, or not one fits; TruncatedStreamError for a cut file.
+    """
+    if (steps is None) == (size is None):
+        raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
+    about = model if isinstance(model, CodecModel | ModelInfo) else read_model_info(model or DEFAULT_MODEL)
+    info = read_info(data, about)
+    if not allow_partial:
+        require_complete(info)
+    if not info.steps:
+        raise DdpmCodecError("not even the first step of the stream is there; nothing is left to keep")
+    if steps is not None and not 1 <= steps <= info.steps:
+        raise DdpmCodecError(f"{steps} steps were asked for; this stream has 1 to {info.steps}")
+    if isinstance(about, CodecModel):
+        writer = writer_of(info.header, about.curve, about.window, about.channels)
+    else:
+        writer = writer_of(info.header, about.curve, about.config.window, about.config.image_channels)
+    shortest, best = 0, b""
+    for n, packet in enumerate(info.packets[:steps], 1):
+        writer.step(packet)
+        if size is not None or n == steps:
+            file = finish(info.header, writer.ended_here())
+            shortest = shortest or len(file)
+            if size is None or len(file) <= size:
+                best = file
+    if not best:
+        raise DdpmCodecError(f"{size} bytes don't hold the first step of this stream, whose file has {shortest} bytes")
+    return best
