@@ -1,10 +1,9 @@
-"""The commands that code pictures: encode, decode, info."""
+"""The commands that make streams and look into them: encode, info."""
 
 from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -112,44 +111,6 @@ class _EncodeReport:
             "steps": self.last.n,
             "model": codec.name,
         }
-
-
-@command
-def decode(
-    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
-    output: Annotated[str, typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout.")],
-    steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")] = False,
-    model: ModelOption = "cifar10-small",
-    device: DeviceOption = "cpu",
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Decode a stream, or its first steps, to a picture."""
-    check_output(output)
-    from ddpmcodec.api import decode_progressive, read_info
-    from ddpmcodec.images import image_bytes, image_format
-    from ddpmcodec.models import load_model, read_model_info
-
-    target = Path("-.png" if output == "-" or not Path(output).suffix else output)
-    if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
-        stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
-    data, start = read_input(stream), time.perf_counter()
-    info = read_info(data, read_model_info(model))
-    codec = load_model(model, device)
-    with progress_bar("decoding", steps or info.steps, not quiet) as advance:
-        item = None
-        for item in decode_progressive(data, steps, model=codec, allow_partial=allow_partial):  # noqa: B007
-            advance()
-    assert item is not None  # decode_progressive raises when there is nothing to decode
-    write_output(output, image_bytes(item.image, target))
-    if not quiet:
-        if not info.complete:
-            stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {info.plan.steps} steps, unverified")
-        stderr.print(
-            f"{info.header.width}x{info.header.height}, {item.n} of {info.steps} steps, {time.perf_counter() - start:.2f} s",
-            highlight=False,
-        )
 
 
 @command

@@ -20,6 +20,7 @@ from ddpmcodec.images import as_rgb, to_bytes, to_plane
 from ddpmcodec.models.base import CodecModel, default_steps
 from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, load_model
 from ddpmcodec.receiver import ReceivedStep, Receiver
+from ddpmcodec.reconstruction import Reconstruction, mean
 from ddpmcodec.reverse import ReverseChain
 from ddpmcodec.sender import Sender, SentStep
 from ddpmcodec.stream import StreamWriter
@@ -99,15 +100,33 @@ def encode_batch(
     return [finish(header, writer) for writer in writers]
 
 
-def decode(data: bytes, steps: int | None = None, *, model: ModelLike = None, allow_partial: bool = False) -> NDArray[np.uint8]:
+def decode(
+    data: bytes,
+    steps: int | None = None,
+    *,
+    model: ModelLike = None,
+    allow_partial: bool = False,
+    reconstruct: Reconstruction = mean,
+) -> NDArray[np.uint8]:
     """The picture (uint8 H×W×3) after `steps` steps, or after all of them.
 
-    allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. Raises
-    DdpmCodecError for anything else that is not a complete stream of this model.
+    allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. reconstruct: what
+    to make of the last step's x_t, from `ddpmcodec.reconstruction`. Raises DdpmCodecError for anything else that is not a
+    complete stream of this model.
     """
+    codec = as_model(model)
     # decode_progressive raises when there is nothing to yield
-    (last,) = deque(decode_progressive(data, steps, model=model, allow_partial=allow_partial), maxlen=1)
-    return last.image
+    (last,) = deque(decode_progressive(data, steps, model=codec, allow_partial=allow_partial), maxlen=1)
+    return picture_of(data, last, codec, reconstruct)
+
+
+def picture_of(data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Reconstruction = mean) -> NDArray[np.uint8]:
+    """What a reconstruction makes of a state that `decode_progressive` or `decode_stream` yielded for this stream."""
+    if reconstruct is mean:
+        return decoded.image
+    header, _ = parse_header(bytes(data))
+    planes = reconstruct(model, model.plan(header.plan_steps), decoded.state)
+    return to_bytes(planes[0], header.height, header.width)
 
 
 def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:

@@ -15,6 +15,8 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from ddpmcodec.errors import ImageError
 from ddpmcodec.header import MAX_PIXELS
 
+_FRAME_MS, _LAST_FRAME_MS = 200, 2000  # of an animation
+
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
     """A picture array as uint8 H×W×3: grey (H×W or H×W×1) expands. Raises ImageError for anything else."""
@@ -106,6 +108,15 @@ def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
         Image.fromarray(rgb).save(buffer, kind)
     except (OSError, ValueError) as error:
         raise ImageError(f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png") from error
+    return buffer.getvalue()
+
+
+def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
+    """Pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is lossless."""
+    buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]
+    durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)
     return buffer.getvalue()
 
 

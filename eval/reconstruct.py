@@ -20,7 +20,7 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.images import to_bytes
 from ddpmcodec.models import CodecModel
 from ddpmcodec.plan import Plan
-from ddpmcodec.sampling import Noise, analytic, ancestral, ddim
+from ddpmcodec.reconstruction import flow, mean, sample
 
 MODES = ("mean", "sample", "ddim")
 POINTS = 6  # prefixes looked at
@@ -62,23 +62,14 @@ def measured(
     """
     plan, (height, width, _) = model.plan(plan_steps), images[0].shape
     datas = encode_batch(images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=lambda _: on_step())
+    ways = {"mean": mean, "sample": sample(seed, first, lambda _: on_step()), "ddim": flow(None, lambda _: on_step())}
     made: dict[str, list[list[Image]]] = {mode: [] for mode in modes}
     for n, states in enumerate(decode_batch_progressive(datas, model=model), 1):
         on_step()
-        if n not in prefixes(plan):
-            continue
-        levels = [plan.level(k) for k in range(n, plan.steps + 1)]
-        x_t = states[0].state.x_t  # one state of the whole batch
-        for mode in modes:
-            if mode == "mean":
-                planes = states[0].state.x0_hat
-            elif mode == "ddim":
-                planes = ddim(model, x_t, levels, on_step=lambda _: on_step())
-            else:
-                # Seeds of their own, so that no noise is that of another prefix.
-                noise, variance = Noise((seed + (n << 32)) % (1 << 64), first=first), analytic(model.curve)
-                planes = ancestral(model, x_t, levels, variance=variance, noise=noise, on_step=lambda _: on_step())
-            made[mode].append([to_bytes(plane, height, width) for plane in planes])
+        if n in prefixes(plan):
+            for mode in modes:
+                planes = ways[mode](model, plan, states[0].state)  # one state of the whole batch
+                made[mode].append([to_bytes(plane, height, width) for plane in planes])
     table: dict[str, NDArray[Any]] = {}
     for mode, columns in made.items():
         rows = list(zip(*columns, strict=True))

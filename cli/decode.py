@@ -1,0 +1,152 @@
+"""The command that makes pictures of streams: decode."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.files import check_output, read_input, write_output
+
+from ddpmcodec.errors import DdpmCodecError
+
+_PIECE = 1 << 16  # bytes read at a time, at most
+
+
+@command
+def decode(
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout.")],
+    steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")] = False,
+    reconstruct: Annotated[
+        str, typer.Option(help="mean (least RMSE), sample (a plausible picture) or ddim (where the flow leads).")
+    ] = "mean",
+    ddim_steps: Annotated[
+        int | None, typer.Option(help="Network calls of --reconstruct ddim; default: the plan's steps.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of --reconstruct sample: another one, another picture.", min=0)] = 0,
+    watch: Annotated[bool, typer.Option("--watch", help="Read as bytes arrive; rewrite the picture at each step.")] = False,
+    frames: Annotated[Path | None, typer.Option(help="A directory for one PNG a step.")] = None,
+    gif: Annotated[Path | None, typer.Option(help="An animated GIF of the steps.")] = None,
+    webp: Annotated[Path | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
+    model: ModelOption = "cifar10-small",
+    device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Decode a stream, or its first steps, to a picture."""
+    if watch and output == "-":
+        raise DdpmCodecError("--watch rewrites a file at each step: name one with -o")
+    for path in (output, *(str(p) for p in (gif, webp) if p is not None)):
+        check_output(path)
+    from ddpmcodec.api import picture_of
+    from ddpmcodec.images import animation_bytes, image_bytes, image_format
+    from ddpmcodec.models import load_model, read_model_info
+
+    way = _reconstruction(reconstruct, ddim_steps, seed)
+    target = Path("-.png" if output == "-" or not Path(output).suffix else output)
+    if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
+        stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
+    source = _Source(stream, watch, steps, allow_partial, read_model_info(model))
+    if frames is not None:
+        _make_directory(frames)
+    codec, start = load_model(model, device), time.perf_counter()
+    pictures: list[Any] = []
+    keeps_all, item = gif is not None or webp is not None, None
+    with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
+        for item in source.steps(codec):
+            if watch or frames is not None or keeps_all:
+                picture = picture_of(source.data, item, codec, way)
+                pictures += [picture] if keeps_all else []
+                if frames is not None:
+                    write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png")))
+                if watch:
+                    write_output(output, image_bytes(picture, target))
+                    if not quiet:
+                        stderr.print(f"step {item.n}: {item.bits / 8:.0f} bytes of payload", highlight=False)
+            advance()
+    if item is None:
+        raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
+    if not watch:
+        write_output(output, image_bytes(picture_of(source.data, item, codec, way), target))
+    for place, kind in ((gif, "GIF"), (webp, "WEBP")):
+        if place is not None:
+            write_output(str(place), animation_bytes(pictures, kind))
+    if not quiet:
+        height, width, _ = item.image.shape
+        if source.found and not source.complete:
+            stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
+        of = f" of {source.found}" if source.found else ""
+        stderr.print(f"{width}x{height}, {item.n}{of} steps, {time.perf_counter() - start:.2f} s", highlight=False)
+
+
+class _Source:
+    """The stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
+
+    def __init__(self, stream: str, watch: bool, steps: int | None, allow_partial: bool, info: Any):
+        self.stream, self.watch, self.limit, self.allow_partial = stream, watch, steps, allow_partial
+        self.data = b""
+        self.found = self.planned = 0  # steps in the file, and of its plan; 0: not known while it arrives
+        self.complete = True
+        if watch:
+            if steps is not None and steps < 1:
+                raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
+            return
+        from ddpmcodec.api import read_info
+
+        self.data = read_input(stream)
+        about = read_info(self.data, info)
+        self.found, self.planned, self.complete = about.steps, about.plan.steps, about.complete
+
+    @property
+    def expected(self) -> int:
+        return self.limit or self.found
+
+    def steps(self, codec: Any) -> Iterator[Any]:
+        from ddpmcodec import api
+
+        if not self.watch:
+            yield from api.decode_progressive(self.data, self.limit, model=codec, allow_partial=self.allow_partial)
+            return
+        for item in api.decode_stream(self._pieces(), model=codec, allow_partial=self.allow_partial):
+            yield item
+            if item.n == self.limit:
+                return
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Bytes as they come; the first ones are kept, for they hold the header."""
+        read = self._reader()
+        while piece := read():
+            if len(self.data) < _PIECE:
+                self.data += piece
+            yield piece
+
+    def _reader(self) -> Callable[[], bytes]:
+        if self.stream == "-":
+            stdin: Any = sys.stdin.buffer
+            return lambda: bytes(stdin.read1(_PIECE))  # gives what is there; read would wait for more
+        data = read_input(self.stream)
+        pieces = iter([data[i : i + _PIECE] for i in range(0, len(data), _PIECE)])
+        return lambda: next(pieces, b"")
+
+
+def _reconstruction(name: str, ddim_steps: int | None, seed: int) -> Any:
+    from ddpmcodec.reconstruction import flow, mean, sample
+
+    if ddim_steps is not None and name != "ddim":
+        raise DdpmCodecError("--ddim-steps is for --reconstruct ddim")
+    if name not in ("mean", "sample", "ddim"):
+        raise DdpmCodecError(f"no reconstruction {name!r}: expected of mean, sample, ddim")
+    return mean if name == "mean" else sample(seed) if name == "sample" else flow(ddim_steps)
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DdpmCodecError(f"can't make the directory {path}: {error.strerror or error}") from error
