@@ -17,7 +17,10 @@ from ddpmcodec.errors import DdpmCodecError
 
 @command
 def encode(
-    image: Annotated[str, typer.Argument(metavar="IN", help="A picture file, or - for stdin.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IN...", help="A picture file, or - for stdin; several, of one size, make an archive."),
+    ],
     output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
     model: ModelOption = "cifar10-small",
     plan_steps: Annotated[int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")] = None,
@@ -26,22 +29,31 @@ def encode(
     ] = "trellis",
     seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
     flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
     device: DeviceOption = "cpu",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Code a picture to a progressive stream."""
+    """Code a picture to a progressive stream, or pictures of one size to an archive of such streams."""
     if as_json and output == "-":
         raise DdpmCodecError("--json and -o - both want stdout; write the stream to a file")
     check_output(output)
+    behind = None if flatten is None else _colour(flatten)
+    if archive or len(images) > 1:
+        from ddpmcodec.cli.archive import encode_all
+
+        said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
+        options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed}
+        encode_all(images, output, model=model, device=device, flatten=behind, **said, **options)
+        return
     start = time.perf_counter()
     from ddpmcodec.api import encode as encode_image
     from ddpmcodec.images import read_image
     from ddpmcodec.models import load_model
 
-    picture = read_image(read_input(image), None if flatten is None else _colour(flatten))
+    picture = read_image(read_input(images[0]), behind)
     codec = load_model(model, device)
     loaded = time.perf_counter()
     report = _EncodeReport(picture)
@@ -115,15 +127,20 @@ class _EncodeReport:
 
 @command
 def info(
-    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin.")],
+    index: Annotated[int | None, typer.Option(help="Show one picture of an archive, from 0.")] = None,
     model: ModelOption = "cifar10-small",
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what a stream holds; runs no network."""
+    """Show what a stream or an archive holds; runs no network."""
     from ddpmcodec.cli.describe import describe
 
     data = read_input(stream)
+    if index is not None:
+        from ddpmcodec.cli.archive import take
+
+        data = take(data, index, allow_partial=True)
     values = describe(data, model)
     if as_json:
         typer.echo(json.dumps(values))

@@ -19,8 +19,12 @@ _PIECE = 1 << 16  # bytes read at a time, at most
 
 @command
 def decode(
-    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
-    output: Annotated[str, typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout.")],
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin.")],
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout; an archive's directory."),
+    ],
+    index: Annotated[int | None, typer.Option(help="Decode one picture of an archive, from 0, without the others.")] = None,
     steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")] = False,
     reconstruct: Annotated[
@@ -39,20 +43,38 @@ def decode(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Decode a stream, or its first steps, to a picture."""
+    """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, 00000.png and so on."""
     if watch and output == "-":
         raise DdpmCodecError("--watch rewrites a file at each step: name one with -o")
+    if watch and index is not None:
+        raise DdpmCodecError("--watch reads one picture's stream as it arrives; an archive is read whole for --index")
+    data = b"" if watch else read_input(stream)
+    from ddpmcodec.archive import is_archive
+
+    if index is None and is_archive(data):
+        if reconstruct != "mean" or ddim_steps is not None or frames or gif or webp:
+            raise DdpmCodecError(
+                "--reconstruct, --frames, --gif and --webp are for one picture of an archive: name it by --index"
+            )
+        from ddpmcodec.cli.archive import decode_all
+
+        decode_all(data, output, steps, allow_partial, model, device, quiet)
+        return
     for path in (output, *(str(p) for p in (gif, webp) if p is not None)):
         check_output(path)
     from ddpmcodec.api import picture_of
     from ddpmcodec.images import animation_bytes, image_bytes, image_format
     from ddpmcodec.models import load_model, read_model_info
 
+    if index is not None:
+        from ddpmcodec.cli.archive import take
+
+        data = take(data, index, allow_partial)
     way = _reconstruction(reconstruct, ddim_steps, seed)
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
         stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
-    source = _Source(stream, watch, steps, allow_partial, read_model_info(model))
+    source = _Source(stream, data, watch, steps, allow_partial, read_model_info(model))
     if frames is not None:
         _make_directory(frames)
     codec, start = load_model(model, device), time.perf_counter()
@@ -88,9 +110,9 @@ def decode(
 class _Source:
     """The stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
 
-    def __init__(self, stream: str, watch: bool, steps: int | None, allow_partial: bool, info: Any):
+    def __init__(self, stream: str, data: bytes, watch: bool, steps: int | None, allow_partial: bool, info: Any):
         self.stream, self.watch, self.limit, self.allow_partial = stream, watch, steps, allow_partial
-        self.data = b""
+        self.data = data  # b"" at first where it is watched
         self.found = self.planned = 0  # steps in the file, and of its plan; 0: not known while it arrives
         self.complete = True
         if watch:
@@ -99,7 +121,6 @@ class _Source:
             return
         from ddpmcodec.api import read_info
 
-        self.data = read_input(stream)
         about = read_info(self.data, info)
         self.found, self.planned, self.complete = about.steps, about.plan.steps, about.complete
 

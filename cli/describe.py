@@ -1,4 +1,4 @@
-"""What `ddpmcodec info` shows of a stream."""
+"""What `ddpmcodec info` shows of a stream or an archive."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from itertools import accumulate
 from typing import Any
 
 from ddpmcodec.api import read_header, read_info
+from ddpmcodec.archive import Archive, is_archive, read_archive
 from ddpmcodec.channel import default_memory
 from ddpmcodec.header import TRELLIS
 from ddpmcodec.models import read_model_info
+from ddpmcodec.models.base import default_steps
 from ddpmcodec.windows import canvas_size
 
 
 def describe(data: bytes, model: str) -> dict[str, Any]:
-    """Header fields always; steps too when `model` is the one the stream was made with."""
-    header = read_header(data)
+    """Header fields always; steps too, or an archive's sizes, when `model` is the one the stream was made with."""
+    archive = read_archive(data, allow_partial=True) if is_archive(data) else None
+    header = archive.header if archive else read_header(data)
     values: dict[str, Any] = {
         "version": header.version,
         "fingerprint": header.fingerprint,
@@ -23,11 +26,12 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "seed": header.seed,
         "bytes": len(data),
     }
+    if archive:
+        values |= _pictures_of(archive)
     known = read_model_info(model)
     if not known.fingerprint.startswith(header.fingerprint):
         values["model"] = f"unknown (not {known.name}, {known.fingerprint[:8]}); give the sender's with --model"
         return values
-    info = read_info(data, known)
     if header.channel is None:
         height, width = canvas_size(header.height, header.width, known.config.window)
         kind, parameter = TRELLIS, default_memory(known.config.image_channels * height * width)
@@ -36,16 +40,41 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     values |= {
         "model": known.name,
         "channel": f"{'trellis' if kind == TRELLIS else 'orc'}:{parameter}",
+        "plan_steps": default_steps(known.curve) if header.plan_steps is None else header.plan_steps,
+        "real_bits_per_dim": round(
+            8 * len(data) / (header.pixels * known.config.image_channels * (archive.count if archive else 1)), 6
+        ),
+    }
+    if archive:
+        return values
+    info = read_info(data, known)
+    return values | {
         "complete": info.complete,
         "steps": info.steps,
-        "plan_steps": info.plan.steps,
         "header_bytes": info.header_bytes,
         "payload_bytes": info.payload_bytes,
         "check_bytes": info.check_bytes,
-        "real_bits_per_dim": round(8 * len(data) / (header.pixels * known.config.image_channels), 6),
         "log_snr": [round(level, 4) for level in info.plan.log_snr[: info.steps]],
         "channel_bits": [p.bits for p in info.packets],
         "step_bits": [round(b, 2) for b in info.step_bits],
         "cumulative_bits": [round(b, 2) for b in accumulate(info.step_bits)],
     }
+
+
+def _pictures_of(archive: Archive) -> dict[str, Any]:
+    """Every byte of an archive, and its payloads' sizes; `info --index` shows a picture's steps."""
+    values: dict[str, Any] = {
+        "complete": archive.complete,
+        "pictures": archive.count,
+        "intact_pictures": archive.intact,
+        "header_bytes": archive.header_bytes,
+        "index_bytes": archive.index_bytes,
+        "index_bytes_per_picture": round(archive.index_bytes / archive.count, 3),
+        "payload_bytes": len(archive.data) - archive.starts[0] - archive.check_bytes,
+        "check_bytes": archive.check_bytes,
+        "sizes": list(archive.sizes),
+    }
+    if archive.sizes:
+        mean = sum(archive.sizes) / archive.intact
+        values["payload_sizes"] = f"{min(archive.sizes)} to {max(archive.sizes)} bytes, {mean:.1f} on average"
     return values

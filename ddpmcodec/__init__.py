@@ -18,7 +18,16 @@ from ddpmcodec.api import (
     read_header,
     read_info,
 )
-from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, ModelError, TruncatedStreamError
+from ddpmcodec.archive import Archive, pack_archive, read_archive
+from ddpmcodec.archive_coding import ArchivePicture, decode_archive, encode_archive
+from ddpmcodec.errors import (
+    DdpmCodecError,
+    FormatError,
+    ImageError,
+    ModelError,
+    TruncatedArchiveError,
+    TruncatedStreamError,
+)
 from ddpmcodec.header import Header
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.receiver import Receiver
@@ -27,6 +36,8 @@ from ddpmcodec.truncation import truncate
 
 __all__ = [
     "__version__",
+    "Archive",
+    "ArchivePicture",
     "CodecModel",
     "DdpmCodecError",
     "Decoded",
@@ -36,15 +47,20 @@ __all__ = [
     "ModelError",
     "Receiver",
     "Sender",
+    "TruncatedArchiveError",
     "TruncatedStreamError",
     "decode",
+    "decode_archive",
     "decode_batch",
     "decode_batch_progressive",
     "decode_progressive",
     "decode_stream",
     "encode",
+    "encode_archive",
     "encode_batch",
     "load_model",
+    "pack_archive",
+    "read_archive",
     "read_header",
     "read_info",
     "truncate",

@@ -19,27 +19,43 @@ class StreamInfo:
 
     header: Header
     plan: Plan
-    packets: tuple[Packet, ...]  # the intact steps
+    packets: tuple[Packet, ...]  # the intact steps; a short one is the last
     step_bits: tuple[float, ...]
     complete: bool  # the check matches, and the stream ends exactly where the file does
     header_bytes: int
     payload_bytes: int
     check_bytes: int  # 0 in a file that was cut before its check
+    tail: bytes = b""  # what makes the picture exact, in a complete lossless file
 
     @property
     def steps(self) -> int:
         return len(self.packets)
 
+    @property
+    def pictures(self) -> int:
+        """How many a decoder yields: one a step, and the exact one."""
+        return self.steps + bool(self.tail)
+
+    @property
+    def short_step(self) -> Packet | None:
+        """The short step that ends the stream, if there is one: its bits, and the level it goes to."""
+        return self.packets[-1] if self.packets and self.packets[-1].log_snr is not None else None
+
+    @property
+    def log_snr(self) -> tuple[float, ...]:
+        """The level that each step reaches."""
+        return tuple(self.plan.level(n) if p.log_snr is None else p.log_snr for n, p in enumerate(self.packets, 1))
+
 
 def syntax_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, StreamReader]:
     """The plan a header implies and a reader for its payload."""
     plan, channel, dims = _chain_of(header, curve, window, channels)
-    return plan, StreamReader(plan, channel, dims)
+    return plan, StreamReader(plan, channel, dims, header.short)
 
 
 def writer_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> StreamWriter:
     """A writer for the payload that follows this header."""
-    return StreamWriter(*_chain_of(header, curve, window, channels))
+    return StreamWriter(*_chain_of(header, curve, window, channels), header.short)
 
 
 def _chain_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, Channel, int]:
@@ -52,9 +68,9 @@ def _chain_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> 
     return plan, channel_of(header.channel, dims), dims
 
 
-def finish(header: Header, writer: StreamWriter) -> bytes:
-    """A complete file from a writer whose stream has ended."""
-    body = header.to_bytes() + padded(header, writer.sealed())
+def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
+    """A complete file from a writer whose stream has ended; tail: of a lossless one."""
+    body = header.to_bytes() + padded(header, writer.sealed() + tail)
     return body + header.check(body)
 
 
@@ -65,13 +81,27 @@ def read_stream(data: bytes, curve: ErrorCurve, window: int, channels: int) -> S
     end = len(data) - header.check_bytes
     if end >= start and header.check(data[:end]) == data[end:]:
         packets = _read_all(reader, data[start:end])
-        if reader.ended and padded(header, reader.sealed()) == data[start:end]:
+        tail = tail_of(header, reader, data[start:end])
+        if tail is not None:
             costs = tuple(reader.step_bits)
-            return StreamInfo(header, plan, packets, costs, True, start, end - start, header.check_bytes)
+            return StreamInfo(header, plan, packets, costs, True, start, end - start, header.check_bytes, tail)
         plan, reader = syntax_of(header, curve, window, channels)
     # Cut or damaged: whatever follows the header may be payload.
     packets = _read_all(reader, data[start:])
     return StreamInfo(header, plan, packets, tuple(reader.step_bits), False, start, len(data) - start, 0)
+
+
+def tail_of(header: Header, reader: StreamReader, payload: bytes) -> bytes | None:
+    """What follows the chain in a complete payload, b"" but in lossless files; None where the payload is not as it should be.
+
+    A sealed chain decodes alike whatever follows it, so its own bytes say where it ends.
+    """
+    if not reader.ended:
+        return None
+    chain = reader.sealed()
+    if not header.lossless:
+        return b"" if padded(header, chain) == payload else None
+    return payload[len(chain) :] if payload.startswith(chain) and len(payload) > len(chain) else None
 
 
 def require_complete(info: StreamInfo) -> None:

@@ -65,6 +65,12 @@ class CountModel:
         centre = self._expected[self._step] + self._deviation
         return Alphabet(1, len(self.values) + 1, _frequencies(centre, self._spread, len(self.values)))
 
+    def expected_bits(self) -> int:
+        """Bits that the next step is expected to send, by the plan and by how this image deviated."""
+        most = len(self.values) - 1
+        low, part = divmod(min(max(self._expected[self._step] + self._deviation, 0), most * _UNIT), _UNIT)
+        return self.values[low] + (self.values[min(low + 1, most)] - self.values[low]) * part // _UNIT
+
     def update(self, index: int) -> None:
         """Takes note of the grid index that the step sent."""
         error = index * _UNIT - self._expected[self._step] - self._deviation

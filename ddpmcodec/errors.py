@@ -27,5 +27,13 @@ class TruncatedStreamError(FormatError):
         self.intact_steps = intact_steps
 
 
+class TruncatedArchiveError(FormatError):
+    """The archive is cut or damaged; the first `intact_pictures` lie wholly in what is there."""
+
+    def __init__(self, message: str, intact_pictures: int):
+        super().__init__(message)
+        self.intact_pictures = intact_pictures
+
+
 class TrainingError(DdpmCodecError):
     """Training can't start or go on: bad settings or data, a full disk, a loss that is no number."""

@@ -20,6 +20,9 @@ VERSION = 1
 MAX_PIXELS = 64 << 20
 MAX_PIXELS_PER_BYTE = 65536
 _STEPS, _CHANNEL, _SEED = 1, 2, 4
+_SHORT = 8  # a short step may follow END: see ddpmcodec.short_step
+_LOSSLESS = 16  # the exact picture follows the chain: see ddpmcodec.lossless
+_ARCHIVE = 32  # many pictures follow: see ddpmcodec.archive
 SMALL_PIXELS = 4096
 
 TRELLIS, RANDOM_CODING = 0, 1
@@ -36,6 +39,9 @@ class Header:
     channel: tuple[int, int] | None = None  # (kind, parameter): trellis and its memory, random coding and log2 candidates
     seed: int = 0
     version: int = VERSION
+    archive: bool = False  # of many such streams, rather than of one
+    short: bool = False  # END is followed by a short step, or by none
+    lossless: bool = False  # the sealed chain is followed by the exact picture
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > MAX_PIXELS:
@@ -51,7 +57,7 @@ class Header:
 
     @property
     def check_bytes(self) -> int:
-        return 2 if self.pixels <= SMALL_PIXELS else 4
+        return 2 if self.pixels <= SMALL_PIXELS and not self.archive else 4
 
     @property
     def least_payload(self) -> int:
@@ -66,24 +72,26 @@ class Header:
 
     def to_bytes(self) -> bytes:
         flags = _STEPS * (self.plan_steps is not None) | _CHANNEL * (self.channel is not None) | _SEED * (self.seed > 0)
+        flags |= _SHORT * self.short | _LOSSLESS * self.lossless | _ARCHIVE * self.archive
         out = bytearray(MAGIC + bytes([self.version, flags]) + bytes.fromhex(self.fingerprint))
-        out += _leb128(self.width - 1) + _leb128(self.height - 1)
+        out += leb128(self.width - 1) + leb128(self.height - 1)
         if self.plan_steps is not None:
-            out += _leb128(self.plan_steps)
+            out += leb128(self.plan_steps)
         if self.channel is not None:
             out += bytes(self.channel)
         if self.seed:
-            out += _leb128(self.seed)
+            out += leb128(self.seed)
         return bytes(out)
 
 
 MAX_HEADER = 37  # bytes
 
 
-def parse_header(data: bytes, whole: bool = True) -> tuple[Header, int]:
+def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tuple[Header, int]:
     """The header and its length. Raises FormatError for anything that is not the start of a stream; allocates nothing.
 
-    whole: `data` is all there is, so a size that so little payload can't fill is refused.
+    whole: `data` is all there is, so a size that so little payload can't fill is refused. archive: the header of an archive
+    is expected, rather than that of one picture's stream.
     """
     if not data:
         raise FormatError("the input is empty; expected a ddpmcodec stream")
@@ -101,22 +109,32 @@ def parse_header(data: bytes, whole: bool = True) -> tuple[Header, int]:
     if len(data) < 8:
         raise FormatError(f"the input ends inside the header ({len(data)} bytes); expected at least 10 bytes")
     flags = data[3]
-    if flags & ~(_STEPS | _CHANNEL | _SEED):
+    if flags & ~(_STEPS | _CHANNEL | _SEED | _SHORT | _LOSSLESS | _ARCHIVE):
         raise FormatError(f"stream flags {flags:#04x} are unknown to this program; update ddpmcodec, or the file is damaged")
-    width, at = _read_leb128(data, 8)
-    height, at = _read_leb128(data, at)
+    if bool(flags & _ARCHIVE) != archive:
+        raise FormatError(
+            "the file holds one picture, not an archive of many; read it with decode()"
+            if archive
+            else "the file is an archive of many pictures, not one picture's stream; decode it to a directory "
+            "(ddpmcodec decode IN -o DIR), or take one picture of it (--index I); in Python use decode_archive or read_archive"
+        )
+    width, at = read_leb128(data, 8)
+    height, at = read_leb128(data, at)
     plan_steps, channel, seed = None, None, 0
     if flags & _STEPS:
-        plan_steps, at = _read_leb128(data, at)
+        plan_steps, at = read_leb128(data, at)
     if flags & _CHANNEL:
         if len(data) < at + 2:
             raise FormatError("the input ends inside the header")
         channel, at = (data[at], data[at + 1]), at + 2
     if flags & _SEED:
-        seed, at = _read_leb128(data, at)
+        seed, at = read_leb128(data, at)
     if seed >= 1 << 64:
         raise FormatError("the header's seed is beyond 64 bits; the file is damaged")
-    header = Header(data[4:8].hex(), width + 1, height + 1, plan_steps, channel, seed)
+    short, lossless = bool(flags & _SHORT), bool(flags & _LOSSLESS)
+    if short and lossless:
+        raise FormatError("the header announces both a short step and a lossless tail; the file is damaged")
+    header = Header(data[4:8].hex(), width + 1, height + 1, plan_steps, channel, seed, VERSION, archive, short, lossless)
     if header.to_bytes() != data[:at]:
         raise FormatError("the header is not in its shortest form; the file is damaged")
     payload = len(data) - at
@@ -128,7 +146,8 @@ def parse_header(data: bytes, whole: bool = True) -> tuple[Header, int]:
     return header, at
 
 
-def _leb128(value: int) -> bytes:
+def leb128(value: int) -> bytes:
+    """Seven bits a byte, the least first; all bytes but the last have the high bit."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -136,7 +155,8 @@ def _leb128(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _read_leb128(data: bytes, at: int) -> tuple[int, int]:
+def read_leb128(data: bytes, at: int) -> tuple[int, int]:
+    """The number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten bytes."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

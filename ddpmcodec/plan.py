@@ -21,6 +21,9 @@ FRACTION = 40  # fixed-point bits of mse and snr
 REFINE = 2  # levels of the stored curve for each measured one: lets a plan place its steps more evenly
 BITS_FRACTION = 8  # fixed-point bits of rates: units of 1/256 bit
 _LOG_FRACTION = 16
+MAX_LEVELS = 1024  # of a curve: a plan's tables grow with the square
+MAX_DIMS = 1 << 26  # sub-pixels it may be for; rates stay far from overflow
+MAX_LOG_SNR = 64
 
 # RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its square,
 # and test pictures are a little harder than training ones, so decoded pictures end just below 0.95, as the paper's do.
@@ -47,6 +50,11 @@ class ErrorCurve:
         n = len(self.log_snr)
         if n < 2 or len(self.snr) != n or len(self.mse) != n or self.dims < 1:
             raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
+        if n > MAX_LEVELS or self.dims > MAX_DIMS or max(map(abs, self.log_snr)) > MAX_LOG_SNR << 16:
+            raise ModelError(
+                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, log-SNRs "
+                f"within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
+            )
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
             raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
@@ -87,10 +95,16 @@ class ErrorCurve:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ErrorCurve:
         try:
-            fields = {k: tuple(int(i) for i in values[k]) for k in ("log_snr", "snr", "mse")}
-            return cls(dims=int(values["dims"]), **fields)
-        except (KeyError, TypeError, ValueError) as error:
+            fields = {k: tuple(_whole(i) for i in values[k]) for k in ("log_snr", "snr", "mse")}
+            return cls(dims=_whole(values["dims"]), **fields)
+        except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"found {str(value)[:40]}, expected a whole number")
+    return value
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from ddpmcodec.stream import Packet, StreamReader
 class ReceivedStep:
     """The receiver's state after n steps, for a batch of pictures."""
 
-    n: int
+    n: int  # a short step counts as one
     log_snr: float  # of x_t
     bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included
     x_t: Array  # (batch, c, h, w)
@@ -39,6 +40,12 @@ class Receiver:
         """Where the receiver is: after n = 0 steps, at shared noise, too."""
         chain = self.chain
         return ReceivedStep(chain.n, chain.log_snr, self.bits, chain.x_t, chain.x0_hat())
+
+    def only(self, places: Sequence[int]) -> Receiver:
+        """A receiver of its own from here, for some of the pictures."""
+        other = copy(self)
+        other.chain, other.bits = self.chain.only(places), self.bits[list(places)]
+        return other
 
     def read(self, stream: StreamReader, data: bytes = b"") -> Iterator[ReceivedStep]:
         """Feeds payload bytes of one picture, in pieces of any size; yields each step they complete."""

@@ -40,7 +40,7 @@ def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstr
     def draw(model: CodecModel, plan: Plan, state: ReceivedStep) -> Array:
         noise = Noise((seed + (state.n << 32)) % (1 << 64), first=first)  # no prefix shares another's
         variance = analytic(model.curve)
-        return ancestral(model, state.x_t, levels(plan, state.n), variance=variance, noise=noise, on_step=on_step)
+        return ancestral(model, state.x_t, levels(plan, state.log_snr), variance=variance, noise=noise, on_step=on_step)
 
     return draw
 
@@ -51,7 +51,7 @@ def flow(steps: int | None = None, on_step: OnStep = _ignore) -> Reconstruction:
         raise DdpmCodecError(f"{steps} steps of the flow: expected at least 1")
 
     def follow(model: CodecModel, plan: Plan, state: ReceivedStep) -> Array:
-        passed = levels(plan, state.n)
+        passed = levels(plan, state.log_snr)
         if steps is not None:
             passed = [float(v) for v in np.linspace(passed[0], passed[-1], steps if passed[-1] > passed[0] else 1)]
         return ddim(model, state.x_t, passed, on_step=on_step)
@@ -59,6 +59,6 @@ def flow(steps: int | None = None, on_step: OnStep = _ignore) -> Reconstruction:
     return follow
 
 
-def levels(plan: Plan, n: int) -> list[float]:
-    """Log-SNRs from where a receiver of n steps stands to the plan's end."""
-    return [plan.level(k) for k in range(n, plan.steps + 1)]
+def levels(plan: Plan, log_snr: float) -> list[float]:
+    """Log-SNRs from where a receiver stands to the plan's end."""
+    return [log_snr, *(level for level in plan.log_snr if level > log_snr)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ class ReverseChain:
     def __init__(self, model: CodecModel, plan: Plan, channel: Channel, count: int, height: int, width: int, seed: int):
         self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
         self.n = 0  # steps taken
+        self.log_snr = plan.level(0)  # of x_t: -inf at x_T
+        self.ended = False  # the plan's last step, or a short one, has been taken
         shape = (model.channels, height, width)
         self.dims = math.prod(shape)
         noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
@@ -36,14 +39,13 @@ class ReverseChain:
         self._x0_hat: Array | None = None
 
     @property
-    def log_snr(self) -> float:
-        """Log-SNR of x_t; -inf at x_T."""
-        return self.plan.level(self.n)
-
-    @property
     def posterior(self) -> Posterior:
-        """q(x_s | x_t, x_0) of the next step."""
-        return posterior(self.log_snr, self.plan.level(self.n + 1))
+        """q(x_s | x_t, x_0) of the plan's next step."""
+        return self.posterior_to(None)
+
+    def posterior_to(self, log_snr: float | None) -> Posterior:
+        """q(x_s | x_t, x_0) of a step to any level; None is the plan's next."""
+        return posterior(self.log_snr, self.plan.level(self.n + 1) if log_snr is None else log_snr)
 
     def x0_hat(self) -> Array:
         """The network's x_0 given x_t; one call a level, however often it is asked."""
@@ -52,7 +54,7 @@ class ReverseChain:
         return self._x0_hat
 
     def prior_mean(self) -> Array:
-        """mu_p of the next step."""
+        """mu_p of the plan's next step."""
         return self.posterior.mean(self.x0_hat(), self.x_t)  # type: ignore[no-any-return]
 
     def key(self) -> Key:
@@ -60,15 +62,32 @@ class ReverseChain:
         return Key(self.seed, self.n + 1)
 
     def advance(self, packets: Sequence[Packet]) -> None:
-        """Takes the next step: x_s = mu_p + sqrt(b) * (what the channel makes of each picture's packet)."""
-        x_s, sigma = self.prior_mean(), np.float32(math.sqrt(self.posterior.variance))
+        """Takes the next step: x_s = mu_p + sqrt(b) * (what the channel makes of each picture's packet).
+
+        The packets go to one level: the plan's next, or a short step's. Raises ValueError where they don't.
+        """
+        log_snr, *others = {packet.log_snr for packet in packets}
+        if others:
+            raise ValueError("short steps of several pictures go to levels of their own: take them one by one, with `only`")
+        q = self.posterior_to(log_snr)
+        x_s, sigma = q.mean(self.x0_hat(), self.x_t), np.float32(math.sqrt(q.variance))
         for i, packet in enumerate(packets):
             sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key())
             sample *= sigma
             x_s[i] += sample.reshape(x_s[i].shape)
-        self.jump(x_s)
+        self.jump(x_s, log_snr)
 
-    def jump(self, x_s: Array) -> None:
-        """Takes the next step to a given x_s, however it was drawn: (n, c, h, w)."""
+    def jump(self, x_s: Array, log_snr: float | None = None) -> None:
+        """Takes the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
         self.x_t, self._x0_hat = x_s, None
         self.n += 1
+        self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
+        self.ended = log_snr is not None or self.n == self.plan.steps
+
+    def only(self, places: Sequence[int] | None = None) -> ReverseChain:
+        """A chain of its own from here, for some of the pictures (None: all); this one can go on."""
+        other = copy(self)
+        if places is not None:
+            other.x_t = self.x_t[places]
+            other._x0_hat = None if self._x0_hat is None else self._x0_hat[places]
+        return other

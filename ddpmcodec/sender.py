@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.chain import ideal_bits
-from ddpmcodec.counts import CountModel
+from ddpmcodec.counts import END, CountModel
 from ddpmcodec.reverse import Array, ReverseChain
+from ddpmcodec.short_step import ShortStep
 from ddpmcodec.stream import Packet
 
 
@@ -18,7 +20,7 @@ from ddpmcodec.stream import Packet
 class SentStep:
     """One step of a batch of n pictures, with everything a researcher may ask of it."""
 
-    n: int  # 1 … K
+    n: int  # 1 … K; a short step counts as one
     log_snr_t: float
     log_snr_s: float
     packets: tuple[Packet, ...]  # one a picture
@@ -39,8 +41,22 @@ class SentStep:
         return self.chain.x0_hat()
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a step needs, before the channel has looked for its code: for a batch of n pictures."""
+
+    shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b)
+    variance_ratio: NDArray[np.float64]  # (n,) v/b
+    ideal_bits: NDArray[np.float64]  # (n,) d/2 log2(1 + v/b)
+    places: tuple[int, ...]  # on the grid of counts
+    bits: tuple[int, ...]  # that the step sends
+    log_snr: float | None = None  # that a short step goes to; None: the plan's next level
+
+
 class Sender:
     """Iterate over it: a `SentStep` for each step of the plan. Stop iterating to stop sending.
+
+    Each step is `need`, `search` and `take`; `need_short` ends a stream with a short one.
 
     x_0: (n, c, h, w) float32 on [-1, 1], h and w as the chain's. known: (h, w) boolean, False where the canvas goes beyond the
     picture: there the shift is 0: the chain draws what lies beyond from its prior, which costs next to nothing.
@@ -55,25 +71,49 @@ class Sender:
         self._rates = np.array([ideal_bits(channel.snr(b, dims), dims) for b in self._grid])
 
     def __iter__(self) -> Iterator[SentStep]:
-        while self.chain.n < self.chain.plan.steps:
-            yield self._step()
+        while not self.chain.ended:
+            need = self.need()
+            yield self.take(need, self.search(need))
 
-    def _step(self) -> SentStep:
-        chain, q = self.chain, self.chain.posterior
-        t, x0_hat = chain.log_snr, chain.x0_hat()
-        # mu_q - mu_p = x0_coef (x_0 - x0_hat), in units of the noise's standard deviation
-        shift = (self.x_0 - x0_hat) * self._known * np.float32(q.x0_coef / q.variance**0.5)
+    def need(self) -> Need:
+        """Of the plan's next step. Calls the network, once a level."""
+        shifts, ratio, ideal = self._shifts(None)
+        places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, ideal, strict=True)]
+        return Need(shifts, ratio, ideal, tuple(places), tuple(self._grid[p] for p in places))
+
+    def need_short(self, step: ShortStep, bits: int) -> Need:
+        """Of a short step that sends `bits` bits (not 0) of a single picture."""
+        log_snr = step.log_snr(bits)
+        return Need(*self._shifts(log_snr), (END - 1,), (bits,), log_snr)
+
+    def search(self, need: Need) -> tuple[Packet, ...]:
+        """The channel's code for each picture; takes no step."""
+        codes = self.chain.channel.encode(need.shifts, need.bits, self.chain.key())
+        return tuple(Packet(p, b, c, need.log_snr) for p, b, c in zip(need.places, need.bits, codes, strict=True))
+
+    def take(self, need: Need, packets: tuple[Packet, ...]) -> SentStep:
+        """Goes on to where the packets lead the receiver."""
+        chain, t, x0_hat = self.chain, self.chain.log_snr, self.chain.x0_hat()
+        if need.log_snr is None:
+            for model, packet in zip(self._counts, packets, strict=True):
+                model.update(packet.index)
+        chain.advance(packets)
+        return SentStep(chain.n, t, chain.log_snr, packets, need.variance_ratio, need.ideal_bits, x0_hat, chain.x_t, chain)
+
+    def fork(self) -> Sender:
+        """A sender of its own from here, to see what comes of going on."""
+        other = copy(self)
+        other.chain, other._counts = self.chain.only(), [copy(model) for model in self._counts]
+        return other
+
+    def _shifts(self, log_snr: float | None) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
+        """(mu_q - mu_p) / sqrt(b) of a step to a level, its mean square v/b, and the ideal bits of it."""
+        chain, q = self.chain, self.chain.posterior_to(log_snr)
+        # mu_q - mu_p = x0_coef (x_0 - x0_hat)
+        shift = (self.x_0 - chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
         shifts = shift.reshape(len(shift), -1)
         ratio = np.einsum("ij,ij->i", shifts, shifts, dtype=np.float64) / chain.dims
-        ideal = np.array([ideal_bits(float(r), chain.dims) for r in ratio])
-        places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, ideal, strict=True)]
-        bits = [self._grid[p] for p in places]
-        codes = chain.channel.encode(shifts, bits, chain.key())
-        for model, chosen in zip(self._counts, places, strict=True):
-            model.update(chosen)
-        packets = tuple(Packet(p, b, c) for p, b, c in zip(places, bits, codes, strict=True))
-        chain.advance(packets)
-        return SentStep(chain.n, t, chain.log_snr, packets, ratio, ideal, x0_hat, chain.x_t, chain)
+        return shifts, ratio, np.array([ideal_bits(float(r), chain.dims) for r in ratio])
 
     def _bits_for(self, rate: float) -> float:
         """Bits that buy this ideal rate."""

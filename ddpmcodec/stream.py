@@ -16,128 +16,94 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec import range_coder
 from ddpmcodec.channel.base import Alphabet, Channel
 from ddpmcodec.counts import END, CountModel
 from ddpmcodec.plan import Plan
-
-_GUARD = np.zeros(6, np.int32)  # 96 bits of each value bracket whatever the encoder may still write
-_WORD = Alphabet(6, 1 << 16)
+from ddpmcodec.short_step import ShortStep
 
 
 @dataclass(frozen=True)
 class Packet:
-    """What one step sends for one image: a place on the grid of counts and the channel's symbols."""
+    """What one step sends for one image: a place on the grid of counts and the channel's symbols.
+
+    A short step, which ends a stream, has no place on the grid, and a level of its own.
+    """
 
     index: int
     bits: int
     code: NDArray[np.int32]
-
-
-def _to_bytes(encoder: Any) -> bytes:
-    return bytes(encoder.get_compressed().astype(">u4").tobytes())
-
-
-def _bracket(encoder: Any) -> tuple[bytes, bytes]:
-    """The least and the greatest byte string that a continuation of this encoder can become (to 96 bits)."""
-    low, high = encoder.clone(), encoder.clone()
-    low.encode(_GUARD, _WORD.model)
-    high.encode(_GUARD + 65535, _WORD.model)
-    a, b = _to_bytes(low), _to_bytes(high)
-    n = max(len(a), len(b))
-    return a.ljust(n, b"\x00"), b.ljust(n, b"\x00")
-
-
-def _common(low: bytes, high: bytes) -> bytes:
-    """The longest prefix of both (of equal length)."""
-    differ = np.flatnonzero(np.frombuffer(low, np.uint8) != np.frombuffer(high, np.uint8))
-    return low[: int(differ[0])] if len(differ) else low
-
-
-def seal(encoder: Any) -> bytes:
-    """The shortest bytes that decode to what was encoded, whatever follows them."""
-    low, high = _bracket(encoder)
-    common = len(_common(low, high))
-    prefix, low, high = low[:common], low[common:], high[common:]
-    floor, ceiling = int.from_bytes(low, "big"), int.from_bytes(high, "big")
-    for size in range(len(low) + 1):
-        unit = 256 ** (len(low) - size)
-        value = -(-floor // unit)
-        if (value + 1) * unit - 1 <= ceiling:
-            return bytes(prefix + value.to_bytes(size, "big"))
-    return prefix + low
-
-
-def information(alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
-    """-log2 of the probability that the models give the symbols."""
-    bits, start = 0.0, 0
-    for a in alphabets:
-        part = symbols[start : start + a.count]
-        start += a.count
-        if a.frequencies is None:
-            bits += a.count * float(np.log2(a.size))
-        else:
-            weights = np.array(a.frequencies)
-            bits += float(np.log2(weights.sum() / weights[part]).sum())
-    return bits
-
-
-def _encode(encoder: Any, alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> None:
-    start = 0
-    for alphabet in alphabets:
-        part = np.ascontiguousarray(symbols[start : start + alphabet.count])
-        start += alphabet.count
-        if alphabet.model is not None:
-            encoder.encode(part, alphabet.model)
+    log_snr: float | None = None  # that a short step goes to; None: the plan's next level
 
 
 _PIECE = 4096  # symbols decoded before the two readings are compared: a short file can't demand a long decode
 
 
 class StreamWriter:
-    """Takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is implied and free."""
+    """Takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is implied and free.
 
-    def __init__(self, plan: Plan, channel: Channel, dims: int):
-        self.channel, self.dims, self.steps = channel, dims, plan.steps
+    short: END is followed by a short step, or by 0, which is none; the header says so.
+    """
+
+    def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False):
+        self.plan, self.channel, self.dims, self.short = plan, channel, dims, short
         self.counts = CountModel(plan, dims, channel.max_bits(dims))
         self.encoder = constriction.stream.queue.RangeEncoder()
-        self.ended = False  # the plan's last step or END has passed
+        self.ended = False  # the plan's last step, or END and the short step, have passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
         self.count_bits: list[float] = []  # the part of it that the count takes
-        self.end_bits = 0.0  # information of END
+        self.end_bits = 0.0  # information of END, and of 0 where there is no short step
 
     def step(self, packet: Packet) -> None:
-        counts, place = [self.counts.alphabet()], np.array([packet.index + 1], np.int32)
-        alphabets = self.channel.alphabets(packet.bits, self.dims)
-        _encode(self.encoder, counts, place)
-        _encode(self.encoder, alphabets, packet.code)
-        self.count_bits.append(information(counts, place))
-        self.step_bits.append(self.count_bits[-1] + information(alphabets, packet.code))
-        self.counts.update(packet.index)
-        self.ended = len(self.step_bits) == self.steps
+        if packet.log_snr is None:
+            self.count_bits.append(self._write(self.counts.alphabet(), packet.index + 1))
+            self.counts.update(packet.index)
+        else:
+            self.end_bits = self._write(self.counts.alphabet(), END)
+            self.count_bits.append(self.write(*self.short_step().symbols(packet.bits)))
+        code = self.write(self.channel.alphabets(packet.bits, self.dims), packet.code)
+        self.step_bits.append(self.count_bits[-1] + code)
+        self.ended = packet.log_snr is not None or len(self.step_bits) == self.plan.steps
 
     def end(self) -> None:
         if not self.ended:
-            counts, symbol = [self.counts.alphabet()], np.array([END], np.int32)
-            _encode(self.encoder, counts, symbol)
-            self.end_bits = information(counts, symbol)
+            self.end_bits = self._write(self.counts.alphabet(), END)
+            if self.short:
+                self.end_bits += self.write(*self.short_step().symbols(0))
             self.ended = True
+
+    def short_step(self) -> ShortStep:
+        """What may follow in place of the next step."""
+        return ShortStep(self.plan, self.channel, self.dims, len(self.step_bits), self.counts.expected_bits())
+
+    def write(self, alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
+        """Appends any symbols; returns their information in bits."""
+        range_coder.encode(self.encoder, alphabets, symbols)
+        return range_coder.information(alphabets, symbols)
+
+    def _write(self, alphabet: Alphabet, symbol: int) -> float:
+        return self.write([alphabet], np.array([symbol], np.int32))
+
+    def fork(self) -> StreamWriter:
+        """A copy, to see what comes of going on."""
+        other = copy(self)
+        other.encoder, other.counts = self.encoder.clone(), copy(self.counts)
+        other.step_bits, other.count_bits = list(self.step_bits), list(self.count_bits)
+        return other
 
     def ended_here(self) -> StreamWriter:
         """A copy whose stream ends after the steps so far; this one can go on."""
-        other = copy(self)
-        other.encoder = self.encoder.clone()
-        other.step_bits, other.count_bits = list(self.step_bits), list(self.count_bits)
+        other = self.fork()
         other.end()
         return other
 
     def final(self) -> bytes:
         """The bytes that no later packet can change, for sending while encoding: all but the last two or so."""
-        low, high = _bracket(self.encoder)
-        return _common(low, high)
+        return range_coder.final(self.encoder)
 
     def sealed(self) -> bytes:
         """The payload if nothing more is written."""
-        return seal(self.encoder)
+        return range_coder.seal(self.encoder)
 
 
 class StreamReader:
@@ -146,8 +112,8 @@ class StreamReader:
     Every step read is written again: that yields the place to resume at, and the canonical bytes to compare with.
     """
 
-    def __init__(self, plan: Plan, channel: Channel, dims: int):
-        self._written = StreamWriter(plan, channel, dims)
+    def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False):
+        self._written = StreamWriter(plan, channel, dims, short)
         self._data = bytearray()  # from word _first on
         self._first = 0
         self._pair: tuple[Any, Any] | None = None
@@ -179,13 +145,28 @@ class StreamReader:
         if index is None:
             return None
         if index[0] == END:
-            self._written.end()
-            return None
-        bits = self._written.counts.values[int(index[0]) - 1]
+            return self._end()
+        return self._step(int(index[0]) - 1, self._written.counts.values[int(index[0]) - 1])
+
+    def _end(self) -> Packet | None:
+        """What follows END: a short step where the stream may have one."""
+        if self._written.short:
+            short = self._written.short_step()
+            rare = self._agreed([short.rare()])
+            first, counts = short.counts(0 if rare is None else int(rare[0]))
+            more = None if rare is None else self._agreed([counts])
+            if more is None:
+                return None
+            if bits := (first + int(more[0])) * short.unit:
+                return self._step(END - 1, bits, short.log_snr(bits))
+        self._written.end()
+        return None
+
+    def _step(self, index: int, bits: int, log_snr: float | None = None) -> Packet | None:
         code = self._agreed(self._written.channel.alphabets(bits, self._written.dims))
         if code is None:
             return None
-        packet = Packet(int(index[0]) - 1, bits, code)
+        packet = Packet(index, bits, code, log_snr)
         self._written.step(packet)
         return packet
 
@@ -196,7 +177,7 @@ class StreamReader:
         for alphabet in alphabets:
             for first in range(0, alphabet.count, _PIECE):
                 count = min(_PIECE, alphabet.count - first)
-                low, high = (_decode(decoder, alphabet, count) for decoder in self._pair)
+                low, high = (range_coder.decode(decoder, alphabet, count) for decoder in self._pair)
                 if low is None or high is None or not np.array_equal(low, high):
                     self._pair = None
                     return None
@@ -212,13 +193,3 @@ class StreamReader:
         decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
         decoder.seek(position - self._first, state)
         return decoder
-
-
-def _decode(decoder: Any, alphabet: Alphabet, count: int) -> NDArray[np.int32] | None:
-    """None where the bytes are none that an encoder writes, which constriction reports for some all-0xFF endings."""
-    if alphabet.model is None:
-        return np.zeros(count, np.int32)
-    try:
-        return np.asarray(decoder.decode(alphabet.model, count), np.int32)
-    except AssertionError:
-        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ddpmcodec.api import ModelLike, read_info
 from ddpmcodec.container import finish, require_complete, writer_of
 from ddpmcodec.errors import DdpmCodecError
@@ -17,11 +19,12 @@ def truncate(
     model: ModelLike | ModelInfo = None,
     allow_partial: bool = False,
 ) -> bytes:
-    """The complete stream of the first `steps` steps, or of as many whole steps as `size` bytes hold, header and all.
+    """The complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
 
-    It is the very file that `encode(…, steps=n)` makes. Of the model only its metadata is read. allow_partial: take what is
-    intact of a file that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there are
-    fewer steps than asked for, or not one fits; TruncatedStreamError for a cut file.
+    It is the very file that `encode(…, steps=n)` makes; a short step or a lossless tail at the end of the stream counts as one
+    step and is kept where all steps are. Of the model only its metadata is read. allow_partial: take what is intact of a file
+    that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there are fewer steps than
+    asked for, or not one fits; TruncatedStreamError for a cut file.
     """
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
@@ -31,17 +34,20 @@ def truncate(
         require_complete(info)
     if not info.steps:
         raise DdpmCodecError("not even the first step of the stream is there; nothing is left to keep")
-    if steps is not None and not 1 <= steps <= info.steps:
-        raise DdpmCodecError(f"{steps} steps were asked for; this stream has 1 to {info.steps}")
+    if steps is not None and not 1 <= steps <= info.pictures:
+        raise DdpmCodecError(f"{steps} steps were asked for; this stream has 1 to {info.pictures}")
+    if info.tail and (steps == info.pictures if size is None else len(data) <= size):
+        return bytes(data)
+    plain = replace(info.header, short=False, lossless=False)
     if isinstance(about, CodecModel):
-        writer = writer_of(info.header, about.curve, about.window, about.channels)
+        writer = writer_of(plain, about.curve, about.window, about.channels)
     else:
-        writer = writer_of(info.header, about.curve, about.config.window, about.config.image_channels)
+        writer = writer_of(plain, about.curve, about.config.window, about.config.image_channels)
     shortest, best = 0, b""
     for n, packet in enumerate(info.packets[:steps], 1):
         writer.step(packet)
         if size is not None or n == steps:
-            file = finish(info.header, writer.ended_here())
+            file = finish(plain if packet.log_snr is None else info.header, writer.ended_here())
             shortest = shortest or len(file)
             if size is None or len(file) <= size:
                 best = file

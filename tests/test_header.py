@@ -63,7 +63,7 @@ def test_a_header_cut_anywhere_is_refused():
         (MAGIC[:1] + b"\x00" + START[2:] + bytes(20), "not a ddpmcodec stream"),
         (MAGIC + b"\x02" + START[3:] + bytes(20), "update ddpmcodec"),
         (MAGIC + b"\x00" + START[3:] + bytes(20), "damaged"),
-        (MAGIC + b"\x01\x08" + START[4:] + bytes(20), "flags 0x08"),
+        (MAGIC + b"\x01\x40" + START[4:] + bytes(20), "flags 0x40"),
         (START + b"\x1f\x1f"[:1], "ends inside"),
         (START + b"\x9f\x00\x1f" + bytes(20), "shortest form"),  # 31 in two bytes
         (START + b"\x1f\x9f\x80\x00" + bytes(20), "shortest form"),

@@ -1,0 +1,208 @@
+"""What encode, decode and info do with archives: many pictures of one size in one file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from ddpmcodec.cli.common import progress_bar, stderr
+from ddpmcodec.cli.files import check_output, read_input, write_output
+
+from ddpmcodec.errors import DdpmCodecError, ImageError
+
+
+def encode_all(
+    names: Sequence[str],
+    output: str,
+    *,
+    model: str,
+    device: str,
+    flatten: tuple[int, int, int] | None,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Writes the archive of picture files, in their order. options: of `encode_archive`."""
+    start = time.perf_counter()
+    from ddpmcodec.archive import read_archive
+    from ddpmcodec.archive_coding import encode_archive
+    from ddpmcodec.models import load_model
+
+    pictures = _read_pictures(names, flatten)
+    codec = load_model(model, device)
+    loaded = time.perf_counter()
+    report = _Report(pictures, verbose)
+    with progress_bar("encoding", len(pictures) * codec.plan(options["plan_steps"]).steps, not quiet) as advance:
+
+        def on_step(sent: Any) -> None:
+            report.add(sent)
+            advance(len(sent.packets))
+
+        data = encode_archive(pictures, model=codec, on_step=on_step, on_batch=report.batch_done, **options)
+    coded = time.perf_counter()
+    write_output(output, data)
+    values = report.values(read_archive(data)) | {
+        "model": codec.name,
+        "seconds_load": round(loaded - start, 3),
+        "seconds_encode": round(coded - loaded, 3),
+    }
+    if as_json:
+        typer.echo(json.dumps(values))
+    elif not quiet:
+        psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
+        stderr.print(
+            f"{_counted(values['pictures'])}, {values['bytes']} bytes ({values['index_bytes']} of index), "
+            f"{values['real_bits_per_dim']:.4f} bits/dim real ({values['ideal_bits_per_dim']:.4f} ideal), {psnr}, "
+            f"RMSE {values['rmse']:.3f}, {values['steps']} steps, {values['seconds_encode']:.2f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _read_pictures(names: Sequence[str], flatten: tuple[int, int, int] | None) -> list[Any]:
+    from ddpmcodec.images import read_image
+
+    if names.count("-") > 1:
+        raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
+    pictures: list[Any] = []
+    for name in names:
+        try:
+            picture = read_image(read_input(name), flatten)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+        (height, width, _), (first_height, first_width, _) = picture.shape, (pictures or [picture])[0].shape
+        if (height, width) != (first_height, first_width):
+            raise ImageError(
+                f"{name} is {width}x{height} and {names[0]} is {first_width}x{first_height}: an archive holds pictures "
+                "of one size"
+            )
+        pictures.append(picture)
+    return pictures
+
+
+class _Report:
+    """Collects what `encode` reports of an archive, batch by batch."""
+
+    def __init__(self, pictures: list[Any], verbose: bool):
+        self.pictures, self.verbose = pictures, verbose
+        self.done, self.ideal, self.squared = 0, 0.0, 0.0
+        self.last: Any = None
+
+    def add(self, sent: Any) -> None:
+        self.ideal += float(sent.ideal_bits.sum())
+        self.last = sent
+        if self.verbose:
+            stderr.print(
+                f"pictures {self.done}-{self.done + len(sent.packets) - 1}  step {sent.n:3d}  log-SNR {sent.log_snr_s:7.3f}  "
+                f"ideal {sent.ideal_bits.sum():10.1f} bits  sent {sum(p.bits for p in sent.packets):7d} bits",
+                highlight=False,
+            )
+
+    def batch_done(self, done: int) -> None:
+        """Distortion is of the pictures a receiver decodes from all steps."""
+        import numpy as np
+
+        from ddpmcodec.images import to_bytes
+
+        for plane, picture in zip(self.last.reconstruct(), self.pictures[self.done : done], strict=True):
+            decoded = to_bytes(plane, *picture.shape[:2])
+            self.squared += float(np.sum((decoded.astype(np.float64) - picture) ** 2))
+        self.done = done
+
+    def values(self, archive: Any) -> dict[str, Any]:
+        """Totals; RMSE and PSNR are of the mean squared error over all pictures."""
+        dims = sum(p.size for p in self.pictures)
+        mse = self.squared / dims
+        return {
+            "pictures": archive.count,
+            "bytes": len(archive.data),
+            "header_bytes": archive.header_bytes,
+            "index_bytes": archive.index_bytes,
+            "payload_bytes": sum(archive.sizes),
+            "check_bytes": archive.check_bytes,
+            "real_bits_per_dim": round(8 * len(archive.data) / dims, 6),
+            "ideal_bits_per_dim": round(self.ideal / dims, 6),
+            "psnr": round(10 * math.log10(255**2 / mse), 3) if mse else None,
+            "rmse": round(mse**0.5, 4),
+            "width": archive.header.width,
+            "height": archive.header.height,
+            "steps": self.last.n,
+        }
+
+
+def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool) -> None:
+    """Writes an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
+    from ddpmcodec.api import read_info
+    from ddpmcodec.archive import read_archive
+    from ddpmcodec.archive_coding import decode_archive
+    from ddpmcodec.images import image_bytes
+    from ddpmcodec.models import load_model, read_model_info
+
+    archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
+    _check_folder(output, archive.count)
+    found = read_info(archive.stream(0), read_model_info(model)).steps if archive.begun else 0
+    codec, start = load_model(model, device), time.perf_counter()
+    digits, done, item = max(5, len(str(archive.count - 1))), 0, None
+    with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
+        for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
+            if not done:
+                _make(folder)
+            write_output(str(folder / f"{item.index:0{digits}d}.png"), image_bytes(item.image, Path("-.png")))
+            done += 1
+    if quiet or item is None:
+        return
+    if not archive.complete:
+        stderr.print(
+            f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the last, "
+            f"picture {item.index}, has {item.steps} steps",
+            soft_wrap=True,
+            highlight=False,
+        )
+    height, width, _ = item.image.shape
+    stderr.print(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s", highlight=False)
+
+
+def take(data: bytes, index: int, allow_partial: bool) -> bytes:
+    """The file of one of an archive's pictures. Raises DdpmCodecError."""
+    from ddpmcodec.archive import is_archive, read_archive
+
+    if not is_archive(data):
+        from ddpmcodec.api import read_header
+
+        read_header(data)  # says so where it is no stream at all
+        raise DdpmCodecError("--index is for archives, and this file holds one picture")
+    return read_archive(data, allow_partial=allow_partial).stream(index)
+
+
+def _check_folder(output: str, count: int) -> None:
+    """Fails before any work is done where a directory is not, and can't be made or written to."""
+    from PIL import Image
+
+    path = Path(output)
+    if path.is_dir():
+        if not os.access(path, os.W_OK):
+            raise DdpmCodecError(f"can't write to {output}: no permission")
+        return
+    if output == "-" or path.exists() or path.suffix.lower() in Image.registered_extensions():
+        raise DdpmCodecError(
+            f"{output} can't take an archive's {count} pictures: name a directory with -o, or one of the pictures with --index"
+        )
+    check_output(output)
+
+
+def _counted(pictures: int) -> str:
+    return "1 picture" if pictures == 1 else f"{pictures} pictures"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DdpmCodecError(f"can't make the directory {folder}: {error.strerror or error}") from error

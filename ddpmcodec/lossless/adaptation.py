@@ -1,0 +1,39 @@
+"""How far a picture's sub-pixels may be trusted to be like those that the tail's networks were trained on.
+
+For each band of a group the sender names one of 25 ways to temper the network's mixtures: how much of what they add to the
+ε-model's own prediction counts, and by how much their scales grow. The usual, all of it and not at all, costs a tenth of a
+bit; pictures of another kind (noise that differs from colour to colour, drawings) gain what it takes to name another.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.base import Alphabet
+from ddpmcodec.lossless.distribution import bits_of
+from ddpmcodec.lossless.network import LEAST_SCALE, MOST_SCALE, Mixtures
+
+_SHARES = (4, 3, 2, 1, 0)  # quarters of the networks' corrections
+_WIDER = (0, -4, 4, 8, 12)  # in steps of 2^(1/8)
+WAYS = len(_SHARES) * len(_WIDER)  # 0 is the usual one
+
+
+@cache
+def way_model() -> Alphabet:
+    return Alphabet(1, WAYS, (256 - (WAYS - 1), *([1] * (WAYS - 1))))
+
+
+def tempered(mixture: Mixtures, own: NDArray[np.int64], way: int) -> Mixtures:
+    """own: (n,) the ε-model's predictions."""
+    share, wider = _SHARES[way // len(_WIDER)], _WIDER[way % len(_WIDER)]
+    centre = own[:, None] + ((mixture.centre - own[:, None]) * share >> 2)
+    return Mixtures(centre, np.clip(mixture.scale + wider, LEAST_SCALE, MOST_SCALE), mixture.odds)
+
+
+def best_way(mixture: Mixtures, own: NDArray[np.int64], values: NDArray[np.int64]) -> int:
+    """The way that codes the values in the fewest bits, its own name included."""
+    named = -np.log2(np.array(way_model().frequencies) / 256)
+    return int(np.argmin([bits_of(tempered(mixture, own, way), values) + named[way] for way in range(WAYS)]))

@@ -1,0 +1,191 @@
+"""x_0 exactly, given the last x_t: the network's picture rounded alike on both sides, then what the truth differs from it by.
+
+    range-coded (which dither rounds each block | for each band of each group: its way, its sub-pixels) | CRC-32 of the picture
+
+The CRC, over the rows of RGB bytes, is for a receiver whose floats are off by more than `rounding.TOLERANCE`: it gets an
+error instead of a wrong picture.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.philox import ROUNDING, Key
+from ddpmcodec.errors import FormatError
+from ddpmcodec.lossless.adaptation import best_way, tempered, way_model
+from ddpmcodec.lossless.distribution import TOGETHER, bits_of, frequencies
+from ddpmcodec.lossless.lattice import RADIUS, Group, bands, groups, neighbours
+from ddpmcodec.lossless.network import Mixtures, inputs, layers, mixtures
+from ddpmcodec.lossless.rounding import ESCAPE, TOLERANCE, UNIT, blocks, choose, rounded, try_model
+from ddpmcodec.plan import FRACTION, ErrorCurve, Plan, fixed_log2
+from ddpmcodec.range_coder import seal
+
+CHECK_BYTES = 4
+# Expected RMSE of x0_hat where diffusion ends and the tail begins: measured on training images, where the sum of both is least.
+USUAL_RMSE = 1.6
+USUAL_MSE = round((USUAL_RMSE / 127.5) ** 2 * 2.0**FRACTION)
+_ROWS = constriction.stream.model.Categorical(perfect=False)  # one row of frequencies a symbol
+Planes = NDArray[np.int64]  # (3, h, w)
+
+
+@dataclass(frozen=True)
+class TailLevel:
+    """What the tail knows of the level where diffusion stopped: integers from the model's error curve."""
+
+    log_snr: int  # of x_t, in 2^-16
+    scale: int  # expected root mean square of x_0 - x0_hat, in 1/512 of a level
+
+    @classmethod
+    def of(cls, curve: ErrorCurve, log_snr: float) -> TailLevel:
+        """log_snr: a level of the curve's, as a plan has them."""
+        level = round(log_snr * 65536)
+        mse = curve.mse[curve.log_snr.index(level)]
+        scale = math.isqrt(mse * (255 * UNIT) ** 2 >> (FRACTION + 2))  # [-1, 1] is 255 levels wide
+        return cls(level, min(max(scale, UNIT // 8), 64 * UNIT))
+
+
+def usual_steps(curve: ErrorCurve, plan: Plan) -> int:
+    """After how many steps of a plan the tail begins where nothing else is asked for: integers decide."""
+    wanted = fixed_log2(np.array([USUAL_MSE], np.uint64), FRACTION)[0]
+    places = [curve.log_snr.index(round(level * 65536)) for level in plan.log_snr]
+    distance = np.abs(fixed_log2(np.array([curve.mse[i] for i in places], np.uint64), FRACTION) - wanted)
+    return int(distance.argmin()) + 1
+
+
+def encode_tail(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> bytes:
+    """picture: (h, w, 3). x0_hat: (3, h, w) on [-1, 1], the network's, given the last x_t. key: shared with the receiver."""
+    encoder = constriction.stream.queue.RangeEncoder()
+    values = _in_units(x0_hat)
+    predictions = np.empty(values.size, np.int64)
+    for i, block in enumerate(blocks(values.size)):
+        part = Key(key.seed, key.step, ROUNDING, i)
+        chosen = choose(values[block], part)
+        _write_tries(encoder, chosen, block.stop - block.start)
+        predictions[block] = rounded(values[block], part, chosen)
+    truth = picture.transpose(2, 0, 1).astype(np.int64)
+
+    def put(mixture: Mixtures, own: NDArray[np.int64], group: Group, band: slice) -> NDArray[np.int64]:
+        values = group.of(truth)[band].reshape(-1)
+        way = best_way(mixture, own, values)
+        encoder.encode(np.array([way], np.int32), way_model().model)
+        for part in _parts(len(values)):
+            encoder.encode(values[part].astype(np.int32), _ROWS, frequencies(_part(tempered(mixture, own, way), part)))
+        return values
+
+    _visit(predictions.reshape(x0_hat.shape), level, put)
+    return seal(encoder) + zlib.crc32(picture.tobytes()).to_bytes(CHECK_BYTES, "big")
+
+
+def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> NDArray[np.uint8]:
+    """The picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far off."""
+    if len(data) < CHECK_BYTES:
+        raise FormatError(f"the lossless tail has {len(data)} bytes; expected {CHECK_BYTES} at least: the file is damaged")
+    coded, check = data[:-CHECK_BYTES], data[-CHECK_BYTES:]
+    padded = coded + bytes(16 - len(coded) % 4)
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+    again = constriction.stream.queue.RangeEncoder()  # what was read is written again: only the sender's own bytes will do
+    values = _in_units(x0_hat)
+    predictions = np.empty(values.size, np.int64)
+
+    def get(mixture: Mixtures, own: NDArray[np.int64], group: Group, band: slice) -> NDArray[np.int64]:
+        way, values = int(decoder.decode(way_model().model)), np.empty(len(own), np.int64)
+        again.encode(np.array([way], np.int32), way_model().model)
+        for part in _parts(len(values)):
+            model = frequencies(_part(tempered(mixture, own, way), part))
+            values[part] = decoder.decode(_ROWS, model)
+            again.encode(values[part].astype(np.int32), _ROWS, model)
+        return values
+
+    try:
+        for i, block in enumerate(blocks(values.size)):
+            chosen = _read_tries(decoder, block.stop - block.start)
+            _write_tries(again, chosen, block.stop - block.start)
+            predictions[block] = rounded(values[block], Key(key.seed, key.step, ROUNDING, i), chosen)
+        truth = _visit(predictions.reshape(x0_hat.shape), level, get)
+    except AssertionError as error:  # constriction's, for words that no encoder writes
+        raise FormatError("the lossless tail can't be decoded: the file is damaged") from error
+    picture = np.ascontiguousarray(truth.astype(np.uint8).transpose(1, 2, 0))
+    if zlib.crc32(picture.tobytes()).to_bytes(CHECK_BYTES, "big") != check or seal(again) != coded:
+        raise FormatError(
+            "the picture's CRC-32 does not match: the file is damaged, or this machine's network differs from the sender's by "
+            f"more than {TOLERANCE / UNIT:.4f} of a level; decode it lossily (--steps), or with the sender's versions"
+        )
+    return picture
+
+
+def symbol_bits(picture: NDArray[np.uint8], predictions: Planes, level: TailLevel) -> float:
+    """-log2 of the probability that the networks give the picture (h, w, 3): what an ideal range coder spends on it.
+
+    predictions: (3, h, w) in 1/512 of a level, however they were rounded. For measurements.
+    """
+    truth, bits = picture.transpose(2, 0, 1).astype(np.int64), 0.0
+
+    def add(mixture: Mixtures, own: NDArray[np.int64], group: Group, band: slice) -> NDArray[np.int64]:
+        nonlocal bits
+        values = group.of(truth)[band].reshape(-1)
+        bits += bits_of(tempered(mixture, own, best_way(mixture, own, values)), values)
+        return values
+
+    _visit(predictions, level, add)
+    return bits
+
+
+def _in_units(x0_hat: NDArray[np.float32]) -> NDArray[np.float64]:
+    return ((x0_hat.astype(np.float64) + 1.0) * (127.5 * UNIT)).reshape(-1)
+
+
+def _write_tries(encoder: Any, tries: int, size: int) -> None:
+    symbols = [ESCAPE] * (tries // ESCAPE) + [tries % ESCAPE]
+    encoder.encode(np.array(symbols, np.int32), try_model(size).model)
+
+
+def _read_tries(decoder: Any, size: int) -> int:
+    total = 0
+    while total < 1 << 20:
+        symbol = int(decoder.decode(try_model(size).model))
+        total += symbol
+        if symbol != ESCAPE:
+            return total
+    raise FormatError("the lossless tail can't be decoded: the file is damaged")
+
+
+def _visit(
+    predictions: Planes,
+    level: TailLevel,
+    code: Callable[[Mixtures, NDArray[np.int64], Group, slice], NDArray[np.int64]],
+) -> Planes:
+    """Goes through the sub-pixels in their order.
+
+    `code` takes the mixtures and predictions of a band of a group, and gives its true values.
+    """
+    _, height, width = predictions.shape
+    truth = np.zeros_like(predictions)
+    margin = ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS))
+    around, errors = np.pad(predictions, margin, mode="edge"), np.pad(truth, margin)
+    inside = errors[:, RADIUS : RADIUS + height, RADIUS : RADIUS + width]
+    for group, net in zip(groups(), layers(), strict=True):
+        columns = group.shape(height, width)[1]
+        for band in bands(group, height, width):
+            own = group.of(predictions)[band].reshape(-1)
+            known = neighbours(errors, group, group.known, band, columns)
+            texture = neighbours(around, group, group.around, band, columns)
+            mixture = mixtures(net, inputs(known, texture, own, level.scale, level.log_snr), own, level.scale)
+            group.of(truth)[band] = code(mixture, own, group, band).reshape(-1, columns)
+        group.of(inside)[:] = group.of(truth) * UNIT - group.of(predictions)
+    return truth
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(first, min(first + TOGETHER, count)) for first in range(0, count, TOGETHER)]
+
+
+def _part(mixture: Mixtures, part: slice) -> Mixtures:
+    return Mixtures(mixture.centre[part], mixture.scale[part], mixture.odds[part])
