@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.precision import full_precision
 from ddpmcodec.plan import ErrorCurve, Plan, make_plan, most_steps
 
 DEFAULT_STEPS = 46
@@ -33,22 +32,6 @@ class Denoiser(Protocol):
     def channels(self) -> int: ...
     def trained_level(self, log_snr: float) -> float: ...
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor: ...
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Plain float32 on `device`: no autocast, no TF32. The caller's settings are put back afterwards."""
-    with torch.autocast(device.type, enabled=False):
-        if device.type != "cuda":
-            yield
-            return
-        matmul = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                yield
-        finally:
-            torch.set_float32_matmul_precision(matmul)
 
 
 @dataclass(frozen=True)
@@ -82,11 +65,18 @@ class CodecModel:
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
         """ε̂ of (n, channels, window, window) windows at one level, float32, without autograd, on the model's device.
 
-        Reduced-precision modes (autocast, TF32) would make the picture depend on the machine, so they are off here.
+        Reduced-precision modes (autocast, TF32) would make the picture depend on the machine, so they are off here. Raises
+        ModelError where the network gives something else than finite numbers of that shape.
         """
         with torch.inference_mode(), full_precision(self.device):
             x = x_t.to(self.device, torch.float32)
-            return self.eps_model(x, torch.full((len(x),), log_snr, dtype=torch.float32, device=self.device))
+            eps = self.eps_model(x, torch.full((len(x),), log_snr, dtype=torch.float32, device=self.device))
+            if eps.shape != x.shape:
+                raise ModelError(f"the network gives {tuple(eps.shape)} for {tuple(x.shape)}: expected the same shape")
+            eps = eps.to(torch.float32)
+            if not bool(torch.isfinite(eps).all()):
+                raise ModelError(f"the network's prediction at log-SNR {log_snr:.3f} has values that are no finite numbers")
+            return eps
 
 
 def default_steps(curve: ErrorCurve) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.unet_config import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
 from ddpmcodec.schedule import NoiseSchedule, from_betas
 
 LEVELS = 141  # of the error curve; the project's own models are measured at as many
@@ -45,7 +46,7 @@ class DiffusersConfig:
             len(self.schedule)
         except ModelError:
             raise
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"diffusers configuration not understood: {error}") from error
 
     @cached_property
@@ -69,8 +70,17 @@ class DiffusersConfig:
     def max_log_snr(self) -> float:
         return self.schedule.log_snr(1)
 
+    @property
+    def elements(self) -> int:
+        """Numbers in the state of the network that `build` makes, found without memory for them. Raises ModelError."""
+        diffusers = _diffusers()  # imported on a real device: it makes tensors
+        with torch.device("meta"):
+            return sum(v.numel() for v in self._build(diffusers).state_dict().values())
+
     def build(self) -> DiffusersEps:
-        diffusers = _diffusers()
+        return self._build(_diffusers())
+
+    def _build(self, diffusers: Any) -> DiffusersEps:
         try:
             return DiffusersEps(self, diffusers.UNet2DModel.from_config(self.unet))
         except Exception as error:  # of any kind: diffusers checks some values, and stumbles over others
@@ -212,12 +222,19 @@ def _betas(diffusers: Any, scheduler: dict[str, Any]) -> tuple[float, ...]:
 def _side(unet: dict[str, Any]) -> int:
     size = unet.get("sample_size")
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    if not isinstance(height, int) or height != width or height < 1:
-        raise ModelError(f"a network with sample_size {size}: expected the side of square pictures; set it in config.json")
+    if type(height) is not int or height != width or not 1 <= height <= MAX_WINDOW:
+        raise ModelError(
+            f"a network with sample_size {size}: expected the side of square pictures, 1 to {MAX_WINDOW}; set it in config.json"
+        )
     return height
 
 
 def _require_usable(unet: dict[str, Any]) -> None:
+    layers, widths = unet.get("layers_per_block", 2), unet.get("block_out_channels", (224,) * 4)
+    if not isinstance(layers, int) or not 1 <= layers <= MAX_BLOCKS or not 1 <= len(widths) <= 11:
+        raise ModelError(f"a network of {layers} layers a block: expected 1 to {MAX_BLOCKS}, and at most 11 blocks")
+    if any(not isinstance(w, int) or not 1 <= w <= MAX_WIDTH for w in widths):
+        raise ModelError(f"a network of block_out_channels {widths}: expected whole numbers from 1 to {MAX_WIDTH}")
     channels, out = unet.get("in_channels", 3), unet.get("out_channels", 3)
     if channels != 3 or out not in (3, 6):
         raise ModelError(f"a network from {channels} to {out} channels: expected 3 to 3, or 6 with variances; use an RGB model")

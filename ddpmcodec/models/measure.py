@@ -12,7 +12,7 @@ from torch import Tensor
 from ddpmcodec.chain import predict_x0, q_sample
 from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.errors import ModelError
-from ddpmcodec.models.base import full_precision
+from ddpmcodec.models.precision import full_precision
 from ddpmcodec.plan import REFINE, ErrorCurve
 
 SPACING = 0.125  # between measured log-SNRs
@@ -50,7 +50,7 @@ def measure_curve(
             with torch.inference_mode(), full_precision(torch.device(device)):
                 x_t = q_sample(x_0, float(level), eps).to(device)
                 asked = min(float(level), max_log_snr)
-                predicted = eps_model(x_t, torch.full((len(x_t),), asked, device=device)).cpu()
+                predicted = eps_model(x_t, torch.full((len(x_t),), asked, dtype=torch.float32, device=device)).cpu()
             error = predict_x0(x_t.cpu(), predicted, asked) - x_0
             total[i] += float(error.double().square().sum())
         done += len(x_0)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ddpmcodec.models.base import Denoiser
 from ddpmcodec.models.diffusers_adapter import DiffusersConfig, diffusers_levels, load_diffusers
-from ddpmcodec.models.weights import NetworkConfig, codec_model, load_model, load_network, read_model_info
+from ddpmcodec.models.network_config import NetworkConfig
+from ddpmcodec.models.weights import codec_model, load_model, load_network, read_model_info
 from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.schedule import NoiseSchedule
 

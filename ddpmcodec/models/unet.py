@@ -3,79 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpmcodec.errors import ModelError
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Architecture of a `UNet`. Stored in the weight file, so the file explains itself."""
-
-    architecture: ClassVar[str] = "unet"
-
-    channels: tuple[int, ...] = (32, 64, 128)  # one entry a level; resolution halves between levels
-    blocks: int = 1  # residual blocks a level on the way down; one more on the way up
-    attention_levels: tuple[int, ...] = ()  # levels with self-attention after every block, beside the middle
-    middle_blocks: int = 2  # residual blocks in the middle, at the coarsest level; attention follows the first
-    heads: int = 4
-    groups: int = 8
-    embedding: int = 128
-    frequencies: int = 32
-    image_channels: int = 3
-    window: int = 32  # side of the square images it was trained on
-    min_log_snr: float = -8.0  # the training range: a noisier or cleaner level is asked at its end
-    max_log_snr: float = 9.5
-    dropout: float = 0.0
-    knots: int = 0  # of the output's preconditioning over the log-SNR range, see `Precondition`; 0: there is none
-    scale: bool = True  # the noise level scales and shifts features; False: it only shifts them, as in the paper
-
-    def __post_init__(self) -> None:
-        if min(self.groups, self.heads, self.blocks, self.embedding, self.frequencies) < 1:
-            raise ModelError("groups, heads, blocks, embedding and frequencies of a U-Net must be at least 1")
-        if self.middle_blocks < 2:
-            raise ModelError(f"middle_blocks={self.middle_blocks}: expected at least 2, one either side of the attention")
-        if not self.channels or any(c < 1 or c % self.groups for c in self.channels):
-            raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
-        if self.channels[-1] % self.heads:
-            raise ModelError(f"heads={self.heads} does not divide the last level's {self.channels[-1]} channels")
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout={self.dropout}: expected at least 0 and below 1")
-        if any(not 0 <= a < len(self.channels) or self.channels[a] % self.heads for a in self.attention_levels):
-            raise ModelError(
-                f"attention_levels {self.attention_levels}: expected levels from 0 to {len(self.channels) - 1} whose channels "
-                f"heads={self.heads} divides"
-            )
-        if self.knots < 0 or self.knots == 1:
-            raise ModelError(f"knots={self.knots}: expected 0, or at least 2")
-        if self.window < 1 or self.window % self.downsampling:
-            raise ModelError(f"window {self.window}: expected a multiple of {self.downsampling} for this many levels")
-
-    @property
-    def downsampling(self) -> int:
-        """Factor between the image's side and the coarsest level's; sides must be multiples of it."""
-        return 1 << (len(self.channels) - 1)
-
-    def build(self) -> UNet:
-        return UNet(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        if not isinstance(values, dict):
-            raise ModelError(f"U-Net configuration not understood: found {type(values).__name__}, expected an object")
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        try:
-            return cls(**fields)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"U-Net configuration not understood: {error}") from error
+from ddpmcodec.models.unet_config import UNetConfig
 
 
 class ResidualBlock(nn.Module):

@@ -1,58 +1,37 @@
-"""Model files: safetensors with configuration, error curve and fingerprint in the metadata. Never pickled."""
+"""Model files: safetensors with configuration, error curve and fingerprint in the metadata. Never pickled.
+
+A file may be a stranger's. Nothing in it is run, and nothing is built before the configuration's size has been found to be
+that of the weights that are there, so memory is bounded by the file's size.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import threading
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import CodecModel, EpsModel
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig
-from ddpmcodec.models.unet import UNet, UNetConfig
+from ddpmcodec.models.network_config import NetworkConfig, parse_config
+from ddpmcodec.models.precision import full_precision
+from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
+from ddpmcodec.models.unet import UNet
 from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.whole_file import write_whole
 
 EMBEDDED = Path(__file__).parent / "data"
 DEFAULT_MODEL = "cifar10-small"
-
-
-class NetworkConfig(Protocol):
-    """Architecture of a network that a model file can hold: enough to build it and to know what to ask of it."""
-
-    architecture: ClassVar[str]  # how the file names the kind
-
-    @property
-    def window(self) -> int: ...
-    @property
-    def image_channels(self) -> int: ...
-    @property
-    def min_log_snr(self) -> float: ...
-    @property
-    def max_log_snr(self) -> float: ...
-    def to_dict(self) -> dict[str, Any]: ...
-    def build(self) -> torch.nn.Module:
-        """The network with initial weights. Raises ModelError when what it needs is not installed."""
-        ...
-
-
-def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
-    """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
-    if architecture == UNetConfig.architecture:
-        return UNetConfig.from_dict(values)
-    if architecture == DiffusersConfig.architecture:
-        return DiffusersConfig.from_dict(values)
-    known = f"{UNetConfig.architecture} and {DiffusersConfig.architecture}"
-    raise ModelError(f"a network of architecture {architecture!r}: this version of ddpmcodec knows {known}")
+_freezing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -85,11 +64,12 @@ def model_names() -> list[str]:
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """A path as it is, or the file of an embedded model. Raises ModelError when there is neither."""
     path = Path(name_or_path)
-    if path.is_file():
-        return path
     embedded = EMBEDDED / f"{name_or_path}.safetensors"
-    if path.name == str(name_or_path) and embedded.is_file():
-        return embedded
+    with suppress(OSError):  # a name too long for a file
+        if path.is_file():
+            return path
+        if path.name == str(name_or_path) and embedded.is_file():
+            return embedded
     raise ModelError(
         f"model {str(name_or_path)!r} not found: expected a .safetensors file or one of {', '.join(model_names())}"
     )
@@ -124,12 +104,12 @@ def save_model(
     mark = fingerprint(tensors, stored, stored_curve)
     metadata = {
         "format": "ddpmcodec-model-1",
-        "name": name,
+        "name": printable(name),
         "architecture": config.architecture,
         "config": _canonical(stored).decode(),
         "curve": _canonical(stored_curve).decode(),
         "fingerprint": mark,
-        "note": note,
+        "note": printable(note),
     }
     write_whole(path, save(tensors, metadata))
     return mark
@@ -137,12 +117,7 @@ def save_model(
 
 def read_model_info(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
     """Reads a model's metadata only. Raises ModelError when the file is not a ddpmcodec model."""
-    path = find_model(name_or_path)
-    try:
-        with safe_open(path, "pt") as file:
-            return _info(path, file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
+    return _read(find_model(name_or_path), weights=False)[0]
 
 
 def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu") -> CodecModel:
@@ -159,7 +134,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     config = info.config
     return CodecModel(
         name=info.name,
-        eps_model=_frozen(network, info.config) if where.type == "cpu" and isinstance(network, UNet) else network,
+        eps_model=_frozen(network) if where.type == "cpu" and isinstance(network, UNet) else network,
         curve=curve,
         fingerprint=info.fingerprint,
         window=config.window,
@@ -175,31 +150,39 @@ def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[
 
     It may have no error curve yet. Raises ModelError.
     """
-    info = read_model_info(name_or_path)
-    with safe_open(info.path, "pt") as file:
-        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a dict)
-        metadata = file.metadata()
-    # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files alone.
-    if fingerprint(tensors, json.loads(metadata["config"]), json.loads(metadata["curve"])) != info.fingerprint:
-        raise ModelError(f"{info.path} is damaged: its fingerprint does not match its contents; get the file again")
-    # The initial weights are drawn from torch's generator, and not used. (The meta device would avoid that, but loads
-    # torch's compiler, which takes seconds.)
-    with torch.random.fork_rng(devices=[]):
-        network = info.config.build()
+    info, tensors = _read(find_model(name_or_path), weights=True)
     try:
-        network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{info.path}: the weights don't fit the configuration: {reason[:300]}") from error
+        network = _built(info.config, tensors)
+    except ModelError as error:
+        raise ModelError(f"{info.path}: {error}") from error
     return network.requires_grad_(False).eval(), info
 
 
-def _frozen(network: UNet, config: NetworkConfig) -> EpsModel:
+def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module:
+    """A network with these weights; without them all it is not even begun."""
+    held, needed = sum(t.numel() for t in tensors.values()), config.elements
+    if held != needed:
+        raise ModelError(f"the weights don't fit the configuration: found {held} numbers, expected {needed}")
+    # The initial weights are drawn from torch's generator, and not used. (The meta device would avoid that, but loads
+    # torch's compiler, which takes seconds.)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        network = config.build()
+    try:  # taking their place, not their values: the caller's default dtype doesn't matter
+        network.load_state_dict({k: v.to(torch.float32, copy=True) for k, v in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise ModelError(f"the weights don't fit the configuration: {one_line(error)}") from error
+    return network
+
+
+def _frozen(network: UNet) -> EpsModel:
     """The same operations without Python between them: 1.7 times as fast for one window on a CPU, equal to the last bit."""
-    x_t = torch.zeros(2, config.image_channels, config.window, config.window)
-    with warnings.catch_warnings(), torch.no_grad():
+    # The trace holds for any size, so the least will do.
+    side, channels = network.config.downsampling, network.config.image_channels
+    x_t, log_snr = (torch.zeros(shape, dtype=torch.float32, device="cpu") for shape in ((2, channels, side, side), (2,)))
+    # Warning filters belong to the whole process, and two threads that change them would not put them back in order.
+    with _freezing, warnings.catch_warnings(), torch.no_grad(), full_precision(torch.device("cpu")):
         warnings.simplefilter("ignore")  # torch.jit is deprecated in favour of torch.compile, which needs a C++ compiler
-        traced = torch.jit.trace(network, (x_t, torch.zeros(2)), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(network, (x_t, log_snr), check_trace=False)  # type: ignore[no-untyped-call]
         frozen: EpsModel = torch.jit.freeze(traced)
     return frozen
 
@@ -231,17 +214,26 @@ def codec_model(
     return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, where)
 
 
-def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
+def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
+    """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the file."""
+    metadata, tensors = read_file(path, weights)
     if metadata.get("format") != "ddpmcodec-model-1":
-        found = metadata.get("format", "no format at all")
+        found = printable(metadata.get("format", "no format at all"))[:80]
         raise ModelError(f"{path} is not a ddpmcodec model: its metadata has {found}, expected ddpmcodec-model-1")
     try:
-        config = parse_config(metadata.get("architecture", "unet"), json.loads(metadata["config"]))
-        stored_curve = json.loads(metadata["curve"])
+        stored, stored_curve, mark = json_object(metadata["config"]), json_object(metadata["curve"]), metadata["fingerprint"]
+        config = parse_config(metadata.get("architecture", "unet"), stored)
         curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
-        return ModelInfo(metadata["name"], path, metadata["fingerprint"], config, curve, metadata.get("note", ""))
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise ModelError(f"{path}: the model's metadata is not understood: {error}") from error
+        # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files alone.
+        name, note = printable(metadata["name"])[:200], printable(metadata.get("note", ""))
+        whole = not weights or fingerprint(tensors, stored, stored_curve) == mark
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (KeyError, RecursionError) as error:
+        raise ModelError(f"{path}: the model's metadata is not understood: {error}; get the file again") from error
+    if not whole:
+        raise ModelError(f"{path} is damaged: its fingerprint does not match its contents; get the file again")
+    return ModelInfo(name, path, mark, config, curve, note), tensors
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -1,0 +1,45 @@
+"""Architectures that a model file can hold, behind one Protocol."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from ddpmcodec.errors import ModelError
+from ddpmcodec.models.diffusers_adapter import DiffusersConfig
+from ddpmcodec.models.unet_config import UNetConfig
+
+
+class NetworkConfig(Protocol):
+    """Architecture of a network that a model file can hold: enough to build it and to know what to ask of it."""
+
+    architecture: ClassVar[str]  # how the file names the kind
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def image_channels(self) -> int: ...
+    @property
+    def min_log_snr(self) -> float: ...
+    @property
+    def max_log_snr(self) -> float: ...
+    @property
+    def elements(self) -> int:
+        """Numbers in the network's state, found without building it. Raises ModelError when what it needs is not installed."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+    def build(self) -> torch.nn.Module:
+        """The network with initial weights. Raises ModelError when what it needs is not installed."""
+        ...
+
+
+def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
+    """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
+    if architecture == UNetConfig.architecture:
+        return UNetConfig.from_dict(values)
+    if architecture == DiffusersConfig.architecture:
+        return DiffusersConfig.from_dict(values)
+    known = f"{UNetConfig.architecture} and {DiffusersConfig.architecture}"
+    raise ModelError(f"a network of architecture {architecture!r}: this version of ddpmcodec knows {known}")

@@ -1,0 +1,63 @@
+"""Reads safetensors that may be a stranger's: numbers and text only, of a size that the file's own bounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ddpmcodec.errors import ModelError
+
+MAX_HEADER = 4 << 20  # bytes of JSON before the weights; the largest models known have a tenth of it
+_DTYPES = {"F16", "BF16", "F32"}
+
+
+def read_file(path: Path, weights: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """A file's metadata and, where asked for, its tensors, all finite floating-point numbers. Raises ModelError."""
+    try:
+        with path.open("rb") as start:
+            length = int.from_bytes(start.read(8), "little")
+        if length > MAX_HEADER:  # parsing takes many times a header's size in memory
+            raise ModelError(
+                f"{path} is not a readable safetensors file: its header takes {length} bytes, expected at most {MAX_HEADER}"
+            )
+        with safe_open(path, "pt") as file:
+            tensors = {k: _tensor(path, file, k) for k in file.keys()} if weights else {}  # noqa: SIM118  (not a dict)
+            return dict(file.metadata() or {}), tensors
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object that a metadata entry holds. Raises ModelError."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"the model's metadata is not understood: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"the model's metadata is not understood: found {type(values).__name__}, expected a JSON object")
+    return values
+
+
+def printable(text: str) -> str:
+    """Names end up on terminals, where control characters could do anything."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, short and safe to print."""
+    return printable(" ".join(str(error).split())[:300])
+
+
+def _tensor(path: Path, file: Any, name: str) -> Tensor:
+    dtype = file.get_slice(name).get_dtype()
+    if dtype not in _DTYPES:
+        raise ModelError(f"{path}: weight {name[:80]!r} is of type {dtype}, expected one of {', '.join(sorted(_DTYPES))}")
+    tensor: Tensor = file.get_tensor(name)
+    if not bool(torch.isfinite(tensor).all()):
+        raise ModelError(f"{path}: weight {name[:80]!r} has values that are no finite numbers: its training diverged")
+    return tensor
