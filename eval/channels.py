@@ -1,17 +1,18 @@
 """The channels compared: bits over ideal, achieved shift and seconds, on synthetic Gaussian shifts and on real chains.
 
-    python -m ddpmcodec.eval.channels -o results/channels.json --plot docs/channels.png --data MOSAIC --images 20
+    python -m ddpmcodec.eval.channels -o results/channels.json --plot results/channels.png --data MOSAIC --images 20
+    python -m ddpmcodec.eval.channels --redraw results/channels.json --plot results/channels.png
 
 Channels: the trellis with 2^8 … 2^16 states; ordered random coding with 2^14 candidates a chunk, run, and simulated since
-running it is too slow for small errors; DiffC's rule as published, simulated (see `diffc_rule`). All terms: `synthetic`.
-Real chains go through the codec's channels only, on the same plan and pictures as the ideal curve: payload bits at equal RMSE
-(mean over images), as `rd` has them. Ordered random coding has 2^12 candidates there: 2^14 take four times as long. With
-OMP_NUM_THREADS=1, seconds are those of one core.
+running it is too slow for small errors; DiffC's rule as published, simulated (see `diffc_rule`). Terms: `synthetic` for single
+steps, `channel_chains` for real chains. Ordered random coding has 2^12 candidates in chains: 2^14 take four times as long.
+Seconds are processor time, so with OMP_NUM_THREADS=1 those of one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ddpmcodec.eval import measure
-from ddpmcodec.eval.curves import IDEAL, PAYLOAD, ideal_curve, rate_at, real_curve
+from ddpmcodec.eval.channel_chains import DIFFC, compare
+from ddpmcodec.eval.channels_plot import SIMULATED, draw
 from ddpmcodec.eval.data import load_tiles, shipped_picture
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.eval.synthetic import (
@@ -34,14 +35,11 @@ from ddpmcodec.eval.synthetic import (
 from numpy.typing import NDArray
 
 from ddpmcodec.channel import RandomCodingChannel, channel_of, parse_channel
-from ddpmcodec.models import CodecModel, load_model
-from ddpmcodec.whole_file import replacing
+from ddpmcodec.models import load_model
 
 BITS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 CHANNELS = ("trellis:8", "trellis:10", "trellis:12", "trellis:14", "trellis:16", "orc:14")
-CHAIN_CHANNELS = ("trellis:8", "trellis:10", "trellis:12", "trellis:14", "orc:12")
-RMSES = (12.0, 1.0)  # of real chains; the second, where a chain ends above it, gives way to the highest end
-DIFFC, SIMULATED = "DiffC's rule", "simulated"
+CHAIN_CHANNELS = ("trellis:8", "trellis:10", "trellis:12", "trellis:14", "trellis:16", "orc:12", DIFFC)
 
 
 def synthetic(names: Sequence[str], bits: Sequence[int], scale: float, seed: int) -> dict[str, list[Row]]:
@@ -57,96 +55,6 @@ def synthetic(names: Sequence[str], bits: Sequence[int], scale: float, seed: int
     return rows | {DIFFC: [measure_diffc(b, scale, seed) for b in bits]}
 
 
-def chains(
-    model: CodecModel, images: NDArray[np.uint8], names: Sequence[str], plan_steps: int | None, seed: int
-) -> dict[str, Any]:
-    """Each channel on the same pictures (n, h, w, 3). Seconds are the sender's, network included."""
-    pictures, dims = list(images), np.full(len(images), float(images[0].size))
-    ideal = ideal_curve(measure.ideal(model, pictures, plan_steps, seed), dims)
-    curves, seconds, along = {}, {}, {}
-    for name in names:
-        stamps = [time.perf_counter()]
-        table = measure.real(
-            model, pictures, plan_steps, name, seed, lambda s=stamps: s.append(time.perf_counter()), decode=False
-        )
-        curves[name], seconds[name] = real_curve(table, dims), (stamps[-1] - stamps[0]) / len(images)
-        along[name] = float((table["ideal_bits"].sum(axis=1) / dims).mean())
-    ends = [float(c["rmse_mean_over_images"][-1] or 0) for c in (ideal, *curves.values())]
-    result = {}
-    for name, curve in curves.items():
-        at = []
-        for rmse in (RMSES[0], max(RMSES[1], *ends)):
-            a, b = rate_at(ideal, IDEAL, rmse), rate_at(curve, PAYLOAD, rmse)
-            at.append({"rmse": rmse, "ideal": a, "real_payload": b, "ratio": b / a if a and b else None})
-        end = float(curve[PAYLOAD][-1] or 0)
-        result[name] = {
-            "seconds_an_image": seconds[name],
-            "at": at,
-            "end": {
-                "rmse": curve["rmse_mean_over_images"][-1],
-                "real_payload": end,
-                "ideal_along": along[name],
-                "ratio": end / along[name],
-            },
-        }
-    return result
-
-
-def draw(rows: dict[str, list[Row]], path: Path) -> None:
-    """Overhead, achieved shift and microseconds a bit against B; PNG or, if the name ends so, SVG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.8), layout="constrained")
-    overhead, shift, seconds = axes
-    shades = iter(plt.get_cmap("viridis_r")(np.linspace(0.12, 0.95, sum(n.startswith("trellis") for n in rows))))
-    for name, part in rows.items():
-        style = _style(name) | ({"color": next(shades)} if name.startswith("trellis") else {})
-        column = {k: np.array([r[k] for r in part], float) for k in part[0]}  # null becomes nan, which isn't drawn
-        bits, bars = column["bits"], {"elinewidth": 0.8, "capsize": 2}
-        percent = 100 * (column["real_over_ideal"] - 1)
-        overhead.errorbar(bits, percent, 100 * column["real_over_ideal_error"], **style, **bars)
-        if "real_over_own_kl" in column:
-            label = f"{name} {SIMULATED}, over its own KL"
-            percent, error = 100 * (column["real_over_own_kl"] - 1), 100 * column["real_over_own_kl_error"]
-            overhead.errorbar(bits, percent, error, fmt="k:", lw=1.4, label=label, **bars)
-        shift.errorbar(bits, column["achieved_shift"], column["achieved_shift_error"], **style, **bars)
-        seconds.plot(bits, column["encode_us_per_bit"], **style | {"ls": "-", "label": None})
-        seconds.plot(bits, column["decode_us_per_bit"], ":", color=style["color"], lw=1.4)
-    seconds.plot([], [], "-", color="grey", label="encode (right)")
-    seconds.plot([], [], ":", color="grey", label="decode (right)")
-    overhead.set(ylabel="per cent of the achieved ideal bits", title="overhead: real bits beyond ideal bits", ylim=(0, 140))
-    shift.set(ylabel="achieved shift over wanted shift", title="achieved shift (1: unbiased)", ylim=(0.8, 1.06))
-    shift.axhline(1, color="grey", lw=0.8, zorder=0)
-    seconds.set(ylabel="microseconds an ideal bit", title="time", yscale="log")
-    for axis in axes:
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(BITS, [str(b) for b in BITS], fontsize=8)
-        axis.set_xlabel("B, ideal bits of the step")
-        axis.grid(alpha=0.3, lw=0.5)
-    legends = [axis.get_legend_handles_labels() for axis in (overhead, seconds)]
-    handles, labels = ([item for legend in legends for item in legend[i]] for i in (0, 1))
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    figure.suptitle(f"One step: shifts of {DIMS} dimensions in random directions; bars are standard errors", fontsize=10)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    plt.close(figure)
-
-
-def _style(name: str) -> dict[str, Any]:
-    kind, _, parameter = name.partition(":")
-    line = {"lw": 1.4, "marker": ".", "ms": 4}
-    if kind == "trellis":
-        return line | {"label": f"trellis, L = {parameter}"}
-    if kind == DIFFC:
-        return line | {"color": "black", "label": f"{DIFFC} {SIMULATED}"}
-    if name.endswith(SIMULATED):
-        return line | {"color": "#d62728", "label": f"ordered random coding {SIMULATED}"}
-    return {"color": "#ff9896", "ls": "", "marker": "x", "ms": 5, "label": f"ordered random coding, 2^{parameter} candidates"}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mosaic of 32x32 tiles; default: scikit-image's astronaut at 256x256, cut up")
@@ -160,11 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--quick", action="store_true", help="seconds instead of minutes: to see that it runs, errors are large"
     )
     parser.add_argument("--plot", type=Path, help="PNG or SVG")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("-o", "--output", type=Path, help="JSON of what is measured")
+    wanted.add_argument("--redraw", type=Path, metavar="JSON", help="measure nothing: draw and report an earlier result")
     args = parser.parse_args(arguments)
+    if args.output:
+        write_json(args.output, measured(args))
+    result = json.loads((args.output or args.redraw).read_text())
+    if args.plot:
+        draw(result, args.plot)
+    report(result)
+
+
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """All that the command's options ask for."""
     bits, scale = ((8, 64), 0.01) if args.quick else (BITS, 1.0)
     if args.quick:
-        args.channels, args.chain_channels = ["trellis:8", "trellis:10", "orc:8"], ["trellis:8"]
+        args.channels, args.chain_channels = ["trellis:8", "trellis:10", "orc:8"], ["trellis:8", DIFFC]
         args.images, args.plan_steps = 1, 10
     start = time.perf_counter()
     rows = synthetic(args.channels, bits, scale, args.seed)
@@ -177,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.images:
         images, model = load_tiles(args.data, args.images) if args.data else _tiles(args.images), load_model(args.model)
         start = time.perf_counter()
-        compared = chains(model, images, args.chain_channels, args.plan_steps, args.seed)
+        compared = compare(model, images, args.chain_channels, args.plan_steps, args.seed)
         result["chains"] = {
             "model": model.name,
             "fingerprint": model.fingerprint,
@@ -185,12 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "images": len(images),
             "plan_steps": model.plan(args.plan_steps).steps,
             "seconds": time.perf_counter() - start,
-            "channels": compared,
+            **compared,
         }
-    write_json(args.output, result)
-    if args.plot:
-        draw(rows, args.plot)
-    report(result)
+    return result
 
 
 def _tiles(count: int) -> NDArray[np.uint8]:
@@ -205,7 +122,8 @@ def report(result: dict[str, Any]) -> None:
         print(f"{name:16}", "  ".join(cells))
     for name, r in result.get("chains", {"channels": {}})["channels"].items():
         ratios = "  ".join(f"at RMSE {a['rmse']:.3g}: {a['ratio']:.3f}" for a in r["at"] if a["ratio"])
-        print(f"{name:16} real/ideal {ratios}  {r['seconds_an_image']:.2f} s an image")
+        seconds = f"{r['seconds_an_image']:.2f} s an image" if r["seconds_an_image"] else SIMULATED
+        print(f"{name:16} real/ideal {ratios}  shift {r['end']['achieved_shift']:.3f}  {seconds}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ for the nearest such shift, as a sender does, and is asked for that one.) From t
 - real bits: information of the channel's symbols under the models that code them. A step's bit count (DiffC: its KL) is side
   information in every channel, and left out in every one.
 - overhead: real bits over the ideal bits of what was achieved, as difference and ratio.
-- seconds: medians for one step, as microseconds for each of its B ideal bits; null where only scalars are simulated.
+- seconds: medians of processor time for one step, as microseconds for each of its B ideal bits; null where only scalars are
+  simulated.
 
 DiffC's rule has the narrow prior N(0, I); its own KL, |w|^2/2 log2(e), exceeds d/2 log2(1 + v/b) where a step has many bits a
 dimension. `real_over_own_kl` is against that of the achieved shift, so it is the coding's loss alone.
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 from ddpmcodec.chain import ideal_bits
 from ddpmcodec.channel import Channel, RandomCodingChannel
 from ddpmcodec.channel.philox import Key
-from ddpmcodec.stream import information
+from ddpmcodec.range_coder import information
 
 Row = dict[str, Any]
 DIMS = 3072
@@ -96,11 +97,11 @@ def measure(channel: Channel, bits: int, draws: int, seed: int) -> Row:
     ratio, alphabets = channel.snr(budget, DIMS), channel.alphabets(budget, DIMS)
     sent, encode, decode = [], [], []
     for i, shift in enumerate(random_shifts(ratio, draws, seed)):
-        key, start = Key(seed, i), time.perf_counter()
+        key, start = Key(seed, i), time.process_time()
         (code,) = channel.encode(shift[None], [budget], key)
-        middle = time.perf_counter()
+        middle = time.process_time()
         sample = channel.decode(code, budget, DIMS, key)
-        decode.append(time.perf_counter() - middle)
+        decode.append(time.process_time() - middle)
         encode.append(middle - start)
         z, w = sample.astype(np.float64), shift.astype(np.float64)
         along = float(z @ w / np.linalg.norm(w))

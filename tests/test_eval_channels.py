@@ -7,14 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ddpmcodec.eval import channels
+from ddpmcodec.eval import channels, measure
+from ddpmcodec.eval.channel_chains import DIFFC, chain_table, compare, diffc_sample, overhead_curve, with_jackknife
+from ddpmcodec.eval.curves import PAYLOAD
 from ddpmcodec.eval.diffc_rule import diffc_chunks, diffc_draw, kl_bits, race, random_coding_draw, zipf_bits
 from ddpmcodec.eval.synthetic import DIMS, Draw, budget_of, measure_trellis, random_shifts, ratio_of, simulate, summary
+from numpy.typing import NDArray
 
 from ddpmcodec.chain import ideal_bits
 from ddpmcodec.channel import RandomCodingChannel, TrellisChannel
 from ddpmcodec.channel.philox import Key
-from ddpmcodec.stream import information
+from ddpmcodec.errors import ImageError
+from ddpmcodec.models import CodecModel
+from ddpmcodec.range_coder import information
 
 
 def reached(divergence: float, log2_candidates: int, draws: int) -> float:
@@ -139,16 +144,93 @@ def numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) else []
 
 
+def test_a_sample_by_diffc_s_rule_is_like_a_scalar_draw():
+    shift, rng = random_shifts(ratio_of(60), 1, 3), np.random.default_rng(4)
+    (w,) = shift
+    norm, draws, vectors, scalars = float(np.linalg.norm(w)), 60, [], []
+    for _ in range(draws):
+        bits, z = diffc_sample(w, rng)
+        assert z.shape == w.shape
+        along = float(z @ w) / norm
+        vectors.append((bits, along, (float(z @ z) - along**2) / (DIMS - 1)))
+        scalars.append(diffc_draw(w, rng))
+    gap = np.mean(vectors, axis=0) - np.mean(scalars, axis=0)
+    error = np.sqrt((np.var(vectors, axis=0) + np.var(scalars, axis=0)) / draws)
+    assert (np.abs(gap) < 4 * error).all()
+
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def compared(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]) -> dict[str, Any]:
+    images = np.stack([prior_picture, np.roll(prior_picture, 5, axis=2)])
+    return compare(tiny_model, images, ["trellis:8", "trellis:12", DIFFC], STEPS, 0)
+
+
+def test_a_chain_s_payload_is_its_files(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    images = np.stack([prior_picture, prior_picture[::-1]])
+    table, _ = chain_table(tiny_model, images, STEPS, "trellis:8", 5)
+    real = measure.real(tiny_model, list(images), STEPS, "trellis:8", 5)
+    assert (table["payload_bits"] == 8 * (real["file_bytes"] - real["header_bytes"])).all()
+    assert (table["mse"] == real["mse"]).all()
+    assert table["ideal_bits"] == pytest.approx(real["ideal_bits"])
+
+
+def test_only_a_biased_channel_falls_short_of_what_its_bits_afford(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    reached = {}
+    for name in ("trellis:12", DIFFC):
+        table, _ = chain_table(tiny_model, prior_picture[None], STEPS, name, 1)
+        reached[name] = float(table["along"].sum() / table["afforded"].sum())
+        assert table["afforded"].sum() == pytest.approx(table["wanted"].sum(), rel=0.1)
+    assert reached["trellis:12"] == pytest.approx(1, abs=0.02)
+    assert reached[DIFFC] < 0.93
+
+
+def test_chains_are_compared_at_equal_distortion(compared: dict[str, Any]):
+    channels, ideal = compared["channels"], compared["ideal"]
+    ratios = {name: r["at"][1]["ratio"] for name, r in channels.items()}
+    assert 1 < ratios["trellis:12"] < ratios["trellis:8"] < ratios[DIFFC]
+    for name, r in channels.items():
+        assert len(r["curve"][PAYLOAD]) == len(ideal["ideal_bits_per_dim"]) == STEPS
+        assert r["end"]["real_payload"] == r["curve"][PAYLOAD][-1]
+        assert r["end"]["achieved_shift"] == pytest.approx(r["curve"]["achieved_shift"][-1])
+        assert (r["seconds_an_image"] is None) == (name == DIFFC)
+        rates, over = overhead_curve(ideal, r["curve"])
+        assert len(rates) == len(over) > 0
+        assert set(rates) <= set(r["curve"][PAYLOAD])
+
+
+def test_a_jackknife_s_error_of_a_mean_is_the_usual_one():
+    values = np.random.default_rng(0).standard_normal(20)
+    mean, error = with_jackknife(lambda kept: float(values[kept].mean()), 20)
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(values.std(ddof=1) / math.sqrt(20))
+    assert with_jackknife(lambda kept: 2.0, 1) == (2.0, None)
+
+
+def test_pictures_below_the_model_s_window_are_refused(tiny_model: CodecModel):
+    with pytest.raises(ImageError, match="expected at least"):
+        chain_table(tiny_model, np.zeros((1, 24, 32, 3), np.uint8), STEPS, "trellis:8", 0)
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("matplotlib")
     output, plot = tmp_path / "channels.json", tmp_path / "channels.svg"
     channels.main(["-o", str(output), "--plot", str(plot), "--quick"])
     result = json.loads(output.read_text())
     assert all(math.isfinite(n) for n in numbers(result))
-    assert "<svg" in plot.read_text()
+    drawn = plot.read_text()
+    assert "<svg" in drawn
     synthetic = result["synthetic"]["channels"]
     assert set(synthetic) == {"trellis:8", "trellis:10", "orc:8", "orc:8 simulated", channels.DIFFC}
     assert all(len(rows) == 2 for rows in synthetic.values())
+    assert set(result["chains"]["channels"]) == {"trellis:8", channels.DIFFC}
+    said = capsys.readouterr().out
     for name, chain in result["chains"]["channels"].items():
         assert chain["end"]["ratio"] > 1
-        assert name in capsys.readouterr().out
+        assert name in said
+    plot.unlink()
+    channels.main(["--redraw", str(output), "--plot", str(plot)])
+    assert capsys.readouterr().out == said
+    assert len(plot.read_text()) == len(drawn)
