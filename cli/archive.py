@@ -38,7 +38,7 @@ def encode_all(
     pictures = _read_pictures(names, flatten)
     codec = load_model(model, device)
     loaded = time.perf_counter()
-    report = _Report(pictures, verbose)
+    report = _Report(pictures, verbose, options["lossless"])
     with progress_bar("encoding", len(pictures) * codec.plan(options["plan_steps"]).steps, not quiet) as advance:
 
         def on_step(sent: Any) -> None:
@@ -90,8 +90,8 @@ def _read_pictures(names: Sequence[str], flatten: tuple[int, int, int] | None) -
 class _Report:
     """Collects what `encode` reports of an archive, batch by batch."""
 
-    def __init__(self, pictures: list[Any], verbose: bool):
-        self.pictures, self.verbose = pictures, verbose
+    def __init__(self, pictures: list[Any], verbose: bool, lossless: bool):
+        self.pictures, self.verbose, self.lossless = pictures, verbose, lossless
         self.done, self.ideal, self.squared = 0, 0.0, 0.0
         self.last: Any = None
 
@@ -113,7 +113,7 @@ class _Report:
 
         for plane, picture in zip(self.last.reconstruct(), self.pictures[self.done : done], strict=True):
             decoded = to_bytes(plane, *picture.shape[:2])
-            self.squared += float(np.sum((decoded.astype(np.float64) - picture) ** 2))
+            self.squared += 0.0 if self.lossless else float(np.sum((decoded.astype(np.float64) - picture) ** 2))
         self.done = done
 
     def values(self, archive: Any) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
 
     archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
     _check_folder(output, archive.count)
-    found = read_info(archive.stream(0), read_model_info(model)).steps if archive.begun else 0
+    found = read_info(archive.stream(0), read_model_info(model)).pictures if archive.begun else 0
     codec, start = load_model(model, device), time.perf_counter()
     digits, done, item = max(5, len(str(archive.count - 1))), 0, None
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:

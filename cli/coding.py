@@ -29,6 +29,7 @@ def encode(
     ] = "trellis",
     seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
     flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
     device: DeviceOption = "cpu",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
@@ -45,7 +46,7 @@ def encode(
         from ddpmcodec.cli.archive import encode_all
 
         said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
-        options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed}
+        options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
         encode_all(images, output, model=model, device=device, flatten=behind, **said, **options)
         return
     start = time.perf_counter()
@@ -56,7 +57,7 @@ def encode(
     picture = read_image(read_input(images[0]), behind)
     codec = load_model(model, device)
     loaded = time.perf_counter()
-    report = _EncodeReport(picture)
+    report = _EncodeReport(picture, lossless)
     with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
 
         def on_step(sent: Any) -> None:
@@ -65,7 +66,7 @@ def encode(
             if verbose:
                 stderr.print(report.line(sent), highlight=False)
 
-        data = encode_image(picture, model=codec, plan_steps=plan_steps, channel=channel, seed=seed, on_step=on_step)
+        data = encode_image(picture, model=codec, plan_steps=plan_steps, channel=channel, seed=seed, lossless=lossless, on_step=on_step)
     coded = time.perf_counter()
     values = report.values(data, codec)
     write_output(output, data)
@@ -86,8 +87,8 @@ def encode(
 class _EncodeReport:
     """Collects what `encode` reports, step by step."""
 
-    def __init__(self, picture: Any):
-        self.picture = picture
+    def __init__(self, picture: Any, lossless: bool):
+        self.picture, self.lossless = picture, lossless
         self.ideal = 0.0
         self.last: Any = None
 
@@ -110,7 +111,7 @@ class _EncodeReport:
 
         height, width, _ = self.picture.shape
         decoded = to_bytes(self.last.reconstruct()[0], height, width)
-        mse = float(np.mean((decoded.astype(np.float64) - self.picture) ** 2))
+        mse = 0.0 if self.lossless else float(np.mean((decoded.astype(np.float64) - self.picture) ** 2))
         dims = self.picture.size
         return {
             "bytes": len(data),

@@ -104,7 +104,8 @@ def decode(
         if source.found and not source.complete:
             stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
-        stderr.print(f"{width}x{height}, {item.n}{of} steps, {time.perf_counter() - start:.2f} s", highlight=False)
+        exact = ", exact" if item.exact else ""
+        stderr.print(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False)
 
 
 class _Source:
@@ -122,7 +123,7 @@ class _Source:
         from ddpmcodec.api import read_info
 
         about = read_info(self.data, info)
-        self.found, self.planned, self.complete = about.steps, about.plan.steps, about.complete
+        self.found, self.planned, self.complete = about.pictures, about.plan.steps, about.complete
 
     @property
     def expected(self) -> int:

@@ -24,6 +24,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "width": header.width,
         "height": header.height,
         "seed": header.seed,
+        "announces": "the exact picture" if header.lossless else "a short last step" if header.short else "whole steps",
         "bytes": len(data),
     }
     if archive:
@@ -47,14 +48,19 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     }
     if archive:
         return values
-    info = read_info(data, known)
+    info, short = read_info(data, known), {}
+    if info.short_step is not None:
+        short = {"short_step": {"bits": info.short_step.bits, "log_snr": round(info.log_snr[-1], 4)}}
     return values | {
         "complete": info.complete,
         "steps": info.steps,
+        **short,
+        "lossless": bool(info.tail),
+        **({"tail_bytes": len(info.tail)} if info.tail else {}),
         "header_bytes": info.header_bytes,
         "payload_bytes": info.payload_bytes,
         "check_bytes": info.check_bytes,
-        "log_snr": [round(level, 4) for level in info.plan.log_snr[: info.steps]],
+        "log_snr": [round(level, 4) for level in info.log_snr],
         "channel_bits": [p.bits for p in info.packets],
         "step_bits": [round(b, 2) for b in info.step_bits],
         "cumulative_bits": [round(b, 2) for b in accumulate(info.step_bits)],

@@ -13,10 +13,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
 from ddpmcodec.header import MAX_HEADER, Header, leb128, parse_header, read_leb128
+
+MAX_WIDTH = 48  # bits of the index a picture
+_BLOCK = 1 << 13  # sizes unpacked at a time
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,8 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     end = at + (count * width + 7) // 8
     if end > len(data):
         raise FormatError(f"{inside} ({count} pictures of {width} bits each, and {len(data) - at} bytes are left)")
+    if width > MAX_WIDTH:
+        raise FormatError(f"the index's sizes take {width} bits, expected at most {MAX_WIDTH}; the file is damaged")
     if not count or least < own.least_payload:
         raise FormatError(
             f"the index declares {count} pictures of at least {least} bytes, expected at least one of "
@@ -158,25 +165,26 @@ def _number(data: bytes, at: int, inside: str) -> tuple[int, int]:
 
 def _starts(data: bytes, at: int, end: int, count: int, least: int, width: int) -> list[int]:
     """Where payloads start, as far as the data goes, and the last one's end: never more numbers than there are bytes."""
-    starts, lowest, highest = [end], -1, 0
-    for extra in _extras(data[at:end], count, width):
-        lowest, highest = extra if lowest < 0 else min(lowest, extra), max(highest, extra)
-        if starts[-1] < len(data):
+    if not width:
+        begun = min(count, -(-(len(data) - end) // least))
+        return [end + least * i for i in range(begun + 1)]
+    starts, limits = [end], set[int]()
+    for extras in _unpacked(data[at:end], count, width):
+        limits |= {int(extras.min()), int(extras.max())}
+        for extra in extras.tolist():
+            if starts[-1] >= len(data):
+                break
             starts.append(starts[-1] + least + extra)
-        elif not width:
-            break  # so that a count without bits in the index costs nothing
     padding = 8 * (end - at) - count * width
-    if lowest or highest.bit_length() != width or (padding and data[end - 1] & ((1 << padding) - 1)):
+    if min(limits) or max(limits).bit_length() != width or data[end - 1] & ((1 << padding) - 1):
         raise FormatError("the archive's index is not in its shortest form; the file is damaged")
     return starts
 
 
-def _extras(packed: bytes, count: int, width: int) -> Iterator[int]:
-    """The bit-packed numbers."""
-    if not width:
-        yield from repeat(0, count)
-        return
-    mask = (1 << width) - 1
-    for bit in range(0, count * width, width):
-        last = (bit + width + 7) // 8
-        yield int.from_bytes(packed[bit // 8 : last], "big") >> (8 * last - bit - width) & mask
+def _unpacked(packed: bytes, count: int, width: int) -> Iterator[NDArray[np.int64]]:
+    """The bit-packed numbers, a block at a time."""
+    weights = 1 << np.arange(width - 1, -1, -1, dtype=np.int64)
+    for first in range(0, count, _BLOCK):
+        size = width * min(_BLOCK, count - first)
+        part = np.frombuffer(packed, np.uint8, -(-size // 8), first * width // 8)
+        yield np.unpackbits(part, count=size).reshape(-1, width) @ weights

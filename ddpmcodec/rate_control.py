@@ -21,7 +21,7 @@ from ddpmcodec.images import to_bytes
 from ddpmcodec.sender import Need, SentStep
 from ddpmcodec.stream import Packet, StreamWriter
 
-_SECANTS = 6  # guesses at a size before the interval is halved instead
+_TRIES = 16  # searches spent on a short step of a given size; one or two do, but for ordered random coding
 _SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
 _PEAK = 255.0
 
@@ -113,29 +113,36 @@ def to_distortion(coding: Coding, picture: NDArray[np.uint8], mse: float) -> Ite
 
 
 def _spend(coding: Coding, size: int) -> tuple[Need, tuple[Packet, ...]] | None:
-    """The longest short step that fits; None where none does, but for a stream that would hold nothing: DdpmCodecError."""
+    """The longest short step that fits; None where none does, but for a stream that would hold nothing: DdpmCodecError.
+
+    Ordered random coding takes more or fewer bits as luck has it, so what doesn't fit is no bound for what may.
+    """
     writer = coding.writers[0]
     step, before = writer.short_step(), _information(writer.ended_here())
     room = 8 * (size - len(coding.header.to_bytes()) - coding.header.check_bytes) - before  # bits
-    fits, most, found = 0, step.most_bits // step.unit + 1, None  # in units: what fits, and what doesn't
-    guess, cost, tries = int(room / step.unit), 1.0, 0
-    while most - fits > 1:
-        tries += 1
-        guess = min(max(guess, fits + 1), most - 1)
+    most, fits, found = step.most_bits // step.unit, 0, None  # in units
+    tried, guess = set[int](), int(room / step.unit)
+    while len(tried) < _TRIES:
+        if len(tried) > _TRIES // 2 and found is None:
+            guess = guess // 2 if len(tried) < _TRIES - 1 else 1
+        guess = next((k for k in range(max(guess, fits + 1), most + 1) if k not in tried), most)
+        if guess in tried:
+            break
+        tried.add(guess)
         need = coding.sender.need_short(step, guess * step.unit)
         packets = coding.sender.search(need)
-        tried = _with(writer, packets[0])
-        took = _information(tried) - before
-        if _size(coding, tried) <= size:
-            fits, found, left = guess, (need, packets), room - took
-            if left < max(8, size // 25):  # a byte, or half a percent
+        trial = _with(writer, packets[0])
+        took, spare = _information(trial) - before, size - _size(coding, trial)
+        left = room - took
+        if spare >= 0:
+            fits, found = guess, (need, packets)
+            if spare <= max(2, size // 50):
                 break
         else:
-            most, left = guess, min(room - took - 2, -1)
-        cost = max(0.5, took / guess)  # of a unit, in bits
-        guess = guess + math.floor(left / cost) if tries < _SECANTS else (fits + most) // 2
+            left = min(left - 2, -1)  # bytes are sealed in up to two bits more
+        guess += math.floor(left * guess / took)
     if found is None and not coding.sender.chain.n:
-        raise _too_small(size, _size(coding, tried))
+        raise _too_small(size, _size(coding, trial))
     return found
 
 

@@ -153,8 +153,10 @@ class StreamReader:
         if self._written.short:
             short = self._written.short_step()
             rare = self._agreed([short.rare()])
-            first, counts = short.counts(0 if rare is None else int(rare[0]))
-            more = None if rare is None else self._agreed([counts])
+            if rare is None:
+                return None
+            first, counts = short.counts(int(rare[0]))
+            more = self._agreed([counts])
             if more is None:
                 return None
             if bits := (first + int(more[0])) * short.unit:

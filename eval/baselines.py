@@ -192,8 +192,8 @@ def _jxl(image: Image, distance: float) -> bytes:
     return _imagecodecs("jpegxl_encode", image, distance=distance, effort=7, usecontainer=False, numthreads=1)
 
 
-def _jxl_lossless(image: Image, _: float) -> bytes:
-    return _imagecodecs("jpegxl_encode", image, lossless=True, effort=7, usecontainer=False, numthreads=1)
+def _jxl_lossless(image: Image, _: float, effort: int = 7) -> bytes:
+    return _imagecodecs("jpegxl_encode", image, lossless=True, effort=effort, usecontainer=False, numthreads=1)
 
 
 def _jpegls(image: Image, _: float) -> bytes:
@@ -254,4 +254,9 @@ BASELINES = (
     Baseline("jxl-lossless", "JPEG XL lossless", "error", EXACT, _jxl_lossless, _jxl_decode, payload.jxl, "imagecodecs", True),
     Baseline("avif-lossless", "AVIF lossless", "error", EXACT, _avif_lossless, _avif_decode, payload.avif, "imagecodecs", True),
     Baseline("heic-lossless", "HEIC lossless", "error", EXACT, _heic_lossless, _heic_decode, payload.heic, "pillow-heif", True),
+)
+# For comparisons of lossless codecs alone: the slowest setting.
+_jxl_slowest = partial(_jxl_lossless, effort=9)
+JXL_SLOWEST = Baseline(
+    "jxl-lossless-9", "JPEG XL lossless, effort 9", "error", EXACT, _jxl_slowest, _jxl_decode, payload.jxl, "imagecodecs", True
 )

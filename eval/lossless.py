@@ -86,7 +86,7 @@ def measure(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None
 def compare(images: NDArray[np.uint8]) -> dict[str, Any]:
     """Lossless codecs, bits/dim of whole files and of payloads; `baselines.measure` makes sure that they are exact."""
     found: dict[str, Any] = {}
-    for codec in (b for b in baselines.BASELINES if b.lossless):
+    for codec in (*(b for b in baselines.BASELINES if b.lossless), baselines.JXL_SLOWEST):
         missing = baselines.available(codec)
         if missing:
             found[codec.name] = {"skipped": missing}

@@ -94,6 +94,12 @@ def test_the_index_takes_two_bytes_a_picture_at_most(spread: int):
     assert archive.index_bytes <= 2 * 100 + 4
 
 
+def test_an_archive_of_many():
+    payloads = [bytes([i % 251]) * (1 + i % 3 * 11) for i in range(20_001)]
+    archive = read_archive(pack_archive([file_of(p) for p in payloads]))
+    assert [archive.payload(i) for i in range(archive.count)] == payloads
+
+
 def test_every_cut_is_found_out_and_keeps_what_is_there():
     payloads = [b"abcd", b"e", b"fghij", b"klmn", b"opq"]
     data = pack_archive([file_of(p) for p in payloads])
@@ -153,6 +159,7 @@ def test_any_index_is_read_or_refused(index: bytes, allow_partial: bool):
         (leb128(1 << 60) + b"\x01\x08", bytes(50), "inside its index"),
         (leb128(1 << 60) + b"\x01\xff", bytes(50), "inside its index"),
         (b"\x02\x01\xff", bytes(20), "inside its index"),
+        (b"\x01\x01\x31" + bytes(7), bytes(20), "49 bits"),
         (b"\xff" * 11, bytes(20), "too long"),
         (b"\x82\x00\x01\x00", b"ab", "shortest"),  # the number 2 in two bytes
         (b"\x02\x81\x00\x00", b"ab", "shortest"),
