@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from ddpmcodec.cli import coding, decode, nll, plan, rd, sample, train, truncate
+from ddpmcodec.cli import coding, decode, nll, plan, rd, sample, train, truncate, verify
 from ddpmcodec.cli.common import app
 
-__all__ = ["app", "coding", "decode", "nll", "plan", "rd", "sample", "train", "truncate"]
+__all__ = ["app", "coding", "decode", "nll", "plan", "rd", "sample", "train", "truncate", "verify"]
 
 
 @app.callback(invoke_without_command=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ddpmcodec.channel import Channel, channel_of
 from ddpmcodec.errors import FormatError, TruncatedStreamError
 from ddpmcodec.header import Header, parse_header
+from ddpmcodec.lossless.tail import CHECK_BYTES
 from ddpmcodec.models.base import default_steps
 from ddpmcodec.plan import ErrorCurve, Plan, make_plan
 from ddpmcodec.stream import Packet, StreamReader, StreamWriter
@@ -101,7 +102,8 @@ def tail_of(header: Header, reader: StreamReader, payload: bytes) -> bytes | Non
     chain = reader.sealed()
     if not header.lossless:
         return b"" if padded(header, chain) == payload else None
-    return payload[len(chain) :] if payload.startswith(chain) and len(payload) > len(chain) else None
+    sound = reader.step_bits and payload.startswith(chain) and len(payload) > len(chain) + CHECK_BYTES
+    return payload[len(chain) :] if sound else None
 
 
 def require_complete(info: StreamInfo) -> None:

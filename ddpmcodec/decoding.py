@@ -120,6 +120,8 @@ def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_par
     tail = tail_of(header, reader, checked[start:end]) if header.check(checked[:end]) == checked[end:] else None
     if tail:
         yield _exact(header, codec, tail, receiver.state(), 0, sum(reader.step_bits))
+    elif tail is not None and not steps:
+        raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
     elif tail is None and not allow_partial:
         raise TruncatedStreamError(
             f"the stream is cut or damaged: its check fails; {steps} of {plan.steps} steps could be decoded", steps

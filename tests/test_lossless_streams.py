@@ -14,9 +14,13 @@ import ddpmcodec
 from ddpmcodec import DdpmCodecError, TruncatedStreamError, decode, decode_progressive, encode, truncate
 from ddpmcodec.api import decode_stream, encode_batch, read_info
 from ddpmcodec.archive_coding import decode_archive, encode_archive
+from ddpmcodec.channel import channel_of
+from ddpmcodec.container import finish
 from ddpmcodec.errors import FormatError
+from ddpmcodec.header import Header
 from ddpmcodec.lossless import usual_steps
 from ddpmcodec.models import CodecModel
+from ddpmcodec.stream import StreamWriter
 
 STEPS = 6
 
@@ -160,3 +164,15 @@ def test_the_tail_begins_at_the_usual_error(model: CodecModel) -> None:
     steps = usual_steps(model.curve, plan)
     rmse = 127.5 * np.sqrt(model.curve.expected_mse(np.array(plan.log_snr)))
     assert steps == np.abs(np.log(rmse / 1.6)).argmin() + 1
+
+
+def test_a_tail_without_a_step_or_without_symbols_is_refused(tiny_model: CodecModel) -> None:
+    header = Header(tiny_model.fingerprint[:8], 1, 1, 3, lossless=True)
+    writer = StreamWriter(tiny_model.plan(3), channel_of(None, 3072), 3072)
+    for tail in (bytes(8), bytes(3)):
+        data = finish(header, writer.ended_here(), tail)
+        for allow_partial in (False, True):
+            with pytest.raises(DdpmCodecError):
+                decode(data, model=tiny_model, allow_partial=allow_partial)
+        with pytest.raises(DdpmCodecError):
+            list(decode_stream([data], model=tiny_model))

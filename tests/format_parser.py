@@ -1,0 +1,508 @@
+"""A second parser of ddpmcodec files, written from docs/format.md alone: standard library, whole numbers, nothing shared.
+
+It reads everything short of the picture: header, plan, counts, symbols, END, short step, where the lossless tail starts, and
+archives. Slow, and meant to be read beside the specification; the section numbers below are its.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import isqrt
+from operator import add
+from pathlib import Path
+
+STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE = 1, 2, 4, 8, 16, 32
+TRELLIS, RANDOM_CODING = 0, 1
+
+
+class Refused(Exception):
+    """What a decoder must refuse."""
+
+
+def require(condition: bool, what: str) -> None:
+    if not condition:
+        raise Refused(what)
+
+
+# 2. Header
+
+
+@dataclass(frozen=True)
+class Head:
+    flags: int
+    fingerprint: str
+    width: int
+    height: int
+    plan_steps: int | None
+    channel: tuple[int, int] | None
+    seed: int
+    size: int  # bytes
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def check_bytes(self) -> int:
+        return 2 if self.pixels <= 4096 and not self.flags & ARCHIVE else 4
+
+    @property
+    def least_payload(self) -> int:
+        return -(-self.pixels // 65536)
+
+
+def number(data: bytes, at: int) -> tuple[int, int]:
+    """LEB128, in its shortest form only."""
+    value = shift = 0
+    while True:
+        require(at < len(data) and shift < 70, "a number has no end")
+        byte, at = data[at], at + 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            require(byte > 0 or shift == 7, "a number is not in its shortest form")
+            return value, at
+
+
+def header(data: bytes, archive: bool = False) -> Head:
+    require(len(data) >= 8 and data[:2] == b"\xdd\xbc" and data[2] == 1, "no stream of version 1")
+    flags = data[3]
+    require(not flags & ~63 and bool(flags & ARCHIVE) == archive, "flags")
+    require(flags & (SHORT | LOSSLESS) != SHORT | LOSSLESS, "a short step before a lossless tail")
+    width, at = number(data, 8)
+    height, at = number(data, at)
+    width, height, plan_steps, channel, seed = width + 1, height + 1, None, None, 0
+    if flags & STEPS:
+        plan_steps, at = number(data, at)
+    if flags & CHANNEL:
+        require(at + 2 <= len(data), "the channel is cut")
+        channel, at = (data[at], data[at + 1]), at + 2
+    if flags & SEED:
+        seed, at = number(data, at)
+        require(0 < seed < 1 << 64, "seed")
+    require(width * height <= 64 << 20, "size")
+    require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
+    return Head(flags, data[4:8].hex(), width, height, plan_steps, channel, seed, at)
+
+
+def check(head: Head, body: bytes) -> bytes:
+    if head.check_bytes == 2:
+        return binascii.crc_hqx(body, 0xFFFF).to_bytes(2, "big")
+    return zlib.crc32(body).to_bytes(4, "big")
+
+
+# 3. Plan
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a parser needs of a model file: its metadata."""
+
+    fingerprint: str
+    log_snr: tuple[int, ...]
+    snr: tuple[int, ...]
+    mse: tuple[int, ...]
+    dims: int
+    window: int = 32
+    channels: int = 3
+
+
+def model_file(path: Path) -> Model:
+    """The metadata of a safetensors file: 8 bytes of length, then JSON."""
+    with path.open("rb") as file:
+        metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+    config, curve = json.loads(metadata["config"]), json.loads(metadata["curve"])
+    levels = (tuple(curve[k]) for k in ("log_snr", "snr", "mse"))
+    return Model(metadata["fingerprint"], *levels, curve["dims"], config["window"], config["image_channels"])
+
+
+def log2(x: int, fraction: int) -> int:
+    """log2(x / 2^fraction) in 1/65536, x in 1 … 2^63 - 1."""
+    exponent = x.bit_length() - 1
+    m = x << 31 >> exponent if exponent <= 31 else x >> (exponent - 31)
+    result = (exponent - fraction) << 16
+    for bit in range(15, -1, -1):
+        m = m * m >> 31
+        if m >> 32:
+            m, result = m >> 1, result + (1 << bit)
+    return result
+
+
+def with_excess(rate: int) -> int:
+    excess = 189 + (log2(max(rate, 512), 8) >> 1 >> 8) + max(rate - 5120, 0) * 44 // 1024
+    return rate + min(excess, 9 * rate)
+
+
+def step_rate(model: Model, error: int, gain: int) -> int:
+    ratio = min((error * gain >> 48) + (1 << 32), (1 << 63) - 1)
+    return log2(ratio, 32) * model.dims >> 9
+
+
+END_MSE = 52377504  # (0.88 / 127.5)^2, in 2^-40
+
+
+@lru_cache(maxsize=8)
+def costs(model: Model) -> tuple[list[int], list[list[int]]]:
+    """Rates of a first step to each level, and of the steps between levels."""
+    above = [i for i, mse in enumerate(model.mse) if mse >= END_MSE]
+    n = (above[-1] if above else len(model.mse) - 1) + 1
+    first = [step_rate(model, model.mse[0], model.snr[j]) for j in range(n)]
+    between = [
+        [step_rate(model, model.mse[i], model.snr[j] - model.snr[i]) if j > i else 0 for j in range(n)] for i in range(n)
+    ]
+    return first, between
+
+
+@lru_cache(maxsize=32)
+def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(levels reached, as places on the curve; rate of each step in 1/256 bit)."""
+    first, between = costs(model)
+    n, far = len(first), 1 << 60
+    steps = min(46, n) if steps is None else steps
+    require(1 <= steps <= n, "a plan that the model does not have")
+    best, came = [with_excess(r) + 333 for r in first], []
+    columns = [[with_excess(between[i][j]) + 333 for i in range(j)] for j in range(n)]
+    for _ in range(steps - 1):
+        totals = [[*map(add, best, column), far] for column in columns]
+        least = [min(min(total), far) for total in totals]
+        came.append([total.index(m) if m < far else 0 for total, m in zip(totals, least, strict=True)])  # the lower of equals
+        best = least
+    path = [n - 1]
+    for choice in reversed(came):
+        path.append(choice[path[-1]])
+    path.reverse()
+    return tuple(path), (first[path[0]], *(between[i][j] for i, j in zip(path, path[1:], strict=False)))
+
+
+# 4. Range coder
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """A model: the left ends of its symbols on [0, 2^24), and the end."""
+
+    edges: tuple[int, ...] | None  # None: uniform
+    size: int
+
+    def of(self, symbol: int) -> tuple[int, int]:
+        """Left end and width."""
+        if self.edges is not None:
+            return self.edges[symbol], self.edges[symbol + 1] - self.edges[symbol]
+        each = (1 << 24) // self.size
+        return symbol * each, each if symbol < self.size - 1 else (1 << 24) - symbol * each
+
+    def at(self, quantile: int) -> int:
+        if self.edges is None:
+            return min(quantile // ((1 << 24) // self.size), self.size - 1)
+        low, high = 0, self.size
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.edges[middle] <= quantile else (low, middle)
+        return low
+
+
+@lru_cache(maxsize=64)
+def uniform(size: int) -> Symbols:
+    return Symbols(None, size)
+
+
+@lru_cache(maxsize=4096)
+def categorical(frequencies: tuple[int, ...]) -> Symbols:
+    total, n, edges, below = sum(frequencies), len(frequencies), [], 0
+    for i, frequency in enumerate(frequencies):
+        edges.append(below * ((1 << 24) - n) // total + i)
+        below += frequency
+    return Symbols((*edges, 1 << 24), n)
+
+
+@dataclass
+class Interval:
+    """The coder's state: low and range, low with every word that has been shifted out."""
+
+    low: int = 0
+    range: int = (1 << 64) - 1
+    words: int = 0  # shifted out
+
+    def narrow(self, model: Symbols, symbol: int) -> None:
+        left, width = model.of(symbol)
+        scale = self.range >> 24
+        self.low += scale * left
+        self.range = scale * width
+        if self.range < 1 << 32:
+            self.low, self.range, self.words = self.low << 32, self.range << 32, self.words + 1
+
+    def quantile(self, data: bytes, fill: int) -> int | None:
+        """Of the number that data, followed by bytes `fill` without end, is; None where no encoder can have written it."""
+        size = 4 * (self.words + 2)
+        point = int.from_bytes(data[:size].ljust(size, bytes([fill])), "big")
+        quantile = (point - self.low) // (self.range >> 24)
+        return quantile if 0 <= quantile < 1 << 24 else None
+
+    def sealed(self) -> bytes:
+        ends = []
+        for symbol in (0, 65535):
+            end = Interval(self.low, self.range, self.words)
+            for _ in range(6):
+                end.narrow(uniform(65536), symbol)
+            point = end.low + (1 << 32) - 1 >> 32  # rounded up to whole words
+            zeros = (end.low + end.range) >> 32 == point
+            ends.append(((point << 32 * zeros), end.words + 1 + zeros))
+        size = max(words for _, words in ends)
+        low, high = (point << 32 * (size - words) for point, words in ends)
+        for length in range(4 * size):
+            unit = 1 << 8 * (4 * size - length)
+            value = -(-low // unit)
+            if (value + 1) * unit - 1 <= high:
+                return value.to_bytes(length, "big")
+        raise AssertionError("an interval of no width")
+
+
+# 5. Counts
+
+
+@lru_cache(maxsize=16)
+def grid(most: int) -> tuple[int, ...]:
+    values = [0]
+    while True:
+        following = values[-1] + max(1, (values[-1] + 3) // 6)
+        if following > most:
+            return tuple(values)
+        values.append(following)
+
+
+def place(bits: int, values: tuple[int, ...]) -> int:
+    """On the grid, in 1/256."""
+    if bits >= values[-1]:
+        return 256 * (len(values) - 1)
+    low = max(i for i, v in enumerate(values) if v <= bits)
+    return 256 * low + (bits - values[low]) * 256 // (values[low + 1] - values[low])
+
+
+@lru_cache(maxsize=4096)
+def count_symbols(centre: int, spread: int, places: int) -> Symbols:
+    weights = []
+    for i in range(places):
+        x = min(abs(256 * i - centre) * 256 // spread, 1 << 14)
+        weights.append((1 << 40) // ((1 << 16) + x * x + (x * x >> 9) ** 2))
+    frequencies = [1 + w * (65536 - 128 - places) // sum(weights) for w in weights]
+    frequencies[weights.index(max(weights))] += 65536 - 128 - sum(frequencies)
+    return categorical((128, *frequencies))
+
+
+# 6. Channels
+
+
+@dataclass(frozen=True)
+class Channel:
+    kind: int
+    parameter: int
+    dims: int
+
+    def __post_init__(self) -> None:
+        require(self.kind in (0, 1) and 8 <= self.parameter <= 16, "channel")
+
+    @property
+    def most_bits(self) -> int:
+        return self.dims if self.kind == TRELLIS else min(4, self.parameter - 6) * self.dims
+
+    def symbols(self, bits: int) -> list[tuple[int, Symbols]]:
+        if self.kind == TRELLIS:
+            return [(bits // 16, uniform(65536))] * (bits >= 16) + [(1, uniform(1 << bits % 16))] * (bits % 16 > 0)
+        chunks = -(-bits // (self.parameter - 6))
+        return [(chunks, zipf(bits // chunks, self.parameter))] if chunks else []
+
+
+@lru_cache(maxsize=16)
+def zipf(divergence: int, log2_candidates: int) -> Symbols:
+    count, exponent = 1 << log2_candidates, 1000 + 1_000_000 // (1000 * divergence + 1531)
+    roots = [isqrt(1 << 59)]  # 2^(-1/2), 2^(-1/4), …, in 2^-30
+    while len(roots) < 16:
+        roots.append(isqrt(roots[-1] << 30))
+    weights = []
+    for n in range(1, count + 1):
+        x = log2(n, 0) * exponent // 1000
+        weight = 1 << 30
+        for bit, root in zip(range(15, -1, -1), roots, strict=True):
+            if x >> bit & 1:
+                weight = weight * root >> 30
+        weights.append(weight >> min(x >> 16, 40))
+    total = sum(weights)
+    frequencies = [1 + w * ((1 << 22) - count) // total for w in weights]
+    frequencies[0] += (1 << 22) - sum(frequencies)
+    return categorical(tuple(frequencies))
+
+
+# 7. Payload
+
+
+@dataclass(frozen=True)
+class Step:
+    index: int | None  # place on the grid of counts; None for a short step
+    bits: int
+    symbols: tuple[int, ...]
+
+
+@dataclass
+class Parsed:
+    """Everything of a file but the picture."""
+
+    head: Head
+    steps: list[Step] = field(default_factory=list)
+    ended: bool = False  # the diffusion part is wholly there
+    complete: bool = False  # the file is: its check matches, and its bytes are the only ones that say this
+    tail: tuple[int, int] | None = None  # where the lossless tail starts and ends in the file
+
+    def digest(self) -> str:
+        """SHA-256 of the integers, written out: see section 12."""
+        h = self.head
+        tail = "" if self.tail is None else f"{self.tail[0]} {self.tail[1]}"
+        lines = [f"{h.fingerprint} {h.width} {h.height} {h.plan_steps} {h.channel} {h.seed} {h.flags}"]
+        lines += [f"{s.index} {s.bits} {' '.join(map(str, s.symbols))}" for s in self.steps]
+        return hashlib.sha256("\n".join([*lines, f"{self.ended} {self.complete}", tail]).encode()).hexdigest()
+
+
+class Reader:
+    """Reads steps while every continuation of the bytes gives the same ones."""
+
+    def __init__(self, head: Head, model: Model, data: bytes):
+        height, width = max(head.height, model.window), max(head.width, model.window)
+        require(height * width <= 64 << 20, "size")
+        self.dims, self.data, self.short = model.channels * height * width, data, bool(head.flags & SHORT)
+        kind, parameter = head.channel or (TRELLIS, 13 if self.dims <= 16384 else 12)
+        self.channel = Channel(kind, parameter, self.dims)
+        self.values = grid(self.channel.most_bits)
+        _, rates = plan(model, head.plan_steps)
+        expected = [with_excess(rate * self.dims // model.dims) >> 8 for rate in rates]
+        self.expected = [place(bits, self.values) for bits in expected]
+        self.interval, self.steps, self.ended = Interval(), list[Step](), False
+        self.deviation, self.spread = 0, 512
+
+    def read_all(self) -> None:
+        while not self.ended:
+            before = Interval(self.interval.low, self.interval.range, self.interval.words)
+            try:
+                self.step()
+            except EOFError:
+                self.interval = before
+                return
+
+    def step(self) -> None:
+        centre = self.expected[len(self.steps)] + self.deviation
+        symbol = self.symbol(count_symbols(centre, self.spread, len(self.values)))
+        if symbol == 0:
+            self.end(centre)
+            return
+        index = symbol - 1
+        step = Step(index, self.values[index], self.code(self.values[index]))
+        error = 256 * index - centre
+        self.deviation += error * (13 if len(self.steps) < 8 else 7) // 16
+        self.spread = max(90, (3 * self.spread + abs(error) * 3 // 4) // 4)
+        self.steps.append(step)
+        self.ended = len(self.steps) == len(self.expected)
+
+    def end(self, centre: int) -> None:
+        if self.short:
+            last = len(self.values) - 1
+            low, part = divmod(min(max(centre, 0), 256 * last), 256)
+            expected = self.values[low] + (self.values[min(low + 1, last)] - self.values[low]) * part // 256
+            most, unit = self.channel.most_bits, 1
+            usual = min(most, 2 * expected + 16)
+            while usual // unit >= 1 << 14 or most // unit >= 1 << 22:
+                unit *= 2
+            few, all_ = usual // unit + 1, most // unit + 1
+            if all_ > few and self.symbol(categorical((15, 1))):
+                bits = unit * (few + self.symbol(uniform(all_ - few)))
+            else:
+                bits = unit * self.symbol(uniform(few))
+            if bits:
+                self.steps.append(Step(None, bits, self.code(bits)))
+        self.ended = True
+
+    def code(self, bits: int) -> tuple[int, ...]:
+        return tuple(self.symbol(model) for count, model in self.channel.symbols(bits) for _ in range(count))
+
+    def symbol(self, model: Symbols) -> int:
+        if model.size == 1:
+            return 0  # costs nothing
+        quantiles = [self.interval.quantile(self.data, fill) for fill in (0x00, 0xFF)]
+        found = {None if q is None else model.at(q) for q in quantiles}
+        if len(found) > 1 or None in found:
+            raise EOFError
+        (symbol,) = found
+        assert symbol is not None
+        self.interval.narrow(model, symbol)
+        return symbol
+
+
+def stream(data: bytes, model: Model) -> Parsed:
+    """A picture's file, as far as its bytes determine it. Raises Refused."""
+    head = header(data)
+    require(head.fingerprint == model.fingerprint[:8], "another model's")
+    end = len(data) - head.check_bytes
+    if end >= head.size and check(head, data[:end]) == data[end:]:
+        reader = Reader(head, model, data[head.size : end])
+        reader.read_all()
+        sealed = reader.interval.sealed() if reader.ended else b""
+        if head.flags & LOSSLESS:
+            tail = (head.size + len(sealed), end)
+            if reader.ended and data[head.size : end].startswith(sealed) and tail[1] - tail[0] >= 4:
+                return Parsed(head, reader.steps, True, True, tail)
+        elif reader.ended and sealed.ljust(head.least_payload, b"\x00") == data[head.size : end]:
+            return Parsed(head, reader.steps, True, True)
+    reader = Reader(head, model, data[head.size :])
+    reader.read_all()
+    return Parsed(head, reader.steps, reader.ended)
+
+
+# 9. Archives
+
+
+def archive(data: bytes) -> tuple[Head, list[bytes]]:
+    """The header, and each picture's own file, of a complete archive. Raises Refused."""
+    head = header(data, archive=True)
+    count, at = number(data, head.size)
+    least, at = number(data, at)
+    require(at < len(data) and count > 0 and least >= head.least_payload, "index")
+    width, at = data[at], at + 1
+    require(width <= 48, "index")
+    packed = (count * width + 7) // 8
+    require(at + packed <= len(data), "the index is cut")
+    bits = int.from_bytes(data[at : at + packed], "big")
+    padding = 8 * packed - count * width
+    require(bits & ((1 << padding) - 1) == 0, "index padding")
+    more = [bits >> padding >> width * (count - 1 - i) & ((1 << width) - 1) for i in range(count)]
+    require(min(more) == 0 and max(more).bit_length() == width, "the index is not in its shortest form")
+    at, files = at + packed, []
+    own = Head(head.flags & ~ARCHIVE, *list(vars(head).values())[1:])
+    front = data[:3] + bytes([own.flags]) + data[4 : head.size]
+    for extra in more:
+        body = front + data[at : at + least + extra]
+        files.append(body + check(own, body))
+        at += least + extra
+    require(at == len(data) - 4 and check(head, data[:at]) == data[at:], "the archive is cut or damaged")
+    return head, files
+
+
+# 12. Hashes
+
+
+def digest(data: bytes, model: Model) -> str:
+    """SHA-256 of a file's integers: a stream's, or those of an archive's header and of each of its streams."""
+    if not data[3] & ARCHIVE:
+        return stream(data, model).digest()
+    head, files = archive(data)
+    digests = [stream(file, model).digest() for file in files]
+    return hashlib.sha256(" ".join([str(head.flags), *digests]).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    import sys
+
+    about = model_file(Path(sys.argv[1]))
+    found = {Path(name).name: digest(Path(name).read_bytes(), about) for name in sys.argv[2:]}
+    sys.stdout.write(json.dumps(found))

@@ -1,0 +1,144 @@
+"""Files of every kind that were made once: every later version of the code reads them, to the same integers and pictures.
+
+`python -m ddpmcodec.eval.make_golden` made them. A test that fails here means that files out there can't be read any more: undo
+the change, or raise VERSION in ddpmcodec/header.py and make them anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import format_parser
+import numpy as np
+import pytest
+from ddpmcodec.eval import make_golden
+from numpy.typing import NDArray
+from PIL import Image
+
+import ddpmcodec
+from ddpmcodec.archive import is_archive, pack_archive, read_archive
+from ddpmcodec.container import finish, writer_of
+from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
+from ddpmcodec.header import VERSION
+from ddpmcodec.lossless.network import WEIGHTS
+from ddpmcodec.models import CodecModel
+from ddpmcodec.verification import verify
+
+FOLDER = Path(__file__).parent / "golden"
+SUMMARY: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text())
+NAMES = list(SUMMARY["files"])
+WHOLE = [name for name in NAMES if name != "cut"]
+
+
+def file(name: str) -> bytes:
+    return (FOLDER / f"{name}.bin").read_bytes()
+
+
+def references(name: str) -> list[NDArray[np.uint8]]:
+    paths = sorted(FOLDER.glob(f"{name}.png")) or sorted(FOLDER.glob(f"{name}-[0-9].png"))
+    return [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+
+
+def lossless(name: str) -> bool:
+    return bool(file(name)[3] & format_parser.LOSSLESS)
+
+
+def test_the_files_are_of_this_version_and_this_model(model: CodecModel):
+    assert SUMMARY["version"] == VERSION
+    assert SUMMARY["model"] == model.fingerprint
+    # The tail's weights are part of the format: with others, lossless files don't decode.
+    assert SUMMARY["tail_weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert {p.stem for p in FOLDER.glob("*.bin")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bytes_are_those_that_were_made(name: str):
+    assert hashlib.sha256(file(name)).hexdigest() == SUMMARY["files"][name]["sha256"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_equal_within_a_level_and_lossless_ones_exact(name: str, model: CodecModel):
+    found, expected = make_golden.pictures_of(file(name), model), references(name)
+    assert len(found) == len(expected)
+    for picture, reference in zip(found, expected, strict=True):
+        assert np.abs(picture.astype(int) - reference).max() <= (0 if lossless(name) else 1)
+
+
+def test_lossless_references_are_the_pictures_themselves():
+    np.testing.assert_array_equal(references("lossless")[0], make_golden.picture(32, 32))
+    np.testing.assert_array_equal(references("lossless-odd")[0], make_golden.picture(5, 7))
+    for turn, reference in enumerate(references("archive-lossless")):
+        np.testing.assert_array_equal(reference, make_golden.picture(9, 8, turn))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_integers_written_again_are_the_same_bytes(name: str, model: CodecModel):
+    data = file(name)
+    if is_archive(data):
+        archive = read_archive(data)
+        assert pack_archive([rewritten(archive.stream(i), model) for i in range(archive.count)]) == data
+    elif name == "cut":
+        assert rewritten(file("plain"), model).startswith(data)
+    else:
+        assert rewritten(data, model) == data
+
+
+def rewritten(data: bytes, model: CodecModel) -> bytes:
+    info = ddpmcodec.read_info(data, model)
+    assert info.complete
+    writer = writer_of(info.header, model.curve, model.window, model.channels)
+    for packet in info.packets:
+        writer.step(packet)
+    writer.end()
+    return finish(info.header, writer, info.tail)
+
+
+def test_the_files_are_of_every_kind(model: CodecModel):
+    infos = {name: ddpmcodec.read_info(file(name), model) for name in NAMES if not is_archive(file(name))}
+    assert infos["short-step"].short_step is not None
+    assert infos["no-short-step"].header.short
+    assert infos["no-short-step"].short_step is None
+    assert 0 < infos["cut"].steps < infos["plain"].steps == 10
+    assert infos["ended"].steps == 3
+    assert infos["default"].steps == 46
+    assert infos["lossless"].tail
+    assert infos["lossless"].steps < 10  # END is followed by the tail
+    assert infos["random-coding"].header.channel == (1, 10)
+    assert {info.check_bytes for name, info in infos.items() if name != "cut"} == {2, 4}
+
+
+def test_the_cut_file_is_refused_unless_asked_for(model: CodecModel):
+    with pytest.raises(TruncatedStreamError):
+        ddpmcodec.decode(file("cut"), model=model)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_single_flipped_bit_is_detected(name: str, model: CodecModel):
+    data = file(name)
+    verify(data, model)
+    flipped = bytearray(data)
+    for bit in range(8 * len(data)):
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DdpmCodecError):
+            verify(bytes(flipped), model)
+        flipped[bit // 8] ^= 1 << bit % 8
+
+
+def test_goldens_of_a_version_are_not_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: CodecModel):
+    monkeypatch.setattr(make_golden, "integers", lambda names, folder, model: {f"{name}.bin": "" for name in names})
+    monkeypatch.setattr(make_golden, "pictures_of", lambda data, model: references("plain"))
+    monkeypatch.setattr(make_golden, "load_model", lambda: model)
+    monkeypatch.setattr(make_golden, "golden_files", lambda model: {"plain": file("ended")})
+    make_golden.make(tmp_path, force=False, say=lambda line: None)
+    before = (tmp_path / "golden.json").read_bytes()
+    make_golden.make(tmp_path, force=False, say=lambda line: None)
+    assert (tmp_path / "golden.json").read_bytes() == before
+    monkeypatch.setattr(make_golden, "golden_files", lambda model: {"plain": file("plain")})
+    with pytest.raises(DdpmCodecError, match=r"would change \(plain\)"):
+        make_golden.make(tmp_path, force=False, say=lambda line: None)
+    assert (tmp_path / "plain.bin").read_bytes() == file("ended")
+    make_golden.make(tmp_path, force=True, say=lambda line: None)
+    assert (tmp_path / "plain.bin").read_bytes() == file("plain")
