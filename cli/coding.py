@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,10 @@ def encode(
     ] = "trellis",
     seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
     flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
+    target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
+    psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
+    rmse: Annotated[float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
     device: DeviceOption = "cpu",
@@ -42,15 +47,18 @@ def encode(
         raise DdpmCodecError("--json and -o - both want stdout; write the stream to a file")
     check_output(output)
     behind = None if flatten is None else _colour(flatten)
+    options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
+    targets: dict[str, Any] = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": psnr, "target_rmse": rmse}
     if archive or len(images) > 1:
         from ddpmcodec.cli.archive import encode_all
 
+        if any(target is not None for target in targets.values()):
+            raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
         said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
-        options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
         encode_all(images, output, model=model, device=device, flatten=behind, **said, **options)
         return
     start = time.perf_counter()
-    from ddpmcodec.api import encode as encode_image
+    from ddpmcodec.api import encode_stream
     from ddpmcodec.images import read_image
     from ddpmcodec.models import load_model
 
@@ -66,22 +74,33 @@ def encode(
             if verbose:
                 stderr.print(report.line(sent), highlight=False)
 
-        data = encode_image(picture, model=codec, plan_steps=plan_steps, channel=channel, seed=seed, lossless=lossless, on_step=on_step)
+        pieces = encode_stream(picture, model=codec, on_step=on_step, **targets, **options)
+        data = _sent(pieces) if output == "-" else b"".join(pieces)
     coded = time.perf_counter()
     values = report.values(data, codec)
-    write_output(output, data)
+    if output != "-":
+        write_output(output, data)
     values |= {"seconds_load": round(loaded - start, 3), "seconds_encode": round(coded - loaded, 3)}
     if as_json:
         typer.echo(json.dumps(values))
     elif not quiet:
-        psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
+        quality = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         stderr.print(
             f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
-            f"({values['ideal_bits_per_dim']:.4f} ideal), {psnr}, RMSE {values['rmse']:.3f}, "
+            f"({values['ideal_bits_per_dim']:.4f} ideal), {quality}, RMSE {values['rmse']:.3f}, "
             f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _sent(pieces: Iterator[bytes]) -> bytes:
+    """Writes to stdout what is final, as it comes; returns all of it."""
+    data = b""
+    for piece in pieces:
+        write_output("-", piece)
+        data += piece
+    return data
 
 
 class _EncodeReport:

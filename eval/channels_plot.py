@@ -106,7 +106,7 @@ def _draw_chains(part: Any, chains: dict[str, Any]) -> None:
     timed = {n: c["seconds_an_image"] for n, c in measured.items() if c["seconds_an_image"]}
     names = [_label(n, between="\n") for n in timed]
     bars = seconds.barh(names, list(timed.values()), color=[_colour(n) for n in timed])
-    seconds.bar_label(bars, [f"{s:.2g} s" for s in timed.values()], padding=3, fontsize=9)
+    seconds.bar_label(bars, [f"{s:.3g} s" for s in timed.values()], padding=3, fontsize=9)
     seconds.set(xscale="log", xlim=(min(timed.values()) / 3, 4 * max(timed.values())), title="time")
     seconds.set_xlabel("seconds of processor time to encode an image")
     seconds.xaxis.set_major_formatter("{x:g}")
