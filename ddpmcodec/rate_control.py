@@ -21,7 +21,7 @@ from ddpmcodec.images import to_bytes
 from ddpmcodec.sender import Need, SentStep
 from ddpmcodec.stream import Packet, StreamWriter
 
-_TRIES = 16  # searches spent on a short step of a given size; one or two do, but for ordered random coding
+_TRIES = 24  # searches spent on a short step of a given size; one or two do, but for ordered random coding
 _SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
 _PEAK = 255.0
 
@@ -66,14 +66,15 @@ def to_size(coding: Coding, size: int) -> Iterator[SentStep]:
 
 
 def _to_size(coding: Coding, size: int) -> Iterator[SentStep]:
-    ahead, waiting = coding.fork(), list[SentStep]()
+    ahead, waiting = coding, list[SentStep]()
     while not ahead.sender.chain.ended:
         need = ahead.sender.need()
         packets = ahead.sender.search(need)
         ahead = ahead.fork()
         waiting.append(ahead.take(need, packets))
         if len(ahead.files()[0]) <= size:
-            coding.adopt(ahead.fork())
+            coding.adopt(ahead)
+            ahead = coding
             yield from waiting
             waiting.clear()
         # Where only END doesn't fit, the plan's last step may: it needs none.
@@ -136,13 +137,13 @@ def _spend(coding: Coding, size: int) -> tuple[Need, tuple[Packet, ...]] | None:
         left = room - took
         if spare >= 0:
             fits, found = guess, (need, packets)
-            if spare <= max(2, size // 50):
-                break
         else:
             left = min(left - 2, -1)  # bytes are sealed in up to two bits more
+        if 0 <= spare <= max(2, size // 50) or (spare < 0 and guess == 1):
+            break
         guess += math.floor(left * guess / took)
     if found is None and not coding.sender.chain.n:
-        raise _too_small(size, _size(coding, trial))
+        raise _too_small(size, size - spare)
     return found
 
 

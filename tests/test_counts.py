@@ -89,3 +89,18 @@ def test_a_picture_that_costs_more_is_soon_expected_to(curve: ErrorCurve):
         costs.append(-np.log2(frequencies[index + 1] / sum(frequencies)))
         model.update(index)
     assert costs[-1] < costs[0] / 2
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=9))
+def test_the_expected_bits_lie_where_the_likeliest_count_does(curve: ErrorCurve, history: list[int]):
+    model = CountModel(make_plan(curve, 10), 3072, 3072)
+    for index in history:
+        model.update(index % len(model.values))
+    likeliest, expected = int(np.argmax(model.alphabet().frequencies[1:])), model.expected_bits()
+    assert 0 <= expected <= model.values[-1]
+    assert abs(np.interp(expected, model.values, range(len(model.values))) - likeliest) <= 1
+
+
+def test_before_the_first_count_the_plan_is_expected(curve: ErrorCurve):
+    plan = make_plan(curve, 10)
+    assert CountModel(plan, 3072, 3072).expected_bits() == pytest.approx(plan.expected_bits(1, 3072), abs=1)

@@ -74,3 +74,34 @@ def test_a_chain_can_jump_to_any_sample(tiny_model: CodecModel):
     assert not np.array_equal(chain.x0_hat(), before)
     eps = tiny_model.predict_eps(torch.from_numpy(x_s), chain.log_snr).numpy()
     np.testing.assert_array_equal(chain.x0_hat(), predict_x0(x_s, eps, chain.log_snr))
+
+
+def test_a_short_step_goes_to_its_own_level_and_ends_the_chain(tiny_model: CodecModel):
+    chain = chain_of(tiny_model)
+    chain.advance([NOTHING])
+    level = (chain.plan.level(1) + chain.plan.level(2)) / 2
+    q, mean = posterior(chain.plan.level(1), level), chain.x0_hat()
+    expected = q.mean(mean, chain.x_t) + math.sqrt(q.variance) * gaussian(Key(0, 2), 3072).reshape(chain.x_t.shape)
+    assert not chain.ended
+    chain.advance([replace(NOTHING, log_snr=level)])
+    np.testing.assert_allclose(chain.x_t, expected, rtol=1e-5, atol=1e-6)
+    assert (chain.n, chain.log_snr, chain.ended) == (2, level, True)
+    eps = tiny_model.predict_eps(torch.from_numpy(chain.x_t), level).numpy()
+    np.testing.assert_array_equal(chain.x0_hat(), predict_x0(chain.x_t, eps, level))
+
+
+def test_a_batch_goes_to_one_level(tiny_model: CodecModel):
+    with pytest.raises(ValueError, match="one by one"):
+        chain_of(tiny_model, count=2).advance([NOTHING, replace(NOTHING, log_snr=-4.0)])
+
+
+def test_some_pictures_of_a_chain_go_on_alone(tiny_model: CodecModel):
+    rng, chain = np.random.default_rng(3), chain_of(tiny_model, count=3)
+    packets = [Packet(9, 9, rng.integers(0, 1 << 9, 1).astype(np.int32)) for _ in range(3)]
+    chain.advance(packets)
+    chain.x0_hat()
+    some = chain.only([2, 0])
+    some.advance([packets[1], packets[2]])
+    assert (chain.n, some.n) == (1, 2)
+    chain.advance([packets[2], packets[0], packets[1]])
+    np.testing.assert_array_equal(some.x_t, chain.x_t[[2, 0]])

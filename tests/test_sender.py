@@ -13,6 +13,7 @@ from ddpmcodec.models import CodecModel
 from ddpmcodec.reverse import ReverseChain
 from ddpmcodec.schedule import alpha_bar_of
 from ddpmcodec.sender import Sender
+from ddpmcodec.short_step import ShortStep
 
 
 def sender_of(model: CodecModel, x_0: NDArray[np.float32], known=None, steps: int = 25, seed: int = 0) -> Sender:
@@ -82,3 +83,43 @@ def test_reconstruct_is_the_receiver_s_picture(tiny_model: CodecModel, x_0: NDAr
     with pytest.raises(RuntimeError, match="the sender is at step 2"):
         first.reconstruct()
     assert last.reconstruct().shape == x_0.shape
+
+
+def test_a_step_can_be_tried_before_it_is_taken(tiny_model: CodecModel, x_0: NDArray[np.float32]):
+    plain, sender = sender_of(tiny_model, x_0, steps=4), sender_of(tiny_model, x_0, steps=4)
+    for expected in plain:
+        need = sender.need()
+        packets = sender.search(need)
+        fork = sender.fork()
+        tried = fork.take(fork.need(), packets)
+        assert (sender.chain.n, fork.chain.n) == (expected.n - 1, expected.n)
+        sent = sender.take(need, packets)
+        for step in (tried, sent):
+            np.testing.assert_array_equal(step.x_s, expected.x_s)
+            assert step.packets[0].bits == expected.packets[0].bits == need.bits[0]
+
+
+def test_a_short_step_needs_less_the_sooner_it_stops(tiny_model: CodecModel, x_0: NDArray[np.float32]):
+    sender = sender_of(tiny_model, x_0, steps=4)
+    sender.take(sender.need(), sender.search(sender.need()))
+    whole = sender.need()
+    step = ShortStep(sender.chain.plan, sender.chain.channel, 3072, 1, whole.bits[0])
+    needs = [sender.need_short(step, bits) for bits in (1, whole.bits[0] // 2, whole.bits[0])]
+    ratios = [need.variance_ratio[0] for need in [*needs, whole]]
+    assert ratios[0] < ratios[1] < ratios[2] == pytest.approx(ratios[3])
+    assert [need.bits[0] for need in needs] == [1, whole.bits[0] // 2, whole.bits[0]]
+    sent = sender.take(needs[1], sender.search(needs[1]))
+    assert (sent.n, sent.log_snr_s) == (2, needs[1].log_snr)
+    assert list(sender) == []  # the chain has ended
+
+
+def test_a_short_step_looks_like_a_sample_of_q(tiny_model: CodecModel, x_0: NDArray[np.float32]):
+    sender = sender_of(tiny_model, x_0, steps=4)
+    sender.take(sender.need(), sender.search(sender.need()))
+    step = ShortStep(sender.chain.plan, sender.chain.channel, 3072, 1, sender.need().bits[0])
+    need = sender.need_short(step, sender.need().bits[0] // 2)
+    sent = sender.take(need, sender.search(need))
+    alpha_bar = alpha_bar_of(sent.log_snr_s)
+    eps = (sent.x_s.astype(np.float64) - math.sqrt(alpha_bar) * x_0) / math.sqrt(1 - alpha_bar)
+    assert np.mean(eps**2) == pytest.approx(1, abs=0.06)
+    assert np.mean(eps * x_0) / np.std(x_0) == pytest.approx(0, abs=0.1)

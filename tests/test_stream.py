@@ -191,3 +191,53 @@ def test_a_stream_can_be_ended_at_any_step_and_gone_on_with(channel: Channel, se
     assert information - 1e-6 <= 8 * len(ended.sealed()) < information + 10
     assert all(0 < count <= step for count, step in zip(ended.count_bits, ended.step_bits, strict=False))
     assert (ended.end_bits > 0) == (steps < PLAN.steps)
+
+
+def with_short_step(channel: Channel, seed: int, steps: int, bits: int) -> tuple[list[Packet], StreamWriter]:
+    """`steps` whole steps and a short one of so many bits; 0 is none."""
+    packets, writer = random_packets(channel, seed, steps), StreamWriter(PLAN, channel, DIMS, short=True)
+    for packet in packets:
+        writer.step(packet)
+    if bits and not writer.ended:
+        sizes = np.array([a.size for a in channel.alphabets(bits, DIMS) for _ in range(a.count)], np.int64)
+        code = np.random.default_rng(seed).integers(0, sizes).astype(np.int32)
+        packets.append(Packet(-1, bits, code, writer.short_step().log_snr(bits)))
+        writer.step(packets[-1])
+    writer.end()
+    return packets, writer
+
+
+@given(CHANNELS, SEEDS, st.integers(0, PLAN.steps), st.integers(0, 60) | st.just(700))
+def test_a_short_step_ends_a_stream_that_may_have_one(channel: Channel, seed: int, steps: int, bits: int):
+    packets, writer = with_short_step(channel, seed, steps, bits)
+    payload = writer.sealed()
+    assert abs(sum(writer.step_bits) + writer.end_bits - 8 * len(payload)) <= 16
+    reader, found = StreamReader(PLAN, channel, DIMS, short=True), []
+    for byte in payload:  # as they come, nothing wrong is ever read
+        reader.feed(bytes([byte]))
+        found += read_on(reader)
+        assert_equal(found, packets[: len(found)])
+    reader.feed(b"\x55" * 20)
+    found += read_on(reader)
+    assert_equal(found, packets)
+    assert [p.log_snr for p in found] == [p.log_snr for p in packets]
+    assert reader.ended
+    assert reader.sealed() == payload
+    assert reader.step_bits == writer.step_bits
+
+
+@given(CHANNELS, SEEDS)
+def test_room_for_a_short_step_costs_nothing_at_the_plan_s_end(channel: Channel, seed: int):
+    _, writer = with_short_step(channel, seed, PLAN.steps, 0)
+    assert writer.sealed() == written(random_packets(channel, seed), channel).sealed()
+
+
+def test_a_fork_goes_its_own_way():
+    packets, writer = random_packets(TRELLIS, 7), StreamWriter(PLAN, TRELLIS, DIMS)
+    writer.step(packets[0])
+    fork = writer.fork()
+    fork.step(packets[1])
+    for packet in packets[1:]:
+        writer.step(packet)
+    assert writer.sealed() == written(packets, TRELLIS).sealed()
+    assert fork.ended_here().sealed() == written(packets[:2], TRELLIS).sealed()
