@@ -44,6 +44,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except DdpmCodecError as error:
             if debug:
                 raise
+            if not _speaks(error):
+                raise typer.Exit(2) from error
             stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
         except BrokenPipeError as error:
@@ -65,6 +67,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from error
 
     return app.command()(run)
+
+
+def _speaks(error: DdpmCodecError) -> bool:
+    """Of the processes that torchrun starts on a machine the first one, for the others report the same; but for their own."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" or getattr(error, "local", False)
 
 
 @contextmanager

@@ -98,9 +98,10 @@ def _write(result: dict[str, Any], output: Path) -> None:
     from ddpmcodec.eval.rd import as_csv
     from ddpmcodec.eval.results import write_json
 
-    from ddpmcodec.whole_file import write_whole
+    from ddpmcodec.whole_file import remove_leftovers, write_whole
 
     try:
+        remove_leftovers(output)
         write_json(output / "results.json", result)
         write_whole(output / "results.csv", as_csv(result))
         draw_all(result, output)

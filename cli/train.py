@@ -60,7 +60,15 @@ def train(
         raise TrainingError("--schedule belongs to --objective simple; the vlb objective draws log-SNRs uniformly")
     if not save_minutes > 0:
         raise TrainingError(f"--save-minutes {save_minutes}: expected a positive number")
-    from ddpmcodec.training import Goal, Trainer, TrainingImages, load_checkpoint, processes, training_images
+    from ddpmcodec.training import (
+        Goal,
+        Trainer,
+        TrainingImages,
+        initial_weights,
+        load_checkpoint,
+        processes,
+        training_images,
+    )
     from ddpmcodec.training import preset as find_preset
     from ddpmcodec.training.checkpoint import NAME
     from ddpmcodec.training.report import Reporter
@@ -79,12 +87,17 @@ def train(
             raise TrainingError(
                 f"the run is done: {state.step} steps, {state.seconds / 60:.1f} minutes; name a later --steps or --minutes"
             )
-    weights = None
-    if init is not None:
-        from ddpmcodec.models import load_network
-
-        weights = load_network(init)[0].state_dict()
+    weights = None if init is None else initial_weights(init, config)
     with processes(device) as where:
+        if state is not None:
+            settings = state.recipe_for(where.count)
+            if where.count != state.processes and where.first:
+                stderr.print(
+                    f"note: the run had {state.processes} processes, and goes on with {where.count}, each {settings.batch} "
+                    "images a step: the whole batch is the same",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         with where.one_goes_first():
             pictures = training_images(data, config.window)
         if state is not None and state.pictures != len(pictures):

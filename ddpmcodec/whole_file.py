@@ -1,12 +1,23 @@
-"""Files appear whole or not at all: written beside their place, then renamed into it."""
+"""Files appear whole or not at all: written beside their place, then renamed into it.
+
+What a process that was killed leaves is called `.NAME.partial-…`, and is never mistaken for the file. While a process
+writes, it holds a lock on it, so `remove_leftovers` can tell the living from the dead.
+"""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: leftovers stay, by a name that says what they are
+    fcntl = None  # type: ignore[assignment]
+
+_MARK = ".partial-"
 
 
 @contextmanager
@@ -16,21 +27,51 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     A link stays a link; what it points to is replaced. Permissions are those of a new file. Raises OSError.
     """
     target = Path(path).resolve()
-    # The suffix is kept: writers such as matplotlib's choose the format by it.
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix or ".tmp", dir=target.parent)
-    os.close(handle)
+    # The suffix is kept: writers such as matplotlib's choose the format by it. Names of 255 bytes leave no room for more.
+    suffix = target.suffix if 0 < len(target.suffix) <= 16 else ".tmp"
+    temporary = target.parent / f".{target.stem[:40]}{_MARK}{secrets.token_hex(4)}{suffix}"
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield Path(name)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, target)
+        try:
+            _lock(handle)
+            yield temporary
+        finally:
+            if fcntl is None:  # Windows renames no open file
+                os.close(handle)
+        os.replace(temporary, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
+    finally:
+        if fcntl is not None:
+            os.close(handle)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes bytes by rename, so that a reader sees the old file or the whole new one. Raises OSError."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_leftovers(directory: str | os.PathLike[str]) -> None:
+    """Removes what killed processes left of `replacing` in a directory; what others are writing now stays."""
+    if fcntl is None:
+        return
+    for path in Path(directory).glob(f".*{_MARK}*"):
+        with suppress(OSError):  # gone meanwhile, or locked by who writes it
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if _lock(handle):
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether it could be had; some network file systems have none."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.whole_file import replacing, write_whole
+from ddpmcodec.whole_file import remove_leftovers, replacing, write_whole
 
 Table = dict[str, NDArray[Any]]
 
@@ -52,6 +52,7 @@ class Parts:
         self.directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(directory)
             stored = directory / "options.json"
             if stored.exists():
                 _require_same(json.loads(stored.read_text()), options, directory)

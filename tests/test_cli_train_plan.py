@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from test_cli import assert_refused, names, run
 
 import ddpmcodec
 from ddpmcodec.models import read_model_info
-from ddpmcodec.models.unet import UNetConfig
+from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.training import Preset, Recipe, Trainer, load_checkpoint
 from ddpmcodec.training import recipe as recipes
 
@@ -90,6 +92,41 @@ def test_init_starts_from_a_model_s_weights(folder: Path):
     assert_refused(run("train", "-o", "no", "--data", "mosaic.png", "--steps", 1, "--init", "cifar10-small"), "don't fit")
 
 
+def test_init_compares_architectures_not_only_shapes(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    assert train("--steps", 1, "-q").exit_code == 0
+    again = ("train", "-o", "again", "--data", "mosaic.png", "--steps", 1, "-q", "--init", "run/model.safetensors")
+    other = Preset(replace(TINY, groups=2, heads=1), Recipe(batch=4))
+    monkeypatch.setattr(recipes, "presets", lambda: {"cifar10-small": other})
+    assert_refused(run(*again), "don't fit", "heads is 2, here 1; groups is 4, here 2")
+    levels = Preset(replace(TINY, min_log_snr=-6.0, dropout=0.1), Recipe(batch=4))
+    monkeypatch.setattr(recipes, "presets", lambda: {"cifar10-small": levels})
+    assert run(*again).exit_code == 0
+
+
+def test_init_from_a_network_of_another_kind(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    info = type("Info", (), {"config": type("Config", (), {"architecture": "diffusers-unet2d"})})
+    monkeypatch.setattr("ddpmcodec.training.start.load_network", lambda model: (None, info))
+    assert_refused(train("--steps", 1, "--init", "x.safetensors"), "diffusers-unet2d")
+
+
+def test_a_compiled_network_trains_alike(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """torch.compile with everything but the C++, which takes a minute to compile and need not be there."""
+    assert train("--steps", 2, "-q").exit_code == 0
+    plain = losses(folder)
+    (folder / "run").rename(folder / "plain")
+    calls, real = [], torch.compile
+
+    def without_cpp(network: torch.nn.Module) -> Any:
+        calls.append(network)
+        return real(network, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", without_cpp)
+    assert train("--steps", 2, "-q", "--compile").exit_code == 0
+    assert len(calls) == 1
+    assert losses(folder) == pytest.approx(plain, rel=1e-3)
+    assert set(load_checkpoint(folder / "run").weights) == set(load_checkpoint(folder / "plain").weights)
+
+
 def test_the_last_lines_say_what_to_do_next(folder: Path):
     result = train("--steps", 1)
     assert "step 1  loss" in result.stderr
@@ -147,6 +184,81 @@ def test_a_log_damaged_by_a_crash_does_not_stop_a_resumed_run(folder: Path):
         file.write(b'\xff\xfe{"step": 1}\n[3]\n{"step": 1}\n')
     assert train("--resume", "--steps", 3, "-q").exit_code == 0
     assert len(losses(folder)) == 3
+
+
+def test_pictures_that_fail_are_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(directory: Path) -> None:
+        raise RuntimeError("no such\nfont")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddpmcodec.training.report.plot_losses", fail)
+        patch.setattr("ddpmcodec.training.report.image_bytes", fail)
+        result = train("--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert "note: loss.png was not drawn: no such font" in result.stderr
+    lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    warnings = [line["warning"] for line in lines if "warning" in line]
+    assert len(warnings) == 2
+    assert warnings[0].startswith("samples.png was not drawn: ")
+    assert names(folder / "run") == ["checkpoint.pt", "log.jsonl", "model.safetensors"]
+    assert train("--resume", "--steps", 3, "-q").exit_code == 0
+    assert len(losses(folder)) == 3
+    assert (folder / "run" / "loss.png").exists()
+
+
+def test_another_number_of_processes_is_said(folder: Path):
+    assert train("--steps", 2, "-q").exit_code == 0
+    state = load_checkpoint(folder / "run")
+    replace(state, processes=2, recipe=replace(state.recipe, batch=2)).save(folder / "run")
+    result = train("--resume", "--steps", 3)
+    assert result.exit_code == 0, result.output
+    assert "the run had 2 processes, and goes on with 1, each 4 images a step" in result.stderr
+    assert load_checkpoint(folder / "run").images == 12
+
+
+def test_one_process_of_several_speaks(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    silent = train("--steps", 0)
+    assert (silent.exit_code, silent.output) == (2, "")
+
+    def fail(self: Trainer, goal: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Trainer, "_train_step", fail)
+    assert_refused(train("--steps", 1), "out of memory")  # which only this one knows
+
+
+_TWICE = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from ddpmcodec.cli.app import app
+from ddpmcodec.training import Preset, Recipe, recipe
+from test_cli_train_plan import TINY
+recipe.presets = lambda: {{"cifar10-small": Preset(TINY, Recipe(batch=4))}}
+codes = []
+for _ in range(2):
+    try:
+        app(["train", "-o", "run", "--data", "mosaic.png", "--steps", "2", "--log-every", "1", "-q"])
+    except SystemExit as end:
+        codes.append(end.code)
+assert codes == [0, 2], codes
+"""
+
+
+def test_the_command_under_torchrun(folder: Path):
+    """Two processes make one run; the second time, one of them says that it is there already."""
+    (folder / "twice.py").write_text(_TWICE.format(tests=str(Path(__file__).parent)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "twice.py"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "error" in line] == [
+        "error: run already holds a run: add --resume to go on with it, or name another directory"
+    ]
+    assert len(losses(folder)) == 2
+    state = load_checkpoint(folder / "run")
+    assert (state.step, state.images, state.processes) == (2, 16, 2)
 
 
 def test_a_run_is_not_overwritten(folder: Path):

@@ -302,7 +302,65 @@ class TestTrainer:
         assert load_checkpoint(tmp_path).step == 1
 
 
+class TestFailures:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"),
+            MemoryError("Unable to allocate 5.00 GiB"),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
+        ],
+    )
+    def test_out_of_memory_says_what_needs_less(self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        run(trainer(), tmp_path, Goal(steps=1))
+
+        def fail(self: Trainer, goal: Goal) -> None:
+            raise error
+
+        monkeypatch.setattr(Trainer, "_train_step", fail)
+        with pytest.raises(TrainingError, match=r"out of memory: .*--batch") as caught:
+            run(trainer(), tmp_path, Goal(steps=2))
+        assert "\n" not in str(caught.value)
+        assert load_checkpoint(tmp_path).step == 1
+
+    def test_no_memory_for_the_network(self, monkeypatch: pytest.MonkeyPatch):
+        def fail(self: UNet, *args: Any) -> None:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(UNet, "to", fail)
+        with pytest.raises(TrainingError, match="--batch"):
+            trainer()
+
+    def test_a_compiler_that_is_missing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        failure = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+
+        def forward(*args: Any) -> None:
+            raise failure("\n\nInvalidCxxCompiler: No working C++ compiler found\nSet TORCHDYNAMO_VERBOSE=1")
+
+        monkeypatch.setattr(torch, "compile", lambda network: forward)
+        compiled = Trainer(TINY, RECIPE, TrainingImages(pictures(), 8, 3), ALONE, compiled=True)
+        with pytest.raises(TrainingError, match=r"No working C\+\+ compiler found; .*leave out --compile"):
+            run(compiled, tmp_path, Goal(steps=1))
+
+    def test_other_errors_stay_what_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        def fail(self: Trainer, goal: Goal) -> None:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+        monkeypatch.setattr(Trainer, "_train_step", fail)
+        with pytest.raises(RuntimeError, match="mat1"):
+            run(trainer(), tmp_path, Goal(steps=1))
+
+
 class TestCheckpoint:
+    def test_another_number_of_processes_shares_the_same_batches(self, tmp_path: Path):
+        run(trainer(), tmp_path, Goal(steps=2))
+        state = replace(load_checkpoint(tmp_path), processes=3)  # of 4 images each
+        assert [state.recipe_for(n).batch for n in (1, 2, 3, 12)] == [12, 6, 4, 1]
+        with pytest.raises(
+            TrainingError, match=r"12 images came from 3 processes and can't be shared by 5: .*nproc-per-node 3"
+        ):
+            state.recipe_for(5)
+
     def test_holds_everything(self, tmp_path: Path):
         t = trainer()
         run(t, tmp_path, Goal(steps=2))
@@ -314,6 +372,34 @@ class TestCheckpoint:
     def test_none(self, tmp_path: Path):
         with pytest.raises(TrainingError, match="no checkpoint"):
             load_checkpoint(tmp_path)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"step": "3"},
+            {"images": -1},
+            {"processes": 0},
+            {"recipe": {"batch": "many"}},
+            {"recipe": {"schedule": "cubic"}},
+            {"network": {"channels": [1 << 16]}},  # gigabytes, of weights that aren't there
+            {"weights": {}},
+            {"weights": []},
+            {"goal": {}},
+        ],
+    )
+    def test_that_lies(self, tmp_path: Path, change: dict[str, Any]):
+        run(trainer(), tmp_path, Goal(steps=1))
+        values = torch.load(tmp_path / NAME, weights_only=True)
+        torch.save(values | change, tmp_path / NAME)
+        with pytest.raises(TrainingError, match=r"not understood|expected"):
+            load_checkpoint(tmp_path)
+
+    def test_of_before_processes_were_counted(self, tmp_path: Path):
+        run(trainer(), tmp_path, Goal(steps=1))
+        values = torch.load(tmp_path / NAME, weights_only=True)
+        del values["processes"]
+        torch.save(values, tmp_path / NAME)
+        assert load_checkpoint(tmp_path).processes == 1
 
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x80\x04K\x01."])
     def test_damaged(self, content: bytes, tmp_path: Path):
@@ -367,5 +453,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path):
     assert two[0] == pytest.approx(one[0], rel=1e-4)
     assert two[1:] == one[1:] == [1, 48]
     a, b = load_checkpoint(tmp_path / "one"), load_checkpoint(tmp_path / "two")
+    assert (a.processes, b.processes) == (1, 2)
+    assert b.recipe_for(1) == a.recipe
     for name, tensor in a.average.items():
         assert torch.allclose(tensor, b.average[name], atol=1e-4), name

@@ -5,6 +5,7 @@ from ddpmcodec.training.checkpoint import Checkpoint, load_checkpoint
 from ddpmcodec.training.processes import Processes, processes
 from ddpmcodec.training.recipe import Goal, Preset, Recipe, preset, presets
 from ddpmcodec.training.sources import training_images
+from ddpmcodec.training.start import initial_weights
 from ddpmcodec.training.trainer import Record, Trainer
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Recipe",
     "Trainer",
     "TrainingImages",
+    "initial_weights",
     "load_checkpoint",
     "preset",
     "presets",

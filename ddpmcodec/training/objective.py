@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddpmcodec.models.unet import UNetConfig
+from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.training.recipe import Recipe
 
 

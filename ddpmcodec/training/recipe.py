@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ddpmcodec.errors import TrainingError
-from ddpmcodec.models.unet import UNetConfig
+from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.schedule import NoiseSchedule, named
 
 OBJECTIVES = ("vlb", "simple")

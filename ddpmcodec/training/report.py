@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ddpmcodec.models.weights import save_model
 from ddpmcodec.sampling import ddim, levels_from, prior
 from ddpmcodec.schedule import linear
 from ddpmcodec.training.trainer import BINS, Record, Trainer
-from ddpmcodec.whole_file import replacing, write_whole
+from ddpmcodec.whole_file import remove_leftovers, replacing, write_whole
 
 LOG, PLOT, SAMPLES, MODEL = "log.jsonl", "loss.png", "samples.png", "model.safetensors"
 _SAMPLES, _SAMPLE_STEPS = 16, 30
@@ -42,6 +44,12 @@ def append_log(directory: Path, record: Record) -> None:
             file.write(json.dumps(values) + "\n")
     except OSError as error:
         raise TrainingError(f"can't write {directory / LOG}: {error.strerror or error}") from error
+
+
+def append_warning(directory: Path, step: int, text: str) -> None:
+    """A line of the log that is no record. Raises nothing: what it warns of need not stop a run, and nor need this."""
+    with suppress(OSError), (directory / LOG).open("a") as file:
+        file.write(json.dumps({"step": step, "warning": text}) + "\n")
 
 
 def read_log(directory: Path, until_step: int) -> list[dict[str, Any]]:
@@ -70,15 +78,15 @@ def rewrite_log(directory: Path, values: list[dict[str, Any]]) -> None:
         raise TrainingError(f"can't write {directory / LOG}: {error.strerror or error}") from error
 
 
-def plot_losses(directory: Path) -> bool:
-    """Draws the log; False when matplotlib (extra [train]) is not installed."""
+def plot_losses(directory: Path) -> None:
+    """Draws the log. Raises TrainingError when matplotlib (extra [train]) is not installed, OSError when it can't write."""
     try:
         from matplotlib.figure import Figure
-    except ImportError:
-        return False
+    except ImportError as error:
+        raise TrainingError("matplotlib is not installed (pip install 'ddpmcodec[train]')") from error
     log = read_log(directory, 1 << 62)
     if not log:
-        return True
+        return
     figure = Figure(figsize=(10, 4), layout="constrained")
     over_time, by_level = figure.subplots(1, 2)
     over_time.plot([v["images"] for v in log], [v["bits_per_dim"] for v in log], lw=0.8, color="tab:blue")
@@ -97,7 +105,6 @@ def plot_losses(directory: Path) -> bool:
     by_level.legend()
     with replacing(directory / PLOT) as temporary:
         figure.savefig(temporary, dpi=110)
-    return True
 
 
 class Reporter:
@@ -109,6 +116,7 @@ class Reporter:
         self.last: Record | None = None
         self.notes: list[str] = []
         if trainer.where.first:
+            remove_leftovers(directory)
             rewrite_log(directory, read_log(directory, trainer.step))  # a resumed run repeats what came after its checkpoint
 
     def record(self, record: Record) -> None:
@@ -116,7 +124,10 @@ class Reporter:
         append_log(self.directory, record)
 
     def save(self) -> None:
-        """Writes the model file (averaged weights, no error curve yet), plot and samples. Raises TrainingError."""
+        """Writes the model file (averaged weights, no error curve yet), plot and samples.
+
+        Raises TrainingError when the model can't be written; what fails of plot and samples is a warning in the log.
+        """
         trainer = self.trainer
         network = UNet(trainer.config)
         network.load_state_dict(trainer.average)
@@ -125,11 +136,20 @@ class Reporter:
         note = f"trained with ddpmcodec train on {self.data}: {trainer.step} steps, {trainer.seen} images, {recipe}"
         try:
             save_model(self.model, network, None, self.directory.resolve().name, note)
-            self._save_samples()
-            if not plot_losses(self.directory):
-                self.notes = ["loss.png was not drawn: matplotlib is not installed (pip install 'ddpmcodec[train]')"]
         except OSError as error:
             raise TrainingError(f"can't write to {self.directory}: {error.strerror or error}") from error
+        self.notes = []
+        self._attempt(SAMPLES, self._save_samples)
+        self._attempt(PLOT, lambda: plot_losses(self.directory))
+
+    def _attempt(self, name: str, draw: Callable[[], None]) -> None:
+        """A picture is no reason to lose a run."""
+        try:
+            draw()
+        except Exception as error:  # of any kind: fonts, backends, a full disk, a network that predicts no numbers yet
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            self.notes.append(f"{name} was not drawn: {reason}")
+            append_warning(self.directory, self.trainer.step, self.notes[-1])
 
     def _save_samples(self) -> None:
         """Samples by DDIM, from the same noise each time, so that sheets compare."""

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ddpmcodec.errors import TrainingError
-from ddpmcodec.models.unet import UNet, UNetConfig
+from ddpmcodec.models.unet import UNet
+from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.training.batches import TrainingImages, mixed_seed
 from ddpmcodec.training.checkpoint import NAME, Checkpoint
+from ddpmcodec.training.failures import explained
 from ddpmcodec.training.objective import denoising_errors, draw_levels
 from ddpmcodec.training.processes import Processes
 from ddpmcodec.training.recipe import Goal, Recipe
@@ -48,12 +50,14 @@ class Trainer:
     """A network in training. `run` until a goal; `checkpoint` whenever you like."""
 
     def __init__(self, network: UNetConfig, recipe: Recipe, images: TrainingImages, where: Processes, compiled: bool = False):
-        self.config, self.recipe, self.images, self.where = network, recipe, images, where
+        self.config, self.recipe, self.images, self.where, self.compiled = network, recipe, images, where, compiled
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             net = UNet(network)
         net.zero_branches()
-        self.net = net.to(where.device).train()
+        with explained():
+            net = net.to(where.device)
+        self.net = net.train()
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         matrices = [p for p in self.net.parameters() if p.ndim > 1]
@@ -95,9 +99,9 @@ class Trainer:
         weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         average = {k: v.cpu().clone() for k, v in self.average.items()}
         state = copy.deepcopy(self.optimiser.state_dict())
-        return Checkpoint(
-            self.config, self.recipe, self.step, self.seen, self.seconds, weights, average, state, goal, len(self.images)
-        )
+        pictures, processes = len(self.images), self.where.count
+        at = self.step, self.seen, self.seconds
+        return Checkpoint(self.config, self.recipe, *at, weights, average, state, goal, pictures, processes)
 
     def run(
         self,
@@ -111,11 +115,11 @@ class Trainer:
     ) -> bool:
         """Trains to the goal, and saves there and on the way. True when it was reached, False when a signal stopped it.
 
-        Signals (SIGINT, SIGTERM) let the step finish and save. Raises TrainingError when the loss is no number any more
-        or a checkpoint can't be written; the last good checkpoint is then still in `directory`. on_record and on_save run
-        in the first process only.
+        Signals (SIGINT, SIGTERM, SIGHUP) let the step finish and save. Raises TrainingError when the loss is no number any
+        more, memory runs out, or a checkpoint can't be written; the last good checkpoint is then still in `directory`.
+        on_record and on_save run in the first process only.
         """
-        with _stop_requests() as stop:
+        with _stop_requests() as stop, explained(self.compiled):
             started = saved = time.monotonic()
             before = self.seconds
             while True:
@@ -219,12 +223,17 @@ class Trainer:
 
 @contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second acts as usual. Outside the main thread, nothing sets it."""
+    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets; the second acts as usual. Outside the main thread, nothing does.
+
+    Under nohup SIGHUP stays ignored.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     before = {s: signal.getsignal(s) for s in signals}
 
     def request(number: int, frame: object) -> None:

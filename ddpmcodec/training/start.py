@@ -1,0 +1,28 @@
+"""Weights to start a run from: those of a model whose network is the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from torch import Tensor
+
+from ddpmcodec.errors import TrainingError
+from ddpmcodec.models.unet_config import UNetConfig
+from ddpmcodec.models.weights import load_network
+
+
+def initial_weights(model: str, network: UNetConfig) -> dict[str, Tensor]:
+    """The weights of a model file or embedded model. TrainingError where they would mean something else in this network.
+
+    Many architectures share their weights' shapes, so the configurations are compared. Dropout and window may differ, and
+    so may the trained levels, unless output preconditioning is tied to them.
+    """
+    loaded, info = load_network(model)
+    if not isinstance(info.config, UNetConfig):
+        raise TrainingError(f"{model} holds a {info.config.architecture} network: expected one that ddpmcodec train makes")
+    free = {"dropout", "window"} | (set() if network.knots else {"min_log_snr", "max_log_snr"})
+    pairs = {f.name: (getattr(info.config, f.name), getattr(network, f.name)) for f in fields(network) if f.name not in free}
+    differing = [f"{name} is {there}, here {here}" for name, (there, here) in pairs.items() if there != here]
+    if differing:
+        raise TrainingError(f"the weights of {model} don't fit the network to train: {'; '.join(differing)}; choose its preset")
+    return loaded.state_dict()
