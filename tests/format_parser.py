@@ -450,7 +450,8 @@ def stream(data: bytes, model: Model) -> Parsed:
         sealed = reader.interval.sealed() if reader.ended else b""
         if head.flags & LOSSLESS:
             tail = (head.size + len(sealed), end)
-            if reader.ended and data[head.size : end].startswith(sealed) and tail[1] - tail[0] >= 4:
+            sound = reader.steps and tail[1] - tail[0] > 4
+            if reader.ended and data[head.size : end].startswith(sealed) and sound:
                 return Parsed(head, reader.steps, True, True, tail)
         elif reader.ended and sealed.ljust(head.least_payload, b"\x00") == data[head.size : end]:
             return Parsed(head, reader.steps, True, True)

@@ -101,7 +101,7 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
         code = draw(st.sampled_from([rng.integers(0, most + 1), most, 0 * most]))
         return Packet(index, bits, code.astype(np.int32), log_snr)
 
-    for _ in range(draw(st.integers(0, writer.plan.steps))):
+    for _ in range(draw(st.integers(int(header.lossless), writer.plan.steps))):
         index = draw(st.integers(0, 30))
         writer.step(packet(index, writer.counts.values[index]))
     if kind == "short" and not writer.ended and draw(st.booleans()):
@@ -109,7 +109,7 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
         bits = short.unit * draw(st.integers(1, min(200, short.most_bits // short.unit)))
         writer.step(packet(-1, bits, short.log_snr(bits)))
     writer.end()
-    return finish(header, writer, draw(st.binary(min_size=4, max_size=40)) if kind == "lossless" else b"")
+    return finish(header, writer, draw(st.binary(min_size=5, max_size=40)) if kind == "lossless" else b"")
 
 
 @settings(max_examples=40)
