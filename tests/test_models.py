@@ -353,3 +353,13 @@ def test_a_loaded_model_computes_what_its_network_does(tmp_path: Path):
         with torch.inference_mode():
             expected = eager(x_t, torch.full((batch,), 1.5))
         assert torch.equal(loaded.predict_eps(x_t, 1.5), expected)
+
+
+def test_gradients_have_the_strides_of_their_weights():
+    """Where they don't, DistributedDataParallel copies each gradient, and says so at every start."""
+    unet = network().to(memory_format=torch.channels_last).requires_grad_(True)
+    x_t = torch.randn(2, 3, TINY.window, TINY.window).contiguous(memory_format=torch.channels_last)
+    unet(x_t, torch.zeros(2)).sum().backward()
+    assert {name: p.grad.stride() for name, p in unet.named_parameters() if p.grad is not None} == {
+        name: p.stride() for name, p in unet.named_parameters()
+    }

@@ -79,7 +79,8 @@ class Pointwise(nn.Conv2d):
         super().__init__(c_in, c_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        matrix = self.weight.permute(0, 2, 3, 1).flatten(1)  # so that its gradient, too, has channels_last's strides
+        return F.linear(x.permute(0, 2, 3, 1), matrix, self.bias).permute(0, 3, 1, 2)
 
 
 class Precondition(nn.Module):
