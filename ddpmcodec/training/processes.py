@@ -56,6 +56,9 @@ class Processes:
 def processes(device: str) -> Iterator[Processes]:
     """Joins the run that `torchrun` started, if it did; nccl for GPUs, each process its own, gloo for CPUs.
 
+    Where the caller has a process group already, that one is used and left as it is. torchrun's store keeps the addresses
+    of a group that has ended, so a process that runs twice should hold one group around both.
+
     Raises TrainingError for a device that isn't there.
     """
     try:
@@ -73,8 +76,11 @@ def processes(device: str) -> Iterator[Processes]:
         raise TrainingError(f"device {device!r} for {count} processes: expected cpu, or cuda, which gives each its own GPU")
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield Processes(rank, count, where)
     finally:
-        dist.destroy_process_group()
+        if ours:
+            dist.destroy_process_group()
