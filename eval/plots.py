@@ -48,6 +48,8 @@ def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
     import matplotlib
 
     matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     figures: dict[str, Callable[[], Any]] = {
         "rmse": lambda: _figure(result, "rmse_mean_over_images", 1.0),
         "psnr": lambda: _figure(result, "psnr_of_mean_mse", 3.0),
@@ -63,7 +65,9 @@ def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
             path = directory / f"{name}{suffix}"
             with replacing(path) as temporary:
                 figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
+            figure.set_layout_engine("none")  # the SVG's is the PNG's, not found a second time
             written.append(path)
+        plt.close(figure)
     return written
 
 
