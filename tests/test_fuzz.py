@@ -8,7 +8,7 @@ from ddpmcodec.eval.mutations import mutant
 
 from ddpmcodec.header import MAX_HEADER, parse_header
 
-COUNT = 600
+COUNT = 2000
 
 
 @pytest.fixture(scope="module")
