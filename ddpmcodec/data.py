@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def load_images(path: str | os.PathLike[str], side: int, limit: int | None = Non
     _check_limit(limit)
     source = Path(path)
     if source.is_dir():
-        return np.stack([_middle(picture, side, file) for file, picture in named_pictures(source, limit)])
+        return np.stack([_middle(picture, side, file).copy() for file, picture in named_pictures(source, limit)])
     if not source.exists() and str(path) in _CIFAR10_TRAIN:
         return load_cifar10(_CIFAR10_TRAIN[str(path)], side)[:limit]
     return load_tiles(source, limit, side)
@@ -51,16 +52,12 @@ def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[
     return np.ascontiguousarray(tiles[:limit])
 
 
-def read_folder(path: str | os.PathLike[str], limit: int | None = None) -> list[NDArray[np.uint8]]:
-    """The first `limit` pictures of a folder by name, each (h, w, 3) uint8; other files and subfolders are passed over.
+def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+    """The first `limit` pictures of a folder by name, one after another: each file and its (h, w, 3) uint8.
 
-    Transparent pixels become white. Raises DdpmCodecError when there is no picture, or one can't be read.
+    Other files and subfolders are passed over; transparent pixels become white. Raises DdpmCodecError, as it gets there, when
+    there is no picture, or one can't be read.
     """
-    return [picture for _, picture in named_pictures(path, limit)]
-
-
-def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> list[tuple[Path, NDArray[np.uint8]]]:
-    """`read_folder`, each picture with its file."""
     _check_limit(limit)
     path = Path(path)
     if not path.is_dir():
@@ -69,7 +66,8 @@ def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> li
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in readable and f.name[0] != "." and f.is_file())
     if not files:
         raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp right inside it")
-    return [(file, _read(file)) for file in files[:limit]]
+    for file in files[:limit]:
+        yield file, _read(file)
 
 
 def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:

@@ -66,7 +66,7 @@ def load_pictures(data: str | os.PathLike[str], window: int = 32, limit: int | N
     """
     source = Path(data)
     if source.is_dir():
-        named = named_pictures(source, limit)
+        named = list(named_pictures(source, limit))
         return Pictures([picture for _, picture in named], [file.name for file, _ in named], source.name)
     if not source.exists() and str(data) in _TEST_SPLIT:
         images = list(load_cifar10(False, window)[:limit])

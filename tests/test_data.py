@@ -10,7 +10,7 @@ from ddpmcodec.eval.data import load_tiles as load_tiles_of_eval
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddpmcodec.data import load_cifar10, load_images, load_tiles, read_folder
+from ddpmcodec.data import load_cifar10, load_images, load_tiles, named_pictures
 from ddpmcodec.errors import DdpmCodecError
 
 TILES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -43,9 +43,9 @@ def test_a_mosaic_is_cut_row_by_row(mosaic: Path):
 
 
 def test_a_folder_gives_its_pictures_by_name_and_their_middles(folder: Path):
-    pictures = read_folder(folder)
-    assert [p.shape for p in pictures] == [(10, 11, 3), (8, 8, 3)]
-    assert len(read_folder(folder, limit=1)) == 1
+    found = [(file.name, picture.shape) for file, picture in named_pictures(folder)]
+    assert found == [("b.png", (10, 11, 3)), ("c.bmp", (8, 8, 3))]
+    assert len(list(named_pictures(folder, limit=1))) == 1
     np.testing.assert_array_equal(load_images(folder, 8), TILES[:2])
     np.testing.assert_array_equal(load_images(folder, 8, limit=1), TILES[:1])
 
@@ -70,7 +70,7 @@ def test_bad_pictures_are_refused_by_name(folder: Path, mosaic: Path, tmp_path: 
     with pytest.raises(DdpmCodecError, match="holds no picture"):
         load_images(tmp_path / "empty", 8)
     with pytest.raises(DdpmCodecError, match="not found: expected a folder"):
-        read_folder(tmp_path / "nowhere")
+        next(named_pictures(tmp_path / "nowhere"))
     with pytest.raises(DdpmCodecError, match="cifar10-test"):
         load_images(tmp_path / "nowhere", 8)
 

@@ -14,14 +14,15 @@ from ddpmcodec.errors import TrainingError
 class TrainingImages:
     """Pictures of any size, at least the window; a batch takes a random crop of each and flips half of them.
 
-    images: (n, h, w, 3) uint8, or a list of such pictures. Raises TrainingError when there is none, or one is too small.
+    images: (n, h, w, 3) uint8, or a sequence of (h, w, 3) of several sizes. Raises TrainingError when there is none, or one is
+    too small.
     """
 
     def __init__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], window: int, seed: int):
         self.images, self.window, self.seed = images, window, seed
         if not len(images):
             raise TrainingError("no training images: expected at least one")
-        for i, image in enumerate(images if isinstance(images, list | tuple) else images[:1]):
+        for i, image in enumerate(images[:1] if isinstance(images, np.ndarray) else images):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < window:
                 found = f"{'x'.join(map(str, image.shape))} {image.dtype}"
                 raise TrainingError(f"training image {i} is {found}: expected uint8 RGB of at least {window}x{window}")

@@ -8,17 +8,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.data import load_images, read_folder
+from ddpmcodec.data import load_images, named_pictures
+from ddpmcodec.training.picture_pool import PicturePool
 
 
-def training_images(sources: Sequence[str], window: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+def training_images(sources: Sequence[str], window: int) -> NDArray[np.uint8] | Sequence[NDArray[np.uint8]]:
     """All images of the sources, each `cifar10`, a mosaic file of window × window tiles, or a folder of pictures of any size.
 
-    Returns (n, window, window, 3) uint8, or a list of (h, w, 3) where sizes may differ. Raises DdpmCodecError.
+    Returns (n, window, window, 3) uint8, or a sequence of (h, w, 3) where sizes may differ. Raises DdpmCodecError.
     """
-    parts = [read_folder(Path(s)) if Path(s).is_dir() else load_images(Path(s), window, None) for s in sources]
+    parts = [_folder(s) if Path(s).is_dir() else load_images(Path(s), window, None) for s in sources]
     if len(parts) == 1:
         return parts[0]
     if all(isinstance(p, np.ndarray) for p in parts):
         return np.concatenate(parts)
     return [picture for part in parts for picture in part]
+
+
+def _folder(path: str) -> PicturePool:
+    return PicturePool(picture for _, picture in named_pictures(path))
