@@ -24,6 +24,9 @@ def plan(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the plan; default: beside the model, .plan.png.")] = None,
+    coloured: Annotated[
+        bool, typer.Option("--coloured/--white", help="Priors with the spectrum of the network's error, or white ones.")
+    ] = True,
     limit: Annotated[int, typer.Option(help="Images to measure on, drawn at random.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Of the draw.", min=0)] = 0,
     batch: Annotated[int, typer.Option(help="Images in the network at a time.", min=1)] = 50,
@@ -65,6 +68,7 @@ def plan(
             log_snrs=source.levels,
             batch=batch,
             device=where,
+            coloured=coloured,
             progress=lambda done, total: advance(done - (done - 1) // batch * batch),
         )
     try:

@@ -8,7 +8,7 @@ point, and the search runs on integers with ties to the lower index.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.errors import ModelError
+from ddpmcodec.spectrum import POWER_FRACTION, Spectrum, group_power
 
 FRACTION = 40  # fixed-point bits of mse and snr
 REFINE = 2  # levels of the stored curve for each measured one: lets a plan place its steps more evenly
 BITS_FRACTION = 8  # fixed-point bits of rates: units of 1/256 bit
 _LOG_FRACTION = 16
+_RATIO_FRACTION = 24  # fixed-point bits of v/b where a group's power multiplies it
 MAX_LEVELS = 1024  # of a curve: a plan's tables grow with the square
 MAX_DIMS = 1 << 26  # sub-pixels it may be for; rates stay far from overflow
 MAX_LOG_SNR = 64
@@ -45,6 +47,7 @@ class ErrorCurve:
     snr: tuple[int, ...]  # exp(log_snr), units of 2^-40: stored, so that no machine's exp() matters
     mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
     dims: int  # sub-pixels of the images it was measured on; rates below are for so many
+    spectrum: Spectrum | None = None  # of the error; None: priors are white
 
     def __post_init__(self) -> None:
         n = len(self.log_snr)
@@ -58,9 +61,23 @@ class ErrorCurve:
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
             raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
+        if self.spectrum is not None and 3 * self.side**2 != self.dims:
+            raise ModelError(f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures")
+
+    @property
+    def side(self) -> int:
+        """Of the square RGB pictures it was measured on."""
+        return math.isqrt(self.dims // 3)
 
     @classmethod
-    def from_floats(cls, log_snr: NDArray[np.float64], mse: NDArray[np.float64], dims: int, refine: int = REFINE) -> ErrorCurve:
+    def from_floats(
+        cls,
+        log_snr: NDArray[np.float64],
+        mse: NDArray[np.float64],
+        dims: int,
+        refine: int = REFINE,
+        spectrum: Spectrum | None = None,
+    ) -> ErrorCurve:
         """Rounds a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
 
         The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE. refine=1 keeps the
@@ -82,6 +99,7 @@ class ErrorCurve:
             tuple(int(v) for v in np.rint(np.exp(levels / 65536) * 2.0**FRACTION)),
             tuple(max(1, int(v)) for v in np.rint(falling * 2.0**FRACTION)),
             dims,
+            spectrum,
         )
 
     def expected_mse(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,15 +108,25 @@ class ErrorCurve:
         return np.exp(np.interp(log_snr, np.array(self.log_snr) / 65536, measured))
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For a model file; a curve without a spectrum is stored as it was before there were any."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "spectrum"}
+        return values if self.spectrum is None else values | {"spectrum": self.spectrum.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ErrorCurve:
         try:
-            fields = {k: tuple(_whole(i) for i in values[k]) for k in ("log_snr", "snr", "mse")}
-            return cls(dims=_whole(values["dims"]), **fields)
+            levels = {k: _wholes(values[k]) for k in ("log_snr", "snr", "mse")}
+            spectrum = None
+            if "spectrum" in values:
+                stored = values["spectrum"]
+                spectrum = Spectrum(_wholes(stored["log_snr"]), tuple(_wholes(row) for row in stored["power"]))
+            return cls(dims=_whole(values["dims"]), spectrum=spectrum, **levels)
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error
+
+
+def _wholes(values: Any) -> tuple[int, ...]:
+    return tuple(_whole(value) for value in values)
 
 
 def _whole(value: Any) -> int:
@@ -114,6 +142,7 @@ class Plan:
     log_snr: tuple[float, ...]  # (K,) levels reached, rising
     rate: tuple[int, ...]  # (K,) expected ideal bits of each step for `dims` sub-pixels, units of 1/256 bit
     dims: int
+    spectrum: Spectrum | None = None  # of the error that the steps correct; None: their priors are white
 
     @property
     def steps(self) -> int:
@@ -181,6 +210,9 @@ def most_steps(curve: ErrorCurve) -> int:
 def make_plan(curve: ErrorCurve, steps: int) -> Plan:
     """The `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is END_RMSE.
 
+    The steps are those that are best with white priors, whatever the spectrum: pictures differ from it, and so gain less by it
+    in the early steps than their mean does; measured on training images, its own best steps send 0.4% more bits in all.
+
     Raises ModelError when steps is below 1 or above the number of levels the curve has.
     """
     between, first = _rates(curve)
@@ -198,8 +230,22 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
     for choice in reversed(came_from):
         path.append(int(choice[path[-1]]))
     path.reverse()
-    rate = [int(first[path[0]])] + [int(between[i, j]) for i, j in zip(path, path[1:], strict=False)]
-    return Plan(tuple(curve.log_snr[i] / 65536 for i in path), tuple(rate), curve.dims)
+    steps_taken = list(zip(path, path[1:], strict=False))
+    if curve.spectrum is None:
+        rate = [int(first[path[0]]), *(int(between[i, j]) for i, j in steps_taken)]
+    else:
+        gains = [(0, curve.snr[path[0]]), *((i, curve.snr[j] - curve.snr[i]) for i, j in steps_taken)]
+        rate = [_coloured_rate(curve, curve.spectrum, start, gain) for start, gain in gains]
+    return Plan(tuple(curve.log_snr[i] / 65536 for i in path), tuple(rate), curve.dims, curve.spectrum)
+
+
+def _coloured_rate(curve: ErrorCurve, spectrum: Spectrum, start: int, snr_gain: int) -> int:
+    """Rate of a step from a level of the curve: the mean over the groups of d/2 log2(1 + v/b power)."""
+    power = group_power(spectrum.row(curve.log_snr[start] / 65536), curve.side, curve.side)
+    ratio = min(curve.mse[start] * snr_gain >> (2 * FRACTION - _RATIO_FRACTION), 1 << 40)
+    of_group = np.array([(1 << _RATIO_FRACTION) + (ratio * p >> POWER_FRACTION) for p in power], np.uint64)
+    log = int(fixed_log2(of_group, _RATIO_FRACTION).sum())
+    return (log * curve.dims // len(power)) >> (1 + _LOG_FRACTION - BITS_FRACTION)
 
 
 def planned_bits(curve: ErrorCurve, plan: Plan) -> float:

@@ -13,6 +13,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.basis import Basis, basis_of
 from ddpmcodec.chain import Posterior, posterior
 from ddpmcodec.channel import Channel
 from ddpmcodec.channel.philox import Key, gaussian
@@ -57,6 +58,11 @@ class ReverseChain:
         """mu_p of the plan's next step."""
         return self.posterior.mean(self.x0_hat(), self.x_t)  # type: ignore[no-any-return]
 
+    def basis(self) -> Basis | None:
+        """Where the next step's prior is diagonal; None where the model has no spectrum, and all priors are white."""
+        spectrum = self.plan.spectrum
+        return None if spectrum is None else basis_of(spectrum.row(self.log_snr), *self.x_t.shape[2:])
+
     def key(self) -> Key:
         """Shared randomness of the next step."""
         return Key(self.seed, self.n + 1)
@@ -72,9 +78,11 @@ class ReverseChain:
         q = self.posterior_to(log_snr)
         x_s, sigma = q.mean(self.x0_hat(), self.x_t), np.float32(math.sqrt(q.variance))
         for i, packet in enumerate(packets):
-            sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key())
+            basis = self.basis() if packet.coloured else None
+            prior = None if basis is None else basis.prior
+            sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key(), prior)
             sample *= sigma
-            x_s[i] += sample.reshape(x_s[i].shape)
+            x_s[i] += sample.reshape(x_s[i].shape) if basis is None else basis.synthesise(sample)
         self.jump(x_s, log_snr)
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:

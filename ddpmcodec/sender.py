@@ -9,11 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.basis import Basis
 from ddpmcodec.chain import ideal_bits
+from ddpmcodec.channel.prior import Prior
 from ddpmcodec.counts import END, CountModel
 from ddpmcodec.reverse import Array, ReverseChain
 from ddpmcodec.short_step import ShortStep
 from ddpmcodec.stream import Packet
+
+# A coloured prior's codewords can't reach shifts far stronger than it expects, in any of its groups: beyond this share of their
+# power, which pictures of the measured kind hardly ever need, the white prior is taken.
+REACH = 0.6
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class SentStep:
     log_snr_s: float
     packets: tuple[Packet, ...]  # one a picture
     variance_ratio: NDArray[np.float64]  # (n,) v/b
-    ideal_bits: NDArray[np.float64]  # (n,) d/2 log2(1 + v/b)
+    ideal_bits: NDArray[np.float64]  # (n,) KL(q || p) of the step's prior; d/2 log2(1 + v/b) where it is white
     x0_hat: Array  # (n, c, h, w) on [-1, 1]: what the step's prior was made from
     x_s: Array  # (n, c, h, w): the state after the step, as the receiver has it
     chain: ReverseChain
@@ -45,9 +51,10 @@ class SentStep:
 class Need:
     """What a step needs, before the channel has looked for its code: for a batch of n pictures."""
 
-    shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b)
+    shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b), where the prior is coloured in its basis
+    priors: tuple[Prior | None, ...]  # None: white
     variance_ratio: NDArray[np.float64]  # (n,) v/b
-    ideal_bits: NDArray[np.float64]  # (n,) d/2 log2(1 + v/b)
+    ideal_bits: NDArray[np.float64]  # (n,) of the prior
     places: tuple[int, ...]  # on the grid of counts
     bits: tuple[int, ...]  # that the step sends
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
@@ -77,9 +84,9 @@ class Sender:
 
     def need(self) -> Need:
         """Of the plan's next step. Calls the network, once a level."""
-        shifts, ratio, ideal = self._shifts(None)
+        shifts, priors, ratio, ideal = self._shifts(None)
         places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, ideal, strict=True)]
-        return Need(shifts, ratio, ideal, tuple(places), tuple(self._grid[p] for p in places))
+        return Need(shifts, priors, ratio, ideal, tuple(places), tuple(self._grid[p] for p in places))
 
     def need_short(self, step: ShortStep, bits: int) -> Need:
         """Of a short step that sends `bits` bits (not 0) of a single picture."""
@@ -88,8 +95,9 @@ class Sender:
 
     def search(self, need: Need) -> tuple[Packet, ...]:
         """The channel's code for each picture; takes no step."""
-        codes = self.chain.channel.encode(need.shifts, need.bits, self.chain.key())
-        return tuple(Packet(p, b, c, need.log_snr) for p, b, c in zip(need.places, need.bits, codes, strict=True))
+        codes = self.chain.channel.encode(need.shifts, need.bits, self.chain.key(), need.priors)
+        each = zip(need.places, need.bits, codes, need.priors, strict=True)
+        return tuple(Packet(p, b, c, need.log_snr, prior is not None and b > 0) for p, b, c, prior in each)
 
     def take(self, need: Need, packets: tuple[Packet, ...]) -> SentStep:
         """Goes on to where the packets lead the receiver."""
@@ -106,15 +114,40 @@ class Sender:
         other.chain, other._counts = self.chain.only(), [copy(model) for model in self._counts]
         return other
 
-    def _shifts(self, log_snr: float | None) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
-        """(mu_q - mu_p) / sqrt(b) of a step to a level, its mean square v/b, and the ideal bits of it."""
+    def _shifts(
+        self, log_snr: float | None
+    ) -> tuple[Array, tuple[Prior | None, ...], NDArray[np.float64], NDArray[np.float64]]:
+        """Of a step to a level: (mu_q - mu_p) / sqrt(b) and the priors, its mean square v/b, and the ideal bits of it."""
         chain, q = self.chain, self.chain.posterior_to(log_snr)
         # mu_q - mu_p = x0_coef (x_0 - x0_hat)
         shift = (self.x_0 - chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
-        shifts = shift.reshape(len(shift), -1)
-        ratio = np.einsum("ij,ij->i", shifts, shifts, dtype=np.float64) / chain.dims
-        return shifts, ratio, np.array([ideal_bits(float(r), chain.dims) for r in ratio])
+        return cheapest_priors(shift, chain.basis())
 
     def _bits_for(self, rate: float) -> float:
         """Bits that buy this ideal rate."""
         return float(np.interp(rate, self._rates, self._grid))
+
+
+def cheapest_priors(
+    shifts: Array, basis: Basis | None
+) -> tuple[Array, tuple[Prior | None, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Of shifts (n, c, h, w), picture by picture: the shifts for the channel (n, dims), the prior, v/b, and the ideal bits.
+
+    The prior is the one of fewer ideal bits: white, with variance v (Bao et al. 2022), or coloured like the usual error. A
+    picture unlike those whose error was measured would need more bits with the coloured one, or more than codewords can give.
+    """
+    flat = shifts.reshape(len(shifts), -1)
+    dims = flat.shape[1]
+    ratio = np.einsum("ij,ij->i", flat, flat, dtype=np.float64) / dims
+    ideal = np.array([ideal_bits(float(r), dims) for r in ratio])
+    priors: list[Prior | None] = [None] * len(flat)
+    if basis is not None:
+        flat = flat.copy()
+        for i, shift in enumerate(shifts):
+            coefficients = basis.analyse(shift)
+            energies = basis.prior.energies(coefficients)
+            kappa = basis.prior.fit(energies)
+            bits = basis.prior.bits(kappa)
+            if bits < ideal[i] and basis.prior.reach(energies, kappa) <= REACH:
+                flat[i], priors[i], ideal[i] = coefficients, basis.prior, bits
+    return flat, tuple(priors), ratio, ideal

@@ -34,7 +34,11 @@ class Packet:
     bits: int
     code: NDArray[np.int32]
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
+    coloured: bool = False  # the prior has the error's spectrum; False: white, as in models without one and steps of no bits
 
+
+# Whether a step's prior is coloured follows its count. Pictures unlike those the spectrum was measured on stay white for long.
+_WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = Alphabet(1, 2, (63, 1)), Alphabet(1, 2, (1, 3))
 
 _PIECE = 4096  # symbols decoded before the two readings are compared: a short file can't demand a long decode
 
@@ -51,7 +55,8 @@ class StreamWriter:
         self.encoder = constriction.stream.queue.RangeEncoder()
         self.ended = False  # the plan's last step, or END and the short step, have passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
-        self.count_bits: list[float] = []  # the part of it that the count takes
+        self.count_bits: list[float] = []  # the part of it that the count takes, and what colours the prior
+        self._white = False  # the last step of any bits was
         self.end_bits = 0.0  # information of END, and of 0 where there is no short step
 
     def step(self, packet: Packet) -> None:
@@ -61,6 +66,9 @@ class StreamWriter:
         else:
             self.end_bits = self._write(self.counts.alphabet(), END)
             self.count_bits.append(self.write(*self.short_step().symbols(packet.bits)))
+        if colour := self.colour(packet.bits):
+            self.count_bits[-1] += self._write(colour, int(not packet.coloured))
+            self._white = not packet.coloured
         code = self.write(self.channel.alphabets(packet.bits, self.dims), packet.code)
         self.step_bits.append(self.count_bits[-1] + code)
         self.ended = packet.log_snr is not None or len(self.step_bits) == self.plan.steps
@@ -75,6 +83,12 @@ class StreamWriter:
     def short_step(self) -> ShortStep:
         """What may follow in place of the next step."""
         return ShortStep(self.plan, self.channel, self.dims, len(self.step_bits), self.counts.expected_bits())
+
+    def colour(self, bits: int) -> Alphabet | None:
+        """Model of whether the prior of the next step, of so many bits, is white; None where it can only be white."""
+        if self.plan.spectrum is None or not bits:
+            return None
+        return _WHITE_AFTER_WHITE if self._white else _WHITE_AFTER_COLOURED
 
     def write(self, alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
         """Appends any symbols; returns their information in bits."""
@@ -165,10 +179,16 @@ class StreamReader:
         return None
 
     def _step(self, index: int, bits: int, log_snr: float | None = None) -> Packet | None:
+        coloured = False
+        if colour := self._written.colour(bits):
+            white = self._agreed([colour])
+            if white is None:
+                return None
+            coloured = not white[0]
         code = self._agreed(self._written.channel.alphabets(bits, self._written.dims))
         if code is None:
             return None
-        packet = Packet(index, bits, code, log_snr)
+        packet = Packet(index, bits, code, log_snr, coloured)
         self._written.step(packet)
         return packet
 

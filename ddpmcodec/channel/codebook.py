@@ -21,6 +21,7 @@ from ddpmcodec.channel.philox import Key
 MAX_TAPS = 10  # more buy nothing; with ten, a step's branch metrics are one 1024-point Hadamard transform
 MAX_HADAMARD = 4096
 MIN_HADAMARD = 256
+GROUPED_HADAMARD = 128  # where groups of coefficients have powers of their own: mixing must keep to coefficients of like power
 
 # Dimensions a bit, relative to the middle of the block, in units of 1/1024: 1 + 2.2 exp(-j/1.7), j steps before the end.
 _TAIL = (2253, 1251, 695, 386, 214, 119, 66, 37, 20, 11, 6, 3, 2, 1)
@@ -56,6 +57,7 @@ class Geometry:
     padded: int  # dimensions the code covers: a whole number of Hadamard blocks
     hadamard: int  # length of the Hadamard transform
     edges: NDArray[np.int64]  # (bits + 1,) first code dimension of each trellis step, and the end
+    rows: NDArray[np.int64] | None  # the order in which Hadamard blocks are interleaved; None: as they come
 
     @property
     def step_of_dim(self) -> NDArray[np.int32]:
@@ -64,10 +66,20 @@ class Geometry:
 
 
 @lru_cache(maxsize=256)
-def geometry(bits: int, dims: int, memory: int) -> Geometry:
+def geometry(bits: int, dims: int, memory: int, grouped: bool = False) -> Geometry:
+    """grouped: coefficients come in groups of falling power."""
     padded = -(-dims // MIN_HADAMARD) * MIN_HADAMARD
-    hadamard = min(MAX_HADAMARD, padded & -padded)
-    return Geometry(dims, padded, hadamard, taper(bits, padded, memory))
+    hadamard = min(GROUPED_HADAMARD if grouped else MAX_HADAMARD, padded & -padded)
+    rows = _scattered(padded // hadamard) if grouped else None
+    return Geometry(dims, padded, hadamard, taper(bits, padded, memory), rows)
+
+
+def _scattered(count: int) -> NDArray[np.int64]:
+    """0 … count - 1 in an order that has strong and weak ones side by side, so that every bit drives some of each."""
+    stride = count * 5 // 13  # about the golden section
+    while math.gcd(stride, count) != 1:
+        stride += 1
+    return np.arange(count, dtype=np.int64) * stride % count
 
 
 @dataclass(frozen=True)
@@ -111,12 +123,16 @@ def hadamard_transform(x: NDArray[np.integer]) -> NDArray[np.float64]:
 def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
     """Picture side -> code side: sqrt(hadamard) times an orthonormal map of the padded vector."""
     y = hadamard_transform((x * book.sign_in).reshape(-1, shape.hadamard))
+    if shape.rows is not None:
+        y = y[shape.rows]
     return (y.T.reshape(-1) * book.sign_out).astype(np.int32)  # interleaved, so a bit's dimensions span all blocks
 
 
 def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
     """Code side -> picture side: the transpose of `rotate`, again sqrt(hadamard) times orthonormal."""
     x = (c * book.sign_out).reshape(shape.hadamard, -1).T
+    if shape.rows is not None:
+        x = x[shape.rows.argsort()]
     return (hadamard_transform(np.ascontiguousarray(x)).reshape(-1) * book.sign_in).astype(np.int32)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.channel.base import Alphabet
 from ddpmcodec.channel.philox import ARRIVALS, CANDIDATES, Key, gaussian
+from ddpmcodec.channel.prior import Prior
 from ddpmcodec.plan import fixed_log2
 
 # log2(candidates) less a chunk's divergence. Fewer bias the sample more than the 6% that 6 do; more make smaller chunks, and
@@ -45,17 +46,28 @@ class RandomCodingChannel:
         chunks = self._chunks(bits)
         return [Alphabet(chunks, 1 << self.log2_candidates, zipf(bits // chunks, self.log2_candidates))] if chunks else []
 
-    def encode(self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key) -> list[NDArray[np.int32]]:
-        return [self._encode(shift, b, key) for shift, b in zip(shifts, bits, strict=True)]
+    def encode(
+        self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
+    ) -> list[NDArray[np.int32]]:
+        each = zip(shifts, bits, priors or [None] * len(bits), strict=True)
+        return [self._encode(shift, self._variances(b, len(shift), prior), b, key) for shift, b, prior in each]
 
-    def decode(self, code: NDArray[np.int32], bits: int, dims: int, key: Key) -> NDArray[np.float32]:
+    def decode(
+        self, code: NDArray[np.int32], bits: int, dims: int, key: Key, prior: Prior | None = None
+    ) -> NDArray[np.float32]:
         if bits == 0:
             return gaussian(key, dims)
-        sample, scale = np.empty(dims, np.float32), np.float32(math.sqrt(1 + self.snr(bits, dims)))
+        sample, scale = np.empty(dims, np.float32), np.sqrt(self._variances(bits, dims, prior))
         for chunk, index in enumerate(code):
-            size = len(range(chunk, dims, len(code)))
-            sample[chunk :: len(code)] = scale * self._candidates(key, chunk, int(index), 1, size)[0]
+            part = slice(chunk, dims, len(code))
+            sample[part] = scale[part] * self._candidates(key, chunk, int(index), 1, len(scale[part]))[0]
         return sample
+
+    def _variances(self, bits: int, dims: int, prior: Prior | None) -> NDArray[np.float32]:
+        """(dims,) of the prior that so many bits pay for."""
+        if prior is None:
+            return np.full(dims, 1 + self.snr(bits, dims), np.float32)
+        return prior.spread(prior.variances(prior.kappa(bits)))
 
     def _chunks(self, bits: int) -> int:
         return -(-bits // (self.log2_candidates - SPARE_BITS))
@@ -66,19 +78,18 @@ class RandomCodingChannel:
         drawn = gaussian(Key(key.seed, key.step, CANDIDATES, chunk), count * words * 2, skip_words=first * words)
         return drawn.reshape(count, words * 2)[:, :size]
 
-    def _encode(self, shift: NDArray[np.float32], bits: int, key: Key) -> NDArray[np.int32]:
+    def _encode(self, shift: NDArray[np.float32], variances: NDArray[np.float32], bits: int, key: Key) -> NDArray[np.int32]:
         chunks, n = self._chunks(bits), 1 << self.log2_candidates
         code = np.zeros(chunks, np.int32)
-        snr = self.snr(bits, len(shift))
         for chunk in range(chunks):
-            target = shift[chunk::chunks]
+            target, variance = shift[chunk::chunks], variances[chunk::chunks]
             log_ratio = np.empty(n)
             at_a_time = max(1, _SCORED_AT_A_TIME // len(target))
             for first in range(0, n, at_a_time):
                 z = self._candidates(key, chunk, first, min(at_a_time, n - first), len(target))
-                z = z * np.float32(math.sqrt(1 + snr))
-                # log q(z)/p(z) up to a constant, for q = N(target, I) and p = N(0, (1 + snr) I)
-                log_ratio[first : first + len(z)] = z @ target - (z * z).sum(axis=1) * (snr / (1 + snr) / 2)
+                z = z * np.sqrt(variance)
+                # log q(z)/p(z) up to a constant, for q = N(target, I) and p = N(0, variance)
+                log_ratio[first : first + len(z)] = z @ target - (z * z) @ ((1 - 1 / variance) / 2)
             code[chunk] = int((_log_arrival_times(Key(key.seed, key.step, ARRIVALS, chunk), n) - log_ratio).argmin())
         return code
 

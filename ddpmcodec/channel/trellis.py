@@ -2,6 +2,9 @@
 
 `bits` bits choose one of 2^bits unit-variance vectors z; the encoder finds the one most aligned with the shift, so that
 sqrt(1 + snr(bits)) * z is, to the receiver's network, a draw from N(shift, I). See `codebook` for the code itself.
+
+With a `Prior` the coefficients of each group are mixed among themselves only, and scaled by their own sqrt(1 + kappa P); every
+bit still drives coefficients of all groups. So bits go where this shift needs them, whatever the prior expected.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from ddpmcodec.channel.codebook import (
     taps,
 )
 from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
+from ddpmcodec.channel.prior import Prior
 from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
 
 MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
@@ -73,7 +77,13 @@ class TrellisChannel:
     def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
         return uniform_words(bits)
 
-    def encode(self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key) -> list[NDArray[np.int32]]:
+    def kappa(self, bits: int, prior: Prior) -> float:
+        """What `snr` is for a white prior."""
+        return prior.kappa(bits - self.excess_bits(bits, prior.dims))
+
+    def encode(
+        self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
+    ) -> list[NDArray[np.int32]]:
         paths: list[list[NDArray[np.uint8]]] = [[] for _ in bits]
         waiting: list[tuple[int, Metrics]] = []  # searched together: that is what a GPU is fast at
 
@@ -83,31 +93,39 @@ class TrellisChannel:
                 paths[image].append(path)
             waiting.clear()
 
-        for image, (shift, count) in enumerate(zip(shifts, bits, strict=True)):
+        for image, (shift, count, prior) in enumerate(zip(shifts, bits, priors or [None] * len(bits), strict=True)):
+            if prior is not None:
+                # log q/p is linear in the codeword with weights shift * sqrt(variance). Favouring strong coefficients by as
+                # much again sends 2% fewer bits up to RMSE 12, measured on training images: early on, they matter most.
+                shift = shift * prior.spread(prior.variances(self.kappa(count, prior)))
             target = _quantise(shift)
-            for block in _blocks(count, len(shift), key):
+            for block in _blocks(count, len(shift), key, prior is not None):
                 waiting.append((image, self._metrics(target[block.dims], block)))
                 if sum(len(metrics) for _, metrics in waiting) >= SEARCHED_TOGETHER:
                     search_waiting()
         search_waiting()
         return [_pack(np.concatenate(p)) if p else np.zeros(0, np.int32) for p in paths]
 
-    def decode(self, code: NDArray[np.int32], bits: int, dims: int, key: Key) -> NDArray[np.float32]:
+    def decode(
+        self, code: NDArray[np.int32], bits: int, dims: int, key: Key, prior: Prior | None = None
+    ) -> NDArray[np.float32]:
         if bits == 0:
             return gaussian(key, dims)
-        path, scale = _unpack(code, bits), math.sqrt(1.0 + self.snr(bits, dims))
+        path, scale = _unpack(code, bits), math.sqrt(1.0 + self.snr(bits, dims)) if prior is None else 1.0
         z = np.empty(dims, np.float32)
-        for block in _blocks(bits, dims, key):
+        for block in _blocks(bits, dims, key, prior is not None):
             shape, book = self._code(block)
             active, flip = shift_register(path[block.bits], self.memory)
             step_of_dim = shape.step_of_dim
             word = parity(active[step_of_dim] & book.taps) ^ flip[step_of_dim]
             rotated = rotate_back(1 - 2 * word.astype(np.int32), book, shape)[: shape.dims]
             z[block.dims] = rotated * (scale / math.sqrt(shape.hadamard))
+        if prior is not None:
+            z *= prior.spread(np.sqrt(prior.variances(self.kappa(bits, prior))))
         return z
 
     def _code(self, block: _Block) -> tuple[Geometry, Codebook]:
-        shape = geometry(block.count, block.size, self.memory)
+        shape = geometry(block.count, block.size, self.memory, block.grouped)
         return shape, codebook(block.key, shape.padded, self.memory)
 
     def _metrics(self, target: NDArray[np.int32], block: _Block) -> Metrics:
@@ -152,9 +170,10 @@ class _Block:
     bits: slice
     dims: slice
     key: Key
+    grouped: bool  # dimensions come in groups of falling power, in every block
 
 
-def _blocks(bits: int, dims: int, key: Key) -> list[_Block]:
+def _blocks(bits: int, dims: int, key: Key, grouped: bool = False) -> list[_Block]:
     n = -(-bits // MAX_BLOCK_BITS)
     # Bits are dealt to blocks as dimensions are, so no block has more bits than dimensions.
     edges = [0, *accumulate(len(range(j, bits, n)) for j in range(n))]
@@ -165,6 +184,7 @@ def _blocks(bits: int, dims: int, key: Key) -> list[_Block]:
             slice(edges[j], edges[j + 1]),
             slice(j, dims, n),
             Key(key.seed, key.step, TRELLIS, j),
+            grouped,
         )
         for j in range(n)
     ]

@@ -1,4 +1,4 @@
-"""Measures a model's error curve, mse(log-SNR), on training images: all that a plan needs."""
+"""Measures a model's error on training images, mse(log-SNR) and its spectrum: all that a plan and its priors need."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ddpmcodec.basis import transform
 from ddpmcodec.chain import predict_x0, q_sample
 from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.plan import REFINE, ErrorCurve
+from ddpmcodec.spectrum import BANDS, CLASSES, COLOURS, Spectrum, bands, class_counts
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
@@ -30,20 +32,26 @@ def measure_curve(
     batch: int = 50,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    coloured: bool = True,
 ) -> ErrorCurve:
     """mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
     images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of an
     image is the same at every level, which makes the curve smooth. log_snrs: (k,) rising, the levels to measure at instead,
-    of a network that knows only these (see `diffusers_levels`); plans then have no others. Raises ModelError when they don't
-    rise.
+    of a network that knows only these (see `diffusers_levels`); plans then have no others. coloured: the error's spectrum is
+    measured as well, and the chain's priors follow it; else they are white. Raises ModelError when the levels don't rise, and
+    for a spectrum of pictures that are no RGB squares.
     """
     steps = round((max_log_snr + BEYOND - min_log_snr) / spacing)
     log_snr = np.linspace(min_log_snr, min_log_snr + steps * spacing, steps + 1)
     if log_snrs is not None:
         log_snr, max_log_snr = np.asarray(log_snrs, np.float64), float("inf")
         ErrorCurve.from_floats(log_snr, np.ones(len(log_snr)), dims=1, refine=1)  # refuses bad levels before the long part
-    total = np.zeros(len(log_snr))
+    side = images.shape[1]
+    if coloured and images.shape[1:] != (side, side, 3):
+        raise ModelError(f"images of shape {images.shape}: expected square RGB pictures (n, side, side, 3) for a spectrum")
+    classes = np.concatenate([colour * BANDS + bands(side, side).ravel().astype(np.int64) for colour in range(COLOURS)])
+    total, energy = np.zeros(len(log_snr)), np.zeros((len(log_snr), CLASSES))
     done = 0
     for x_0, eps in _batches(images, batch):
         for i, level in enumerate(log_snr):
@@ -53,6 +61,9 @@ def measure_curve(
                 predicted = eps_model(x_t, torch.full((len(x_t),), asked, dtype=torch.float32, device=device)).cpu()
             error = predict_x0(x_t.cpu(), predicted, asked) - x_0
             total[i] += float(error.double().square().sum())
+            if coloured:
+                of_coefficient = np.square(transform(error.numpy()), dtype=np.float64).sum(axis=0).ravel()
+                energy[i] += np.bincount(classes, of_coefficient, CLASSES)
         done += len(x_0)
         progress(done, len(images))
     if not np.isfinite(total).all():
@@ -60,7 +71,11 @@ def measure_curve(
             "the network's predictions are no finite numbers: its training diverged, or fp16 can't hold its weights"
         )
     refine = REFINE if log_snrs is None else 1
-    return ErrorCurve.from_floats(log_snr, total / images.size, dims=int(np.prod(images.shape[1:])), refine=refine)
+    spectrum = None
+    if coloured:
+        levels = [int(level) for level in np.rint(log_snr * 65536)]
+        spectrum = Spectrum.from_floats(levels, energy, class_counts(side, side))
+    return ErrorCurve.from_floats(log_snr, total / images.size, int(np.prod(images.shape[1:])), refine, spectrum)
 
 
 def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -31,6 +31,8 @@ from ddpmcodec.whole_file import write_whole
 
 EMBEDDED = Path(__file__).parent / "data"
 DEFAULT_MODEL = "cifar10-small"
+# A program that doesn't know spectra must not take a model that has one for a white one.
+FORMAT, FORMAT_WITH_SPECTRUM = "ddpmcodec-model-1", "ddpmcodec-model-2"
 _freezing = threading.Lock()
 
 
@@ -103,7 +105,7 @@ def save_model(
     stored, stored_curve = config.to_dict(), {} if curve is None else curve.to_dict()
     mark = fingerprint(tensors, stored, stored_curve)
     metadata = {
-        "format": "ddpmcodec-model-1",
+        "format": FORMAT_WITH_SPECTRUM if "spectrum" in stored_curve else FORMAT,
         "name": printable(name),
         "architecture": config.architecture,
         "config": _canonical(stored).decode(),
@@ -217,9 +219,10 @@ def codec_model(
 def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
     """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the file."""
     metadata, tensors = read_file(path, weights)
-    if metadata.get("format") != "ddpmcodec-model-1":
+    if metadata.get("format") not in (FORMAT, FORMAT_WITH_SPECTRUM):
         found = printable(metadata.get("format", "no format at all"))[:80]
-        raise ModelError(f"{path} is not a ddpmcodec model: its metadata has {found}, expected ddpmcodec-model-1")
+        expected = f"{FORMAT} or {FORMAT_WITH_SPECTRUM}"
+        raise ModelError(f"{path} is not a ddpmcodec model this version reads: its metadata has {found}, expected {expected}")
     try:
         stored, stored_curve, mark = json_object(metadata["config"]), json_object(metadata["curve"]), metadata["fingerprint"]
         config = parse_config(metadata.get("architecture", "unet"), stored)

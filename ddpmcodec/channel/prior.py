@@ -1,0 +1,85 @@
+"""A step's prior N(0, I + kappa P), in units of the noise b: P is diagonal, of mean 1, and known; kappa goes with the bits.
+
+Coefficients come sorted, so P is a few numbers, each for a run of coefficients. With P = I, kappa is the excess variance over
+noise variance that `Channel.snr` gives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """power: (groups,) diagonal of P in equal runs of the `dims` coefficients, g * dims // groups to the next."""
+
+    power: tuple[float, ...]
+    dims: int
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        return np.arange(len(self.power) + 1) * self.dims // len(self.power)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        return np.diff(self.edges)
+
+    @cached_property
+    def _power(self) -> Floats:
+        return np.array(self.power)
+
+    def spread(self, values: Floats) -> NDArray[np.float32]:
+        """One value a group to one a coefficient."""
+        return np.repeat(values.astype(np.float32), self.sizes)
+
+    def variances(self, kappa: float) -> Floats:
+        """(groups,) of the prior: 1 + kappa P."""
+        return 1 + kappa * self._power
+
+    def energies(self, shift: NDArray[np.float32]) -> Floats:
+        """(groups,) mean squares of a shift (dims,)."""
+        return np.add.reduceat(shift.astype(np.float64) ** 2, self.edges[:-1]) / self.sizes
+
+    def bits(self, kappa: float) -> float:
+        """1/2 sum of log2(1 + kappa P): what a shift of just this prior costs, in theory."""
+        return float((self.sizes * np.log2(self.variances(kappa))).sum()) / 2
+
+    def kappa(self, bits: float) -> float:
+        """The inverse of `bits`."""
+        # The sum is concave and at most that of equal powers, so Newton's method comes from below.
+        value = float(np.expm1(2 * bits * math.log(2) / self.dims))
+        for _ in range(60):
+            slope = float((self.sizes * self._power / self.variances(value)).sum()) / (2 * math.log(2))
+            step = (bits - self.bits(value)) / slope
+            if not step > 1e-13 * value:
+                break
+            value += step
+        return value
+
+    def fit(self, energies: Floats) -> float:
+        """The kappa at which a shift of these mean squares costs `bits(kappa)`: there KL(N(shift, I) || prior) is just that.
+
+        In KL = bits(kappa) + 1/2 sum of [(1 + shift^2) / (1 + kappa P) - 1] / ln 2 the second term is to vanish. With equal
+        powers that is kappa = the mean square, and the cost d/2 log2(1 + v/b).
+        """
+        excess = self.sizes * (1 + energies) / self.dims
+        value = 0.0
+        for _ in range(200):  # convex and falling: Newton's method comes from below
+            variances = self.variances(value)
+            over = float((excess / variances).sum()) - 1
+            step = over / float((excess * self._power / variances**2).sum())
+            if not step > 1e-12 * value:
+                break
+            value += step
+        return value
+
+    def reach(self, energies: Floats, kappa: float) -> float:
+        """How much of its power the hardest group's codewords would have to align with the shift: below 1 can be done."""
+        return float((energies / self.variances(kappa)).max())
