@@ -1,20 +1,23 @@
-"""The basis in which the prior of a step is diagonal: opponent colours, a cosine transform, coefficients sorted by power.
+"""The basis in which the prior of a step is diagonal: opponent colours, cosine transforms, coefficients sorted by power.
 
 Orthonormal, so squared lengths are those of the picture. The order is whole numbers; the transform itself is floats, and
-only the picture depends on it.
+only the picture depends on it. Transforms are of tiles of about 32x32, whatever the picture's size: the error's spectrum was
+measured on so many pixels, and a large picture's lowest frequencies would have more power than codewords can carry.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn, idctn
+from scipy.fft import dct, idct
 
+from ddpmcodec.channel.codebook import GROUPED_HADAMARD
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.spectrum import BANDS, CLASSES, COLOURS, POWER_FRACTION, bands, by_power, group_power
+from ddpmcodec.spectrum import BANDS, CLASSES, COLOURS, POWER_FRACTION, bands, by_power, group_edges, group_power, tiles
 
 Array = NDArray[np.float32]
 
@@ -23,13 +26,25 @@ OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [
 
 
 def transform(x: Array) -> Array:
-    """(..., 3, h, w) to its coefficients, likewise: opponent colours, each by an orthonormal two-dimensional DCT-II."""
-    return dctn(np.einsum("ab,...bhw->...ahw", OPPONENT, x), axes=(-2, -1), norm="ortho", overwrite_x=True)  # type: ignore[no-any-return]
+    """(..., 3, h, w) to coefficients in their places: opponent colours, tiles, an orthonormal two-dimensional DCT-II of each."""
+    y = np.einsum("ab,...bhw->...ahw", OPPONENT, x)
+    return _in_tiles(_in_tiles(y, dct).swapaxes(-1, -2), dct).swapaxes(-1, -2)
 
 
 def transform_back(y: Array) -> Array:
     """The inverse of `transform`."""
-    return np.einsum("ab,...ahw->...bhw", OPPONENT, idctn(y, axes=(-2, -1), norm="ortho"))  # type: ignore[no-any-return]
+    x = _in_tiles(_in_tiles(y, idct).swapaxes(-1, -2), idct).swapaxes(-1, -2)
+    return np.einsum("ab,...ahw->...bhw", OPPONENT, x)  # type: ignore[no-any-return]
+
+
+def _in_tiles(x: Array, function: Callable[..., Array]) -> Array:
+    """The transform of each tile along the last axis."""
+    parts, start = [], 0
+    for count, size in tiles(x.shape[-1]):
+        part = x[..., start : start + count * size]
+        parts.append(function(part.reshape(*part.shape[:-1], count, size), norm="ortho").reshape(part.shape))
+        start += count * size
+    return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,20 @@ class Basis:
 
     @cached_property
     def order(self) -> NDArray[np.int32]:
-        """(dims,) place of each sorted coefficient among those of `transform`; equals stay in their order."""
+        """(dims,) place of each sorted coefficient among those of `transform`.
+
+        Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike, then.
+        """
         rank = np.empty(CLASSES, np.uint8)
         rank[by_power(self.row)] = np.arange(CLASSES)
         classes = bands(self.height, self.width).ravel()
         ranks = np.concatenate([rank[colour * BANDS + classes] for colour in range(COLOURS)])
-        return ranks.argsort(kind="stable").astype(np.int32)
+        order = ranks.argsort(kind="stable").astype(np.int32)
+        edges = group_edges(len(order))
+        for start, end in zip(edges, edges[1:], strict=False):
+            run = np.arange(end - start) % -(-(end - start) // GROUPED_HADAMARD)
+            order[start:end] = order[start:end][run.argsort(kind="stable")]
+        return order
 
     def analyse(self, x: Array) -> Array:
         """(3, h, w) to (dims,)."""

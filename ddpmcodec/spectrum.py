@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.errors import ModelError
 
-COLOURS, BANDS = 3, 32
+COLOURS, BANDS, TILE = 3, 32, 32
 CLASSES = COLOURS * BANDS
 GROUPS = 24  # equal runs of the coefficients, sorted by power, that share one power: 128 coefficients each at 32x32
 SPACING = 1 << 14  # rows are at least so far apart in log-SNR, units of 2^-16
@@ -77,10 +77,21 @@ class Spectrum:
         return asdict(self)
 
 
+def tiles(length: int) -> list[tuple[int, int]]:
+    """(count, size) of the tiles along one side, larger ones first: as near to 32 as equal shares of it can be."""
+    count = max(1, (length + TILE // 2) // TILE)
+    size, larger = divmod(length, count)
+    return [run for run in ((larger, size + 1), (count - larger, size)) if run[0]]
+
+
 @lru_cache(maxsize=8)
 def bands(height: int, width: int) -> NDArray[np.uint8]:
-    """(height, width): the band of each frequency of a cosine transform, 32 up to Nyquist's; the last has the corners, too."""
-    y, x = ((np.arange(n, dtype=np.int64) << 20) // n for n in (height, width))
+    """(height, width): the band of each coefficient of `basis.transform`, 32 up to Nyquist's; the last has the corners, too."""
+
+    def frequencies(length: int) -> NDArray[np.int64]:
+        return np.concatenate([np.tile((np.arange(size, dtype=np.int64) << 20) // size, n) for n, size in tiles(length)])
+
+    y, x = frequencies(height), frequencies(width)
     radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # of a square: whole numbers throughout
     band: NDArray[np.uint8] = np.minimum(radius[(y[:, None] ** 2 + x**2) >> 30], BANDS - 1).astype(np.uint8)
     return band
