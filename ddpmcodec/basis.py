@@ -26,7 +26,7 @@ OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [
 
 
 def transform(x: Array) -> Array:
-    """(..., 3, h, w) to coefficients in their places: opponent colours, tiles, an orthonormal two-dimensional DCT-II of each."""
+    """(..., 3, h, w) to coefficients in their places: opponent colours, tiles, an orthonormal 2-D DCT-II of each."""
     y = np.einsum("ab,...bhw->...ahw", OPPONENT, x)
     return _in_tiles(_in_tiles(y, dct).swapaxes(-1, -2), dct).swapaxes(-1, -2)
 

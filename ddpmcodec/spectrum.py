@@ -115,7 +115,9 @@ def group_edges(dims: int) -> list[int]:
 
 @lru_cache(maxsize=256)
 def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
-    """(24,) power of a coefficient of each group over that of all, units of 2^-16; falls."""
+    """(24,) power of a coefficient of each group over that of all, units of 2^-16; falls. ModelError for a tiny canvas."""
+    if COLOURS * height * width < GROUPS:
+        raise ModelError(f"a model with a spectrum has a window of {width}x{height}: expected at least {GROUPS} sub-pixels")
     counts = class_counts(height, width)
     total, place, sums, edges = 0, 0, [0] * GROUPS, group_edges(COLOURS * height * width)
     group = 0

@@ -13,8 +13,10 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
+from ddpmcodec.basis import transform, transform_back
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.plan import ErrorCurve
+from ddpmcodec.spectrum import BANDS, Spectrum, bands, class_counts
 
 settings.register_profile("ddpmcodec", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("ddpmcodec")
@@ -45,6 +47,50 @@ class WienerModel:
 def wiener_mse(log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
     """The cheating model's error on pictures of its prior."""
     return PRIOR_VARIANCE / (1 + PRIOR_VARIANCE * np.exp(log_snr))
+
+
+def class_variances() -> NDArray[np.float64]:
+    """(96,): variance of a coefficient of each class in the coloured cheating model's pictures."""
+    return np.concatenate([strength / (1 + np.arange(BANDS)) ** 2 for strength in (4.0, 1.0, 0.5)])
+
+
+def coefficient_variances() -> NDArray[np.float32]:
+    """(3, 32, 32) in the places of `basis.transform`."""
+    band = bands(WINDOW, WINDOW)
+    return np.stack([class_variances()[colour * BANDS + band] for colour in range(3)]).astype(np.float32)
+
+
+class SpectralModel:
+    """Like WienerModel for pictures whose coefficients (see `basis`) are independent, of `coefficient_variances`."""
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        snr = math.exp(float(log_snr[0]))
+        alpha_bar = snr / (1 + snr)
+        gain = coefficient_variances() * snr / (1 + coefficient_variances() * snr)
+        x_0 = torch.from_numpy(transform_back(gain * transform(x_t.numpy() / np.float32(math.sqrt(alpha_bar)))))
+        return (x_t - math.sqrt(alpha_bar) * x_0) / math.sqrt(1 - alpha_bar)
+
+
+def spectral_curve() -> ErrorCurve:
+    """The coloured cheating model's own, with the spectrum."""
+    log_snr, counts = np.linspace(-6.0, 4.0, 13), class_counts(WINDOW, WINDOW)
+    energy = counts * class_variances() / (1 + class_variances() * np.exp(log_snr[:, None]))
+    spectrum = Spectrum.from_floats([round(v * 65536) for v in log_snr], energy, counts)
+    dims = 3 * WINDOW * WINDOW
+    return ErrorCurve.from_floats(log_snr, energy.sum(axis=1) / dims, dims, spectrum=spectrum)
+
+
+@pytest.fixture(scope="session")
+def coloured_model() -> CodecModel:
+    """A codec with a spectrum whose eps-model knows the pictures' distribution."""
+    return CodecModel("coloured", SpectralModel(), spectral_curve(), "fedcba9876543210" * 4)
+
+
+def coloured_pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(count, 32, 32, 3): pictures as the coloured cheating model expects them."""
+    noise = np.random.default_rng(seed).normal(size=(count, 3, WINDOW, WINDOW)).astype(np.float32)
+    x_0 = transform_back(noise * np.sqrt(coefficient_variances()))
+    return np.clip(np.rint((x_0 + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
 
 
 @pytest.fixture(scope="session", autouse=True)

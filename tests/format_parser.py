@@ -110,6 +110,7 @@ class Model:
     dims: int
     window: int = 32
     channels: int = 3
+    spectrum: tuple[tuple[int, ...], tuple[tuple[int, ...], ...]] | None = None  # log-SNRs, rows of powers
 
 
 def model_file(path: Path) -> Model:
@@ -118,7 +119,10 @@ def model_file(path: Path) -> Model:
         metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
     config, curve = json.loads(metadata["config"]), json.loads(metadata["curve"])
     levels = (tuple(curve[k]) for k in ("log_snr", "snr", "mse"))
-    return Model(metadata["fingerprint"], *levels, curve["dims"], config["window"], config["image_channels"])
+    spectrum = None
+    if "spectrum" in curve:
+        spectrum = (tuple(curve["spectrum"]["log_snr"]), tuple(tuple(row) for row in curve["spectrum"]["power"]))
+    return Model(metadata["fingerprint"], *levels, curve["dims"], config["window"], config["image_channels"], spectrum)
 
 
 def log2(x: int, fraction: int) -> int:
@@ -141,6 +145,38 @@ def with_excess(rate: int) -> int:
 def step_rate(model: Model, error: int, gain: int) -> int:
     ratio = min((error * gain >> 48) + (1 << 32), (1 << 63) - 1)
     return log2(ratio, 32) * model.dims >> 9
+
+
+def tile_frequencies(length: int) -> list[int]:
+    count = max(1, (length + 16) // 32)
+    size, larger = divmod(length, count)
+    return [(k << 20) // n for n in [size + 1] * larger + [size] * (count - larger) for k in range(n)]
+
+
+POWERS = [65536, 68438, 71468, 74632, 77936, 81386, 84990, 88752, 92682, 96785, 101070, 105545, 110218, 115098, 120194, 125515]
+
+
+@lru_cache(maxsize=64)
+def group_powers(row: tuple[int, ...], height: int, width: int) -> list[int]:
+    """Of each of the 24 groups of coefficients, in 1/65536 of the mean power."""
+    band_of = [min(31, isqrt(y * y + x * x >> 30)) for y in tile_frequencies(height) for x in tile_frequencies(width)]
+    counts = [band_of.count(band) for band in range(32)] * 3
+    powers: list[int] = []  # of every coefficient, the strongest first
+    for c in sorted(range(96), key=lambda c: (-row[c], c)):
+        powers += [POWERS[row[c] % 16] << (row[c] // 16 + 16)] * counts[c]
+    edges = [g * len(powers) // 24 for g in range(25)]
+    total = sum(powers)
+    return [(sum(powers[a:b]) * len(powers) << 16) // (total * (b - a)) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def coloured_rate(model: Model, start: int, gain: int) -> int:
+    assert model.spectrum is not None
+    levels, rows = model.spectrum
+    row = rows[max([i for i, level in enumerate(levels) if level <= model.log_snr[start]], default=0)]
+    side = isqrt(model.dims // 3)
+    ratio = min(model.mse[start] * gain >> 56, 1 << 40)
+    logs = [log2((1 << 24) + (ratio * power >> 16), 24) for power in group_powers(row, side, side)]
+    return sum(logs) * model.dims // 24 >> 9
 
 
 END_MSE = 52377504  # (0.88 / 127.5)^2, in 2^-40
@@ -176,6 +212,9 @@ def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, .
     for choice in reversed(came):
         path.append(choice[path[-1]])
     path.reverse()
+    if model.spectrum is not None:
+        gains = [model.snr[path[0]], *(model.snr[j] - model.snr[i] for i, j in zip(path, path[1:], strict=False))]
+        return tuple(path), tuple(coloured_rate(model, start, gain) for start, gain in zip([0, *path], gains, strict=False))
     return tuple(path), (first[path[0]], *(between[i][j] for i, j in zip(path, path[1:], strict=False)))
 
 
@@ -345,6 +384,7 @@ class Step:
     index: int | None  # place on the grid of counts; None for a short step
     bits: int
     symbols: tuple[int, ...]
+    colour: str = ""  # of the prior: "coloured" or "white"; nothing where there is no choice
 
 
 @dataclass
@@ -362,7 +402,7 @@ class Parsed:
         h = self.head
         tail = "" if self.tail is None else f"{self.tail[0]} {self.tail[1]}"
         lines = [f"{h.fingerprint} {h.width} {h.height} {h.plan_steps} {h.channel} {h.seed} {h.flags}"]
-        lines += [f"{s.index} {s.bits} {' '.join(map(str, s.symbols))}" for s in self.steps]
+        lines += [f"{s.index} {s.bits} {s.colour}{' '.join(map(str, s.symbols))}" for s in self.steps]
         return hashlib.sha256("\n".join([*lines, f"{self.ended} {self.complete}", tail]).encode()).hexdigest()
 
 
@@ -381,6 +421,7 @@ class Reader:
         self.expected = [place(bits, self.values) for bits in expected]
         self.interval, self.steps, self.ended = Interval(), list[Step](), False
         self.deviation, self.spread = 0, 512
+        self.has_spectrum, self.white = model.spectrum is not None, False
 
     def read_all(self) -> None:
         while not self.ended:
@@ -398,7 +439,7 @@ class Reader:
             self.end(centre)
             return
         index = symbol - 1
-        step = Step(index, self.values[index], self.code(self.values[index]))
+        step = self.rest_of(index, self.values[index])
         error = 256 * index - centre
         self.deviation += error * (13 if len(self.steps) < 8 else 7) // 16
         self.spread = max(90, (3 * self.spread + abs(error) * 3 // 4) // 4)
@@ -420,8 +461,18 @@ class Reader:
             else:
                 bits = unit * self.symbol(uniform(few))
             if bits:
-                self.steps.append(Step(None, bits, self.code(bits)))
+                self.steps.append(self.rest_of(None, bits))
         self.ended = True
+
+    def rest_of(self, index: int | None, bits: int) -> Step:
+        """What follows a step's count."""
+        colour, white = "", self.white
+        if self.has_spectrum and bits:
+            white = bool(self.symbol(categorical((1, 3) if self.white else (63, 1))))
+            colour = "white " if white else "coloured "
+        step = Step(index, bits, self.code(bits), colour)
+        self.white = white
+        return step
 
     def code(self, bits: int) -> tuple[int, ...]:
         return tuple(self.symbol(model) for count, model in self.channel.symbols(bits) for _ in range(count))

@@ -10,6 +10,7 @@ from typing import Any
 import format_parser as second
 import numpy as np
 import pytest
+from conftest import spectral_curve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,12 +39,19 @@ def embedded() -> second.Model:
 
 
 def of(curve: ErrorCurve) -> second.Model:
-    return second.Model(MARK, curve.log_snr, curve.snr, curve.mse, curve.dims)
+    spectrum = None if curve.spectrum is None else (curve.spectrum.log_snr, curve.spectrum.power)
+    return second.Model(MARK, curve.log_snr, curve.snr, curve.mse, curve.dims, spectrum=spectrum)
+
+
+@pytest.fixture(scope="module", params=["white", "coloured"])
+def any_curve(request: pytest.FixtureRequest, curve: ErrorCurve) -> ErrorCurve:
+    return spectral_curve() if request.param == "coloured" else curve
 
 
 def same(mine: second.Parsed, theirs: ddpmcodec.StreamInfo | Any, data: bytes) -> None:
     packets = [(None if p.log_snr is not None else p.index, p.bits, tuple(p.code.tolist())) for p in theirs.packets]
     assert [(s.index, s.bits, s.symbols) for s in mine.steps] == packets
+    assert [s.colour == "coloured " for s in mine.steps] == [p.coloured for p in theirs.packets]
     assert mine.complete == theirs.complete
     assert mine.head.size == theirs.header_bytes
     if theirs.tail:
@@ -99,7 +107,8 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
         sizes = [a.size for a in writer.channel.alphabets(bits, writer.dims) for _ in range(a.count)]
         most = np.array(sizes, np.int64) - 1
         code = draw(st.sampled_from([rng.integers(0, most + 1), most, 0 * most]))
-        return Packet(index, bits, code.astype(np.int32), log_snr)
+        coloured = curve.spectrum is not None and bits > 0 and draw(st.booleans())
+        return Packet(index, bits, code.astype(np.int32), log_snr, coloured)
 
     for _ in range(draw(st.integers(int(header.lossless), writer.plan.steps))):
         index = draw(st.integers(0, 30))
@@ -114,19 +123,19 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
 
 @settings(max_examples=40)
 @given(st.data())
-def test_random_streams_and_their_prefixes(curve: ErrorCurve, data: st.DataObject):
-    file = data.draw(streams(curve))
-    parsed = second.stream(file, of(curve))
+def test_random_streams_and_their_prefixes(any_curve: ErrorCurve, data: st.DataObject):
+    file = data.draw(streams(any_curve))
+    parsed = second.stream(file, of(any_curve))
     assert parsed.complete
-    same(parsed, read_stream(file, curve, 32, 3), file)
+    same(parsed, read_stream(file, any_curve, 32, 3), file)
     cut = file[: data.draw(st.integers(parsed.head.size + parsed.head.least_payload, len(file)))]
-    same(second.stream(cut, of(curve)), read_stream(cut, curve, 32, 3), cut)
+    same(second.stream(cut, of(any_curve)), read_stream(cut, any_curve, 32, 3), cut)
 
 
 @settings(max_examples=40)
 @given(st.data())
-def test_damaged_streams_read_alike(curve: ErrorCurve, data: st.DataObject):
-    file = bytearray(data.draw(streams(curve)))
+def test_damaged_streams_read_alike(any_curve: ErrorCurve, data: st.DataObject):
+    file = bytearray(data.draw(streams(any_curve)))
     for _ in range(data.draw(st.integers(1, 3))):
         file[data.draw(st.integers(0, len(file) - 1))] ^= data.draw(st.integers(1, 255))
     damaged = bytes(file)
@@ -134,19 +143,19 @@ def test_damaged_streams_read_alike(curve: ErrorCurve, data: st.DataObject):
         size = len(damaged) - 2
         damaged = damaged[:size] + replace(Header(MARK[:8], 1, 1)).check(damaged[:size])
     try:
-        found = read_stream(damaged, curve, 32, 3)
+        found = read_stream(damaged, any_curve, 32, 3)
     except DdpmCodecError:
         with pytest.raises(second.Refused):
-            second.stream(damaged, of(curve))
+            second.stream(damaged, of(any_curve))
         return
     if found.header.fingerprint == MARK[:8]:
-        same(second.stream(damaged, of(curve)), found, damaged)
+        same(second.stream(damaged, of(any_curve)), found, damaged)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 20])
-def test_plans(curve: ErrorCurve, embedded: second.Model, steps: int):
+def test_plans(any_curve: ErrorCurve, embedded: second.Model, steps: int):
     assert END_MSE == second.END_MSE
-    for mine, theirs in ((of(curve), curve), (embedded, read_model_info().curve)):
+    for mine, theirs in ((of(any_curve), any_curve), (embedded, read_model_info().curve)):
         if steps <= most_steps(theirs):
             levels, rates = second.plan(mine, steps)
             plan = make_plan(theirs, steps)
