@@ -52,9 +52,10 @@ def real(
 
     file_bytes: the complete file of so many steps. header_bytes: header and check of it. Bits of the step itself: ideal_bits
     (along the path the sender took), channel_bits (information of the channel's symbols), count_bits (of the bit count);
-    end_bits: of END, were the stream to end there. mse, ssim: of the decoded picture. decode=False only parses the files, and
-    takes the pictures from the sender, which knows what its receiver has. `on_step` is called once a step, and once more
-    for decoding. Raises DdpmCodecError where a file doesn't give what was sent.
+    end_bits: of END, were the stream to end there.
+    coloured: 1 where the step's prior was. mse, ssim: of the decoded picture. decode=False only parses the files, and takes the
+    pictures from the sender, which knows what its receiver has. `on_step` is called once a step, and once more for decoding.
+    Raises DdpmCodecError where a file doesn't give what was sent.
     """
     sent: list[tuple[tuple[Packet, ...], NDArray[np.float64]]] = []  # not the steps themselves: they hold large states
     chains: list[ReverseChain] = []
@@ -74,6 +75,7 @@ def real(
         _require_same_packets([packets for packets, _ in sent], datas, model)
     table = _distortions(images, iter(pictures), len(sent), _ignore)
     table["ideal_bits"] = np.stack([bits for _, bits in sent], axis=1)
+    table["coloured"] = np.array([[float(packets[i].coloured) for packets, _ in sent] for i in range(len(images))])
     header, chain = read_header(datas[0]), chains[0]
     for name in ("file_bytes", "header_bytes", "channel_bits", "count_bits", "end_bits"):
         table[name] = np.zeros((len(images), len(sent)))
