@@ -141,13 +141,15 @@ def cheapest_priors(
     ratio = np.einsum("ij,ij->i", flat, flat, dtype=np.float64) / dims
     ideal = np.array([ideal_bits(float(r), dims) for r in ratio])
     priors: list[Prior | None] = [None] * len(flat)
-    if basis is not None:
-        flat = flat.copy()
-        for i, shift in enumerate(shifts):
-            coefficients = basis.analyse(shift)
-            energies = basis.prior.energies(coefficients)
-            kappa = basis.prior.fit(energies)
-            bits = basis.prior.bits(kappa)
-            if bits < ideal[i] and basis.prior.reach(energies, kappa) <= REACH:
-                flat[i], priors[i], ideal[i] = coefficients, basis.prior, bits
-    return flat, tuple(priors), ratio, ideal
+    if basis is None:
+        return flat, tuple(priors), ratio, ideal
+    rows = list(flat)
+    for i, shift in enumerate(shifts):
+        coefficients = basis.analyse(shift)
+        energies = basis.prior.energies(coefficients)
+        kappa = basis.prior.fit(energies)
+        bits = basis.prior.bits(kappa)
+        if bits < ideal[i] and basis.prior.reach(energies, kappa) <= REACH:
+            rows[i], priors[i], ideal[i] = coefficients, basis.prior, bits
+    # A single picture may be a large one: no copy of it.
+    return rows[0][None] if len(rows) == 1 else np.stack(rows), tuple(priors), ratio, ideal
