@@ -119,7 +119,7 @@ class _EncodeReport:
         packet = sent.packets[0]
         return (
             f"step {sent.n:3d}  log-SNR {sent.log_snr_s:7.3f}  v/b {sent.variance_ratio[0]:.4f}  "
-            f"ideal {sent.ideal_bits[0]:10.1f} bits  sent {packet.bits:7d} bits"
+            f"ideal {sent.ideal_bits[0]:10.1f} bits  sent {packet.bits:7d} bits{'  coloured' * packet.coloured}"
         )
 
     def values(self, data: bytes, codec: Any) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     }
     if archive:
         return values
-    info, short = read_info(data, known), {}
+    info, short, colours = read_info(data, known), {}, {}
+    if info.plan.spectrum is not None:
+        colours = {"coloured": [p.coloured for p in info.packets]}
     if info.short_step is not None:
         short = {"short_step": {"bits": info.short_step.bits, "log_snr": round(info.log_snr[-1], 4)}}
     return values | {
@@ -62,6 +64,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "check_bytes": info.check_bytes,
         "log_snr": [round(level, 4) for level in info.log_snr],
         "channel_bits": [p.bits for p in info.packets],
+        **colours,
         "step_bits": [round(b, 2) for b in info.step_bits],
         "cumulative_bits": [round(b, 2) for b in accumulate(info.step_bits)],
     }

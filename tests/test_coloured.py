@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import SpectralModel, coloured_pictures, spectral_curve
 from numpy.typing import NDArray
+from PIL import Image
 
 import ddpmcodec
 from ddpmcodec.basis import Basis
@@ -187,3 +189,17 @@ def test_a_window_too_small_for_groups_is_refused(coloured_model: CodecModel):
     small = replace(coloured_model, window=2, eps_model=lambda x_t, log_snr: x_t)
     with pytest.raises(DdpmCodecError, match="at least 24"):
         ddpmcodec.encode(np.zeros((2, 2, 3), np.uint8), model=small)
+
+
+def test_the_command_line_says_which_steps_were_coloured(tmp_path: Path):
+    from ddpmcodec.cli.app import app
+    from typer.testing import CliRunner
+
+    model, png, file = str(tmp_path / "m.safetensors"), str(tmp_path / "in.png"), str(tmp_path / "out.bin")
+    save_model(model, UNet(UNetConfig(channels=(8, 8), groups=4, embedding=16)), spectral_curve(), "m")
+    Image.fromarray(LIKE).save(png)
+    sent = CliRunner().invoke(app, ["encode", png, "-o", file, "--model", model, "--plan-steps", "4", "--verbose"])
+    assert sent.exit_code == 0
+    shown = json.loads(CliRunner().invoke(app, ["info", file, "--model", model, "--json"]).stdout)
+    assert len(shown["coloured"]) == 4
+    assert sent.output.count("coloured") == sum(shown["coloured"])
