@@ -172,10 +172,12 @@ def info(
     console = Console()
     console.print(table)
     if "step_bits" in values:
-        steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", box=None)
-        rows = zip(values["log_snr"], values["channel_bits"], values["step_bits"], values["cumulative_bits"], strict=True)
-        for n, (level, channel, bits, total) in enumerate(rows, 1):
-            steps.add_row(str(n), f"{level:.3f}", str(channel), f"{bits:.1f}", f"{total:.1f}")
+        steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", "prior", box=None)
+        coloured = values.get("coloured", [False] * len(values["log_snr"]))
+        columns = (values[name] for name in ("log_snr", "channel_bits", "step_bits", "cumulative_bits"))
+        for n, (level, channel, bits, total, colour) in enumerate(zip(*columns, coloured, strict=True), 1):
+            prior = "coloured" if colour else "white"
+            steps.add_row(str(n), f"{level:.3f}", str(channel), f"{bits:.1f}", f"{total:.1f}", prior)
         console.print(steps)
 
 
