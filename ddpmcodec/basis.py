@@ -20,6 +20,7 @@ from ddpmcodec.channel.prior import Prior
 from ddpmcodec.spectrum import BANDS, CLASSES, COLOURS, POWER_FRACTION, bands, by_power, group_edges, group_power, tiles
 
 Array = NDArray[np.float32]
+SMALL_PIXELS = 1 << 14
 
 # Rows: luminance, red - blue, green - magenta; the decorrelating rotation of natural pictures' colours, nearly.
 OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])).astype(np.float32)
@@ -73,6 +74,8 @@ class Basis:
         order = ranks.argsort(kind="stable").astype(np.int32)
         edges = group_edges(len(order))
         for start, end in zip(edges, edges[1:], strict=False):
+            if end - start <= GROUPED_HADAMARD:
+                continue
             run = np.arange(end - start) % -(-(end - start) // GROUPED_HADAMARD)
             order[start:end] = order[start:end][run.argsort(kind="stable")]
         return order
@@ -88,7 +91,9 @@ class Basis:
         return transform_back(y.reshape(COLOURS, self.height, self.width))
 
 
-@lru_cache(maxsize=2)
 def basis_of(row: tuple[int, ...], height: int, width: int) -> Basis:
-    """The last ones are kept: a step asks for its basis several times, and large pictures' orders are large."""
-    return Basis(row, height, width)
+    """The last ones are kept: a step asks for its basis several times. Large pictures' orders are large, so few of them."""
+    return (_of_small if height * width <= SMALL_PIXELS else _of_large)(row, height, width)
+
+
+_of_small, _of_large = lru_cache(maxsize=128)(Basis), lru_cache(maxsize=2)(Basis)

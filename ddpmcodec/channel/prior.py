@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,24 +45,15 @@ class Prior:
 
     def energies(self, shift: NDArray[np.float32]) -> Floats:
         """(groups,) mean squares of a shift (dims,)."""
-        runs = (shift[a:b] for a, b in zip(self.edges, self.edges[1:], strict=False))
-        return np.array([np.einsum("i,i->", run, run, dtype=np.float64) for run in runs]) / self.sizes
+        return np.add.reduceat(shift * shift, self.edges[:-1], dtype=np.float64) / self.sizes
 
     def bits(self, kappa: float) -> float:
         """1/2 sum of log2(1 + kappa P): what a shift of just this prior costs, in theory."""
         return float((self.sizes * np.log2(self.variances(kappa))).sum()) / 2
 
     def kappa(self, bits: float) -> float:
-        """The inverse of `bits`."""
-        # The sum is concave and at most that of equal powers, so Newton's method comes from below.
-        value = float(np.expm1(2 * bits * math.log(2) / self.dims))
-        for _ in range(60):
-            slope = float((self.sizes * self._power / self.variances(value)).sum()) / (2 * math.log(2))
-            step = (bits - self.bits(value)) / slope
-            if not step > 1e-13 * value:
-                break
-            value += step
-        return value
+        """The inverse of `bits`; kept, for sender and receiver ask for the same."""
+        return _kappa(self, bits)
 
     def fit(self, energies: Floats) -> float:
         """The kappa at which a shift of these mean squares costs `bits(kappa)`: there KL(N(shift, I) || prior) is just that.
@@ -84,3 +75,16 @@ class Prior:
     def reach(self, energies: Floats, kappa: float) -> float:
         """How much of its power the hardest group's codewords would have to align with the shift: below 1 can be done."""
         return float((energies / self.variances(kappa)).max())
+
+
+@lru_cache(maxsize=4096)
+def _kappa(prior: Prior, bits: float) -> float:
+    # The sum is concave and at most that of equal powers, so Newton's method comes from below.
+    value = float(np.expm1(2 * bits * math.log(2) / prior.dims))
+    for _ in range(60):
+        slope = float((prior.sizes * prior._power / prior.variances(value)).sum()) / (2 * math.log(2))
+        step = (bits - prior.bits(value)) / slope
+        if not step > 1e-13 * value:
+            break
+        value += step
+    return value
