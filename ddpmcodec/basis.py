@@ -7,17 +7,15 @@ measured on so many pixels, and a large picture's lowest frequencies would have 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct, idct
 
 from ddpmcodec.channel.codebook import GROUPED_HADAMARD
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.spectrum import BANDS, CLASSES, COLOURS, POWER_FRACTION, bands, by_power, group_edges, group_power, tiles
+from ddpmcodec.spectrum import CLASSES, COLOURS, POWER_FRACTION, by_power, classes, group_power, tiles
 
 Array = NDArray[np.float32]
 SMALL_PIXELS = 1 << 14
@@ -29,17 +27,20 @@ OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [
 def transform(x: Array) -> Array:
     """(..., 3, h, w) to coefficients in their places: opponent colours, tiles, an orthonormal 2-D DCT-II of each."""
     y = np.einsum("ab,...bhw->...ahw", OPPONENT, x)
-    return _in_tiles(_in_tiles(y, dct).swapaxes(-1, -2), dct).swapaxes(-1, -2)
+    return _in_tiles(_in_tiles(y).swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def transform_back(y: Array) -> Array:
     """The inverse of `transform`."""
-    x = _in_tiles(_in_tiles(y, idct).swapaxes(-1, -2), idct).swapaxes(-1, -2)
+    x = _in_tiles(_in_tiles(y, back=True).swapaxes(-1, -2), back=True).swapaxes(-1, -2)
     return np.einsum("ab,...ahw->...bhw", OPPONENT, x)  # type: ignore[no-any-return]
 
 
-def _in_tiles(x: Array, function: Callable[..., Array]) -> Array:
+def _in_tiles(x: Array, back: bool = False) -> Array:
     """The transform of each tile along the last axis."""
+    from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
+
+    function = idct if back else dct
     parts, start = [], 0
     for count, size in tiles(x.shape[-1]):
         part = x[..., start : start + count * size]
@@ -69,10 +70,8 @@ class Basis:
         """
         rank = np.empty(CLASSES, np.uint8)
         rank[by_power(self.row)] = np.arange(CLASSES)
-        classes = bands(self.height, self.width).ravel()
-        ranks = np.concatenate([rank[colour * BANDS + classes] for colour in range(COLOURS)])
-        order = ranks.argsort(kind="stable").astype(np.int32)
-        edges = group_edges(len(order))
+        order = rank[classes(self.height, self.width)].argsort(kind="stable").astype(np.int32)
+        edges = self.prior.edges
         for start, end in zip(edges, edges[1:], strict=False):
             if end - start <= GROUPED_HADAMARD:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,14 +48,23 @@ class SentStep:
         return self.chain.x0_hat()
 
 
-@dataclass(frozen=True)
-class Need:
-    """What a step needs, before the channel has looked for its code: for a batch of n pictures."""
+class Shifts(NamedTuple):
+    """What a step has to bring to n pictures, and under which priors."""
 
     shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b), where the prior is coloured in its basis
     priors: tuple[Prior | None, ...]  # None: white
     variance_ratio: NDArray[np.float64]  # (n,) v/b
     ideal_bits: NDArray[np.float64]  # (n,) of the prior
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a step needs, before the channel has looked for its code: for a batch of n pictures."""
+
+    shifts: Array  # these four: see `Shifts`
+    priors: tuple[Prior | None, ...]
+    variance_ratio: NDArray[np.float64]
+    ideal_bits: NDArray[np.float64]
     places: tuple[int, ...]  # on the grid of counts
     bits: tuple[int, ...]  # that the step sends
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
@@ -84,9 +94,9 @@ class Sender:
 
     def need(self) -> Need:
         """Of the plan's next step. Calls the network, once a level."""
-        shifts, priors, ratio, ideal = self._shifts(None)
-        places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, ideal, strict=True)]
-        return Need(shifts, priors, ratio, ideal, tuple(places), tuple(self._grid[p] for p in places))
+        shifts = self._shifts(None)
+        places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, shifts.ideal_bits, strict=True)]
+        return Need(*shifts, tuple(places), tuple(self._grid[p] for p in places))
 
     def need_short(self, step: ShortStep, bits: int) -> Need:
         """Of a short step that sends `bits` bits (not 0) of a single picture."""
@@ -114,10 +124,8 @@ class Sender:
         other.chain, other._counts = self.chain.only(), [copy(model) for model in self._counts]
         return other
 
-    def _shifts(
-        self, log_snr: float | None
-    ) -> tuple[Array, tuple[Prior | None, ...], NDArray[np.float64], NDArray[np.float64]]:
-        """Of a step to a level: (mu_q - mu_p) / sqrt(b) and the priors, its mean square v/b, and the ideal bits of it."""
+    def _shifts(self, log_snr: float | None) -> Shifts:
+        """Of a step to a level."""
         chain, q = self.chain, self.chain.posterior_to(log_snr)
         # mu_q - mu_p = x0_coef (x_0 - x0_hat)
         shift = (self.x_0 - chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
@@ -128,10 +136,8 @@ class Sender:
         return float(np.interp(rate, self._rates, self._grid))
 
 
-def cheapest_priors(
-    shifts: Array, basis: Basis | None
-) -> tuple[Array, tuple[Prior | None, ...], NDArray[np.float64], NDArray[np.float64]]:
-    """Of shifts (n, c, h, w), picture by picture: the shifts for the channel (n, dims), the prior, v/b, and the ideal bits.
+def cheapest_priors(shifts: Array, basis: Basis | None) -> Shifts:
+    """Of shifts (n, c, h, w), picture by picture.
 
     The prior is the one of fewer ideal bits: white, with variance v (Bao et al. 2022), or coloured like the usual error. A
     picture unlike those whose error was measured would need more bits with the coloured one, or more than codewords can give.
@@ -142,7 +148,7 @@ def cheapest_priors(
     ideal = np.array([ideal_bits(float(r), dims) for r in ratio])
     priors: list[Prior | None] = [None] * len(flat)
     if basis is None:
-        return flat, tuple(priors), ratio, ideal
+        return Shifts(flat, tuple(priors), ratio, ideal)
     rows = list(flat)
     for i, shift in enumerate(shifts):
         coefficients = basis.analyse(shift)
@@ -152,4 +158,4 @@ def cheapest_priors(
         if bits < ideal[i] and basis.prior.reach(energies, kappa) <= REACH:
             rows[i], priors[i], ideal[i] = coefficients, basis.prior, bits
     # A single picture may be a large one: no copy of it.
-    return rows[0][None] if len(rows) == 1 else np.stack(rows), tuple(priors), ratio, ideal
+    return Shifts(rows[0][None] if len(rows) == 1 else np.stack(rows), tuple(priors), ratio, ideal)

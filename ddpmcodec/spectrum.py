@@ -103,6 +103,12 @@ def class_counts(height: int, width: int) -> NDArray[np.int64]:
     return np.tile(np.bincount(bands(height, width).ravel(), minlength=BANDS), COLOURS)
 
 
+def classes(height: int, width: int) -> NDArray[np.uint8]:
+    """(dims,) the class of each coefficient, in the order of a picture's values: colour, row, column."""
+    band = bands(height, width).ravel()
+    return np.concatenate([np.uint8(colour * BANDS) + band for colour in range(COLOURS)])
+
+
 def by_power(row: tuple[int, ...]) -> list[int]:
     """The classes, strongest first; ties to the lower class."""
     return sorted(range(CLASSES), key=lambda c: (-row[c], c))

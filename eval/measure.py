@@ -52,10 +52,9 @@ def real(
 
     file_bytes: the complete file of so many steps. header_bytes: header and check of it. Bits of the step itself: ideal_bits
     (along the path the sender took), channel_bits (information of the channel's symbols), count_bits (of the bit count);
-    end_bits: of END, were the stream to end there.
-    coloured: 1 where the step's prior was. mse, ssim: of the decoded picture. decode=False only parses the files, and takes the
-    pictures from the sender, which knows what its receiver has. `on_step` is called once a step, and once more for decoding.
-    Raises DdpmCodecError where a file doesn't give what was sent.
+    end_bits: of END, were the stream to end there. coloured: 1 where the step's prior was. mse, ssim: of the decoded picture.
+    decode=False only parses the files, and takes the pictures from the sender, which knows what its receiver has. `on_step` is
+    called once a step, and once more for decoding. Raises DdpmCodecError where a file doesn't give what was sent.
     """
     sent: list[tuple[tuple[Packet, ...], NDArray[np.float64]]] = []  # not the steps themselves: they hold large states
     chains: list[ReverseChain] = []
@@ -136,7 +135,7 @@ def ideal(
         while chain.n < plan.steps:
             q, mu_p = chain.posterior, chain.prior_mean()
             shift = (x_0 - chain.x0_hat()) * known * np.float32(q.x0_coef)  # mu_q - mu_p
-            *_, bits[:, chain.n] = cheapest_priors(shift / np.float32(math.sqrt(q.variance)), chain.basis())
+            bits[:, chain.n] = cheapest_priors(shift / np.float32(math.sqrt(q.variance)), chain.basis()).ideal_bits
             keys = [Key(seed, chain.n + 1, SAMPLING, first + i) for i in range(len(images))]
             noise = np.stack([gaussian(key, dims) for key in keys]).reshape(shift.shape)
             chain.jump(mu_p + shift + np.float32(math.sqrt(q.variance)) * noise)

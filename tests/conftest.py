@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -91,6 +93,19 @@ def coloured_pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
     noise = np.random.default_rng(seed).normal(size=(count, 3, WINDOW, WINDOW)).astype(np.float32)
     x_0 = transform_back(noise * np.sqrt(coefficient_variances()))
     return np.clip(np.rint((x_0 + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """The operating system refuses to let any file grow longer, as it would on a full disk."""
+    import resource  # POSIX only
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import no_file_beyond
 from PIL import Image
 from test_cli import assert_refused, names, run
 
@@ -123,21 +122,10 @@ def test_leftovers_of_the_dead_go_and_work_of_the_living_stays(tmp_path: Path):
 # Disks that are full
 
 
-@contextmanager
-def _no_file_beyond(size: int) -> Iterator[None]:
-    """The operating system refuses to let any file grow longer, as it would on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("command", [ENCODE, DECODE])
 def test_no_room_for_the_output(folder: Path, command: tuple[object, ...]):
     (folder / "out").mkdir()
-    with _no_file_beyond(20):
+    with no_file_beyond(20):
         result = run(*command)
     assert_refused(result, "can't write out/x")
     assert names(folder / "out") == []
@@ -146,7 +134,7 @@ def test_no_room_for_the_output(folder: Path, command: tuple[object, ...]):
 def test_no_room_for_a_checkpoint(folder: Path):
     assert run(*TRAIN, "--steps", 2).exit_code == 0
     good = (folder / "out" / NAME).read_bytes()
-    with _no_file_beyond(len(good) // 2):
+    with no_file_beyond(len(good) // 2):
         result = run(*TRAIN, "--steps", 4, "--resume")
     assert_refused(result, "can't write a checkpoint to out", "the one before is kept")
     assert (folder / "out" / NAME).read_bytes() == good
@@ -156,7 +144,7 @@ def test_no_room_for_a_checkpoint(folder: Path):
 
 
 def test_no_room_for_a_part_of_a_measurement(folder: Path):
-    with _no_file_beyond(600):
+    with no_file_beyond(600):
         assert_refused(run(*RD), "can't write out/parts/ideal-")
     assert names(folder / "out" / "parts") == ["options.json"]
 

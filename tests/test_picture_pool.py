@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
-import resource
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import no_file_beyond
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -55,20 +54,9 @@ def test_batches_do_not_depend_on_where_the_pictures_are():
         TrainingImages(PicturePool(pictures()), 10, 3)
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As on a full disk, writes beyond so many bytes fail."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_no_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with largest_file(1000), pytest.raises(TrainingError, match=r"3 pictures are 4116 bytes .*: set TMPDIR"):
+    with no_file_beyond(1000), pytest.raises(TrainingError, match=r"3 pictures are 4116 bytes .*: set TMPDIR"):
         PicturePool(pictures(), 1)
     assert os.listdir(tmp_path) == []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))

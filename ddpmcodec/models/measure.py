@@ -15,7 +15,7 @@ from ddpmcodec.channel.philox import Key, gaussian
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.plan import REFINE, ErrorCurve
-from ddpmcodec.spectrum import BANDS, CLASSES, COLOURS, Spectrum, bands, class_counts
+from ddpmcodec.spectrum import CLASSES, Spectrum, class_counts, classes
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
@@ -50,7 +50,6 @@ def measure_curve(
     side = images.shape[1]
     if coloured and images.shape[1:] != (side, side, 3):
         raise ModelError(f"images of shape {images.shape}: expected square RGB pictures (n, side, side, 3) for a spectrum")
-    classes = np.concatenate([colour * BANDS + bands(side, side).ravel().astype(np.int64) for colour in range(COLOURS)])
     total, energy = np.zeros(len(log_snr)), np.zeros((len(log_snr), CLASSES))
     done = 0
     for x_0, eps in _batches(images, batch):
@@ -63,7 +62,7 @@ def measure_curve(
             total[i] += float(error.double().square().sum())
             if coloured:
                 of_coefficient = np.square(transform(error.numpy()), dtype=np.float64).sum(axis=0).ravel()
-                energy[i] += np.bincount(classes, of_coefficient, CLASSES)
+                energy[i] += np.bincount(classes(side, side), of_coefficient, CLASSES)
         done += len(x_0)
         progress(done, len(images))
     if not np.isfinite(total).all():
