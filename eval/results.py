@@ -51,7 +51,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with + where files differ from it; None outside a checkout."""
+    """The checkout's commit, with + where files other than results differ from it; None outside a checkout."""
     here = Path(ddpmcodec.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -60,7 +60,7 @@ def _commit() -> str | None:
     try:
         if not git("ls-files", "__init__.py"):
             return None  # an installed package that lies in somebody else's repository
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ":(top,exclude)results") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
