@@ -2,9 +2,10 @@
 
     python -m ddpmcodec.eval.ablation --data train-0.webp --data train-1.webp --minutes 15 --workers 2 -o results/ablation.json
 
-Every variant trains for the same minutes on one thread, so a costlier network or a smaller batch sees fewer images. What
-counts is the bound on held-out training images, which no variant sees: ideal bits/dim of a chain of many steps over the
-trained levels, of the averaged weights and of the last ones, with the same noise for all.
+Every variant trains for the same minutes on one thread, so a costlier network or a smaller batch sees fewer images; --batch
+and --lr change the preset's recipe for all of them. What counts is the bound on held-out training images, which no variant
+sees: ideal bits/dim of a chain of many steps over the trained levels, of the averaged weights and of the last ones, with the
+same noise for all.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # changes to the
     "attention at 8x8": ({"attention_levels": (2,)}, {}),
     "no preconditioning": ({"knots": 0}, {}),
     "dropout 0.1": ({"dropout": 0.1}, {}),
+    "batch 16": ({}, {"batch": 16}),
     "batch 32": ({}, {"batch": 32}),
     "batch 128": ({}, {"batch": 128}),
     "learning rate 5e-4": ({}, {"lr": 5e-4}),
     "learning rate 2e-3": ({}, {"lr": 2e-3}),
+    "learning rate 4e-3": ({}, {"lr": 4e-3}),
     "learning rate constant": ({}, {"decay": False}),
     "EMA 0.99": ({}, {"ema": 0.99}),
     "EMA 0.9995": ({}, {"ema": 0.9995}),
@@ -69,10 +72,15 @@ class Outcome:
     standard_error: float  # of bits_per_dim over held-out images; noise and images are common to all variants
 
 
-def train_variant(name: str, images: NDArray[np.uint8], held_out: NDArray[np.uint8], goal: Goal, bf16: bool) -> Outcome:
-    """Trains VARIANTS[name] from scratch on images (n, h, w, 3) on this process's threads, and measures it on held_out."""
+def train_variant(
+    name: str, images: NDArray[np.uint8], held_out: NDArray[np.uint8], goal: Goal, common: dict[str, Any]
+) -> Outcome:
+    """Trains VARIANTS[name] from scratch on images (n, h, w, 3) on this process's threads, and measures it on held_out.
+
+    `common` changes the recipe of every variant; the variant's own changes come after.
+    """
     network, recipe = VARIANTS[name]
-    chosen = preset("cifar10-small", network, {"bf16": bf16} | recipe)
+    chosen = preset("cifar10-small", network, common | recipe)
     pictures = TrainingImages(images, chosen.network.window, chosen.recipe.seed)
     trainer = Trainer(chosen.network, chosen.recipe, pictures, Processes(0, 1, torch.device("cpu")))
     with tempfile.TemporaryDirectory() as directory:
@@ -121,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="of training, each variant")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--workers", type=int, default=1, help="variants at a time, one thread each")
+    parser.add_argument("--batch", type=int, help="of all variants but those of another")
+    parser.add_argument("--lr", type=float, help="of all variants but those of another")
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args(arguments)
@@ -130,9 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise DdpmCodecError(f"expected a mosaic of more than {HELD_OUT} images of 32x32, or cifar10")
         torch.set_num_threads(1)
         done: list[Outcome] = []
-        found = provenance() | {"minutes": args.minutes, "held_out": HELD_OUT, "bf16": args.bf16, "workers": args.workers}
+        given = {"batch": args.batch, "lr": args.lr, "bf16": args.bf16}
+        common = {k: v for k, v in given.items() if v is not None}
+        recipe = asdict(preset("cifar10-small", {}, common).recipe)
+        found = provenance() | {"minutes": args.minutes, "held_out": HELD_OUT, "workers": args.workers, "recipe": recipe}
         parts = images[:-HELD_OUT], images[-HELD_OUT:]
-        for outcome in outcomes(args.variants, args.workers, *parts, Goal(minutes=args.minutes), args.bf16):
+        for outcome in outcomes(args.variants, args.workers, *parts, Goal(minutes=args.minutes), common):
             done.append(outcome)
             done.sort(key=lambda o: args.variants.index(o.variant))
             write_json(args.output, found | {"outcomes": [asdict(o) for o in done]})

@@ -58,7 +58,7 @@ def test_the_bound_of_a_network_that_says_nothing():
 def test_training_lowers_the_bound(small_variants: None):
     torch.set_num_threads(1)
     train, held_out = pictures(64), pictures(72)[64:]
-    short, long = (train_variant("as embedded", train, held_out, Goal(steps=n), False) for n in (1, 60))
+    short, long = (train_variant("as embedded", train, held_out, Goal(steps=n), {"bf16": False}) for n in (1, 60))
     assert (long.steps, long.images) == (60, 240)
     assert long.bits_per_dim < 0.8 * short.bits_per_dim
 
@@ -68,10 +68,11 @@ def test_the_command(small_variants: None, tmp_path: Path, monkeypatch: pytest.M
     mosaic = tmp_path / "mosaic.png"
     Image.fromarray(pictures(16).reshape(4, 4, 32, 32, 3).swapaxes(1, 2).reshape(128, 128, 3)).save(mosaic)
     out = tmp_path / "out.json"
-    given = ["--data", str(mosaic), "--minutes", "0.001", "--no-bf16", "-o", str(out)]
+    given = ["--data", str(mosaic), "--minutes", "0.001", "--no-bf16", "--lr", "1e-4", "-o", str(out)]
     ablation.main([*given, "--variants", "batch 8", "as embedded"])
     stored = json.loads(out.read_text())
     assert [o["variant"] for o in stored["outcomes"]] == ["batch 8", "as embedded"]
+    assert (stored["recipe"]["lr"], stored["recipe"]["bf16"]) == (1e-4, False)
     assert all(o["images"] > 0 and math.isfinite(o["bits_per_dim"]) for o in stored["outcomes"])
     assert capsys.readouterr().out.count("bits/dim") == 2
     monkeypatch.setattr(ablation, "HELD_OUT", 16)
