@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddpmcodec.errors import ModelError
-from ddpmcodec.models.unet_config import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
+from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
 from ddpmcodec.schedule import NoiseSchedule, from_betas
 
 LEVELS = 141  # of the error curve; the project's own models are measured at as many
