@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.whole_file import write_whole
+from ddpmcodec.io.atomic import write_whole
 
 
 def read_input(path: str) -> bytes:

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
-from ddpmcodec.cli.files import check_output, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
 from rich.console import Console
 from rich.table import Table
 
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
+from ddpmcodec.cli.files import check_output, write_output
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
 from ddpmcodec.errors import DdpmCodecError
 
 _POINTS = 10  # of the rate-distortion table
@@ -39,8 +39,8 @@ def nll(
         raise DdpmCodecError("-o - : the report goes to stdout; use --json for JSON there, or name a file")
     if output is not None:
         check_output(output)
-    from ddpmcodec.bound import variational_bound
-    from ddpmcodec.data import load_images
+    from ddpmcodec.diffusion.bound import variational_bound
+    from ddpmcodec.io.datasets import load_images
     from ddpmcodec.models.source import open_denoiser
 
     chain_of(schedule, timesteps, None)  # errors before the model is loaded

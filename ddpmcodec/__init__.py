@@ -6,20 +6,23 @@ image = ddpmcodec.decode(data, steps=20)  # any number of the stream's steps
 """
 
 from ddpmcodec._version import __version__
-from ddpmcodec.api import (
+from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
+from ddpmcodec.bitstream.header import Header
+from ddpmcodec.codec.archives import ArchivePicture, decode_archive, encode_archive
+from ddpmcodec.codec.decoding import (
     Decoded,
     decode,
     decode_batch,
     decode_batch_progressive,
     decode_progressive,
     decode_stream,
-    encode,
-    encode_batch,
     read_header,
     read_info,
 )
-from ddpmcodec.archive import Archive, pack_archive, read_archive
-from ddpmcodec.archive_coding import ArchivePicture, decode_archive, encode_archive
+from ddpmcodec.codec.encoding import encode, encode_batch
+from ddpmcodec.codec.receiver import Receiver
+from ddpmcodec.codec.sender import Sender
+from ddpmcodec.codec.truncation import truncate
 from ddpmcodec.errors import (
     DdpmCodecError,
     FormatError,
@@ -28,11 +31,7 @@ from ddpmcodec.errors import (
     TruncatedArchiveError,
     TruncatedStreamError,
 )
-from ddpmcodec.header import Header
 from ddpmcodec.models import CodecModel, load_model
-from ddpmcodec.receiver import Receiver
-from ddpmcodec.sender import Sender
-from ddpmcodec.truncation import truncate
 
 __all__ = [
     "__version__",

@@ -15,10 +15,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.base import Alphabet
-from ddpmcodec.channel.philox import ARRIVALS, CANDIDATES, Key, gaussian
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.plan import fixed_log2
+from ddpmcodec.numerics.fixed_point import fixed_log2
+from ddpmcodec.numerics.philox import ARRIVALS, CANDIDATES, Key, gaussian
+from ddpmcodec.numerics.symbol_model import Alphabet
 
 # log2(candidates) less a chunk's divergence. Fewer bias the sample more than the 6% that 6 do; more make smaller chunks, and
 # the overhead is a chunk's: 9 of 12 would bias it by 1%, and cost a quarter more bits.

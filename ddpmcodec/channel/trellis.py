@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.base import Alphabet, uniform_words
 from ddpmcodec.channel.codebook import (
     Codebook,
     Geometry,
@@ -31,9 +30,10 @@ from ddpmcodec.channel.codebook import (
     sylvester,
     taps,
 )
-from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
 from ddpmcodec.channel.prior import Prior
 from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
+from ddpmcodec.numerics.philox import TRELLIS, Key, gaussian
+from ddpmcodec.numerics.symbol_model import Alphabet, uniform_words
 
 MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
 SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, are held at a time

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ddpmcodec.diffusion.schedule import NoiseSchedule, named
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.models.unet_config import UNetConfig
-from ddpmcodec.schedule import NoiseSchedule, named
 
 OBJECTIVES = ("vlb", "simple")
 

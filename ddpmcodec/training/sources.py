@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.data import load_images, named_pictures
+from ddpmcodec.io.datasets import load_images, named_pictures
 from ddpmcodec.training.picture_pool import PicturePool
 
 
