@@ -99,11 +99,10 @@ def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_par
     for piece in source:
         head += piece
         # Nothing is allocated for a picture before the payload it must have has come.
-        if (
-            len(head) >= MAX_HEADER_BYTES
-            and len(head) >= MAX_HEADER_BYTES + parse_header(bytes(head), whole=False)[0].least_payload
-        ):
-            break
+        if len(head) >= MAX_HEADER_BYTES:
+            begun, _ = parse_header(bytes(head), whole=False)
+            if len(head) >= MAX_HEADER_BYTES + begun.least_payload:
+                break
     header, start = parse_header(bytes(head))
     require_model(header, codec.fingerprint, codec.name)
     plan, reader = syntax_of(header, codec.curve, codec.window, codec.channels)

@@ -1,6 +1,7 @@
 """Variants of `cifar10-small` from scratch at equal CPU time: architecture and training, one change each.
 
-    python -m ddpmcodec.eval.studies.ablation --data train-0.webp --data train-1.webp --minutes 15 --workers 2 -o results/ablation.json
+    python -m ddpmcodec.eval.studies.ablation --data train-0.webp --data train-1.webp --minutes 15 --workers 2 \\
+      -o results/ablation.json
 
 Every variant trains for the same minutes on one thread, so a costlier network or a smaller batch sees fewer images; --batch
 and --lr change the preset's recipe for all of them. What counts is the bound on held-out training images, which no variant

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.archive_index import read_archive
+from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES
 from ddpmcodec.codec.archives import decode_archive, encode_archive
 from ddpmcodec.codec.decoding import read_info
 from ddpmcodec.codec.sender import SentStep
@@ -26,7 +27,6 @@ from ddpmcodec.eval.rd import baselines
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.io.datasets import load_images
 from ddpmcodec.io.images import to_bytes
-from ddpmcodec.lossless.tail import CHECK_BYTES
 from ddpmcodec.models import CodecModel, load_model
 
 
@@ -60,8 +60,8 @@ def measure(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None
         "header": archive.header_bytes,
         "index": archive.index_bytes,
         "diffusion": chains,
-        "tail": tails - CHECK_BYTES * count,
-        "picture_crc": CHECK_BYTES * count,
+        "tail": tails - TAIL_CHECK_BYTES * count,
+        "picture_crc": TAIL_CHECK_BYTES * count,
         "check": archive.check_bytes,
     }
     assert sum(parts.values()) == len(data)

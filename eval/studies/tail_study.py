@@ -1,6 +1,7 @@
 """Two choices behind the lossless tail, measured on training images: where diffusion ends, and how floats are rounded.
 
-    python -m ddpmcodec.eval.studies.tail_study --data train.webp --limit 64 -o results/tail-study.json --plot results/tail-study.png
+    python -m ddpmcodec.eval.studies.tail_study --data train.webp --limit 64 -o results/tail-study.json \\
+      --plot results/tail-study.png
 
 Where: one chain a picture, encoded to its end; after each step, the real bytes of the steps so far, sealed, and the real bytes
 of a tail from there. How: bits that tails at the usual place spend so that a receiver's floats may differ, beside a tail for

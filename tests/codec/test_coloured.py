@@ -17,6 +17,7 @@ from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.basis import Basis
+from ddpmcodec.channel.names import channel_of
 from ddpmcodec.codec.sender import SentStep, cheapest_priors
 from ddpmcodec.diffusion.gaussians import ideal_bits
 from ddpmcodec.diffusion.plan import make_plan

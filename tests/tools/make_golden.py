@@ -3,7 +3,8 @@
     python -m tests.tools.make_golden
 
 makes tests/golden anew, with the embedded model. It refuses where a file of the same format version would change: then VERSION
-in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force. `tests/test_golden.py` reads them.
+in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force.
+`tests/test_golden.py` reads them.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
         changed = [k for k, v in values["files"].items() if before["files"].get(k) != v]
         raise DdpmCodecError(
             f"files of format version {VERSION} would change ({', '.join(changed) or 'model or tail weights'}): a decoder that "
-            "is out there could not read them; raise VERSION in ddpmcodec/bitstream/header.py, or pass --force before its release"
+            "is out there could not read them; raise VERSION in bitstream/header.py, or pass --force before its release"
         )
     for path in (*folder.glob("*.bin"), *folder.glob("*.png")):
         path.unlink()
