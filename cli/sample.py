@@ -12,7 +12,7 @@ import typer
 
 from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -47,7 +47,7 @@ def sample(
     from ddpmcodec.models.source import open_denoiser
 
     image_format(target)
-    chain_of(schedule, timesteps, None)  # errors before the model is loaded
+    schedule_of(schedule, timesteps, None)  # errors before the model is loaded
     noise = sampling.Noise(seed, shared=interpolate is not None)
     sampler = _sampler(variance, ddim_steps, eta)
     if interpolate is not None and size is not None:
@@ -55,7 +55,7 @@ def sample(
     wanted = None if size is None else _parse_size(size)
     ends = None if interpolate is None else _read_pair(*interpolate)
     opened = open_denoiser(model, device)
-    network, (chain, _) = opened.network, chain_of(schedule, timesteps, opened.schedule)
+    network, (chain, _) = opened.network, schedule_of(schedule, timesteps, opened.schedule)
     if ends is None:
         height, width = wanted or (network.window, network.window)
         x_t, level = sampling.prior(network, count, height, width, noise), None

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from ddpmcodec.diffusion.plan import Plan
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 END = 0  # the symbol that ends a stream before its plan does; symbol g + 1 is the g-th count of the grid
 _TOTAL = 1 << 16
@@ -26,7 +26,7 @@ def grid(max_bits: int) -> tuple[int, ...]:
     """Counts a step may send: every number up to 8, then about a sixth apart, up to max_bits.
 
     Measured on training images: a spacing of 16% sends 1% fewer bits in all than 8%, for a step needs its bits only
-    roughly (see `CountModel.choose`) and a coarser grid is cheaper to name.
+    roughly (see `BitCountModel.choose`) and a coarser grid is cheaper to name.
     """
     values = [0]
     while values[-1] < max_bits:
@@ -50,7 +50,7 @@ def _expected_places(plan: Plan, dims: int, max_bits: int) -> tuple[int, ...]:
     return tuple(place(plan.expected_bits(n, dims), grid(max_bits)) for n in range(1, plan.steps + 1))
 
 
-class CountModel:
+class BitCountModel:
     """Adaptive model of one stream's counts: the plan's expectation, shifted by how this image deviated so far."""
 
     def __init__(self, plan: Plan, dims: int, max_bits: int):
@@ -60,10 +60,10 @@ class CountModel:
         self._deviation = 0  # of this image from the plan, in 1/256 of a place
         self._spread = FIRST_SPREAD  # scale of the prediction error, likewise
 
-    def alphabet(self) -> Alphabet:
+    def symbol_model(self) -> SymbolModel:
         """Model of the next step's symbol."""
         centre = self._expected[self._step] + self._deviation
-        return Alphabet(1, len(self.values) + 1, _frequencies(centre, self._spread, len(self.values)))
+        return SymbolModel(1, len(self.values) + 1, _frequencies(centre, self._spread, len(self.values)))
 
     def expected_bits(self) -> int:
         """Bits that the next step is expected to send, by the plan and by how this image deviated."""
@@ -85,7 +85,7 @@ class CountModel:
         A step that sends a little more or less than it needs leaves its successors a little less or more to do, so a
         mismatch costs only its square; naming an unexpected count costs bits at once.
         """
-        frequencies = np.array(self.alphabet().frequencies[1:], np.float64)  # type: ignore[index]
+        frequencies = np.array(self.symbol_model().frequencies[1:], np.float64)  # type: ignore[index]
         exact = np.interp(wanted, self.values, np.arange(len(self.values)))
         mismatch = (np.arange(len(self.values)) - exact) ** 2
         return int((MISMATCH_BITS * mismatch - np.log2(frequencies)).argmin())

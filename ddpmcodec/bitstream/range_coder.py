@@ -8,35 +8,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 _GUARD = np.zeros(6, np.int32)  # 96 bits of each value bracket whatever the encoder may still write
-_WORD = Alphabet(6, 1 << 16)
+_WORD = SymbolModel(6, 1 << 16)
 
 
-def encode(encoder: Any, alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> None:
+def encode(encoder: Any, symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> None:
     start = 0
-    for alphabet in alphabets:
-        part = np.ascontiguousarray(symbols[start : start + alphabet.count])
-        start += alphabet.count
-        if alphabet.model is not None:
-            encoder.encode(part, alphabet.model)
+    for symbol_model in symbol_models:
+        part = np.ascontiguousarray(symbols[start : start + symbol_model.count])
+        start += symbol_model.count
+        if symbol_model.model is not None:
+            encoder.encode(part, symbol_model.model)
 
 
-def decode(decoder: Any, alphabet: Alphabet, count: int) -> NDArray[np.int32] | None:
+def decode(decoder: Any, symbol_model: SymbolModel, count: int) -> NDArray[np.int32] | None:
     """None where the bytes are none that an encoder writes, which constriction reports for some all-0xFF endings."""
-    if alphabet.model is None:
+    if symbol_model.model is None:
         return np.zeros(count, np.int32)
     try:
-        return np.asarray(decoder.decode(alphabet.model, count), np.int32)
+        return np.asarray(decoder.decode(symbol_model.model, count), np.int32)
     except AssertionError:
         return None
 
 
-def information(alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
+def information(symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> float:
     """-log2 of the probability that the models give the symbols."""
     bits, start = 0.0, 0
-    for a in alphabets:
+    for a in symbol_models:
         part = symbols[start : start + a.count]
         start += a.count
         if a.frequencies is None:

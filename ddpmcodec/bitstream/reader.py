@@ -20,7 +20,7 @@ from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 _PIECE = 4096  # symbols decoded before the two readings are compared: a short file can't demand a long decode
 
@@ -60,7 +60,7 @@ class StreamReader:
             return None
         if self._pair is None:
             self._pair = self._decoder(b"\x00"), self._decoder(b"\xff")
-        index = self._agreed([self._written.counts.alphabet()])
+        index = self._agreed([self._written.counts.symbol_model()])
         if index is None:
             return None
         if index[0] == END:
@@ -90,21 +90,21 @@ class StreamReader:
             if white is None:
                 return None
             coloured = not white[0]
-        code = self._agreed(self._written.channel.alphabets(bits, self._written.dims))
+        code = self._agreed(self._written.channel.symbol_models(bits, self._written.dims))
         if code is None:
             return None
         packet = Packet(index, bits, code, log_snr, coloured)
         self._written.step(packet)
         return packet
 
-    def _agreed(self, alphabets: Sequence[Alphabet]) -> NDArray[np.int32] | None:
+    def _agreed(self, symbol_models: Sequence[SymbolModel]) -> NDArray[np.int32] | None:
         """The next symbols if both readings give them; else None, and reading resumes at the last intact step."""
         assert self._pair is not None
         parts = [np.zeros(0, np.int32)]
-        for alphabet in alphabets:
-            for first in range(0, alphabet.count, _PIECE):
-                count = min(_PIECE, alphabet.count - first)
-                low, high = (range_coder.decode(decoder, alphabet, count) for decoder in self._pair)
+        for symbol_model in symbol_models:
+            for first in range(0, symbol_model.count, _PIECE):
+                count = min(_PIECE, symbol_model.count - first)
+                low, high = (range_coder.decode(decoder, symbol_model, count) for decoder in self._pair)
                 if low is None or high is None or not np.array_equal(low, high):
                     self._pair = None
                     return None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.diffusion.schedule import snr_of
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 _USUAL_SYMBOLS, _MOST_SYMBOLS = 1 << 14, 1 << 22
 _RARE = (15, 1)  # frequencies of the usual counts and of those beyond
@@ -48,17 +48,17 @@ class ShortStep:
         """What is left of a budget that a whole step doesn't fit into is hardly ever more."""
         return min(self.most_bits, 2 * self.expected + 16)
 
-    def rare(self) -> Alphabet:
+    def rare(self) -> SymbolModel:
         """Model of whether the bit count is beyond the usual."""
         beyond = self.most_bits // self.unit > self._usual_bits // self.unit
-        return Alphabet(1, 2, _RARE) if beyond else Alphabet(1, 1)
+        return SymbolModel(1, 2, _RARE) if beyond else SymbolModel(1, 1)
 
-    def counts(self, rare: int) -> tuple[int, Alphabet]:
+    def counts(self, rare: int) -> tuple[int, SymbolModel]:
         """The first bit count, in units, and the model of how many units more there are. 0 bits are no step at all."""
         usual = self._usual_bits // self.unit + 1
-        return (usual, Alphabet(1, self.most_bits // self.unit + 1 - usual)) if rare else (0, Alphabet(1, usual))
+        return (usual, SymbolModel(1, self.most_bits // self.unit + 1 - usual)) if rare else (0, SymbolModel(1, usual))
 
-    def symbols(self, bits: int) -> tuple[list[Alphabet], NDArray[np.int32]]:
+    def symbols(self, bits: int) -> tuple[list[SymbolModel], NDArray[np.int32]]:
         """What names the bit count, a multiple of the unit, and the models of it."""
         rare = int(bits > self._usual_bits)
         first, counts = self.counts(rare)

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream import range_coder
-from ddpmcodec.bitstream.bit_counts import END, CountModel
+from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.short_step import ShortStep
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 # Whether a step's prior is coloured follows its count. Pictures unlike those the spectrum was measured on stay white for long.
-_WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = Alphabet(1, 2, (63, 1)), Alphabet(1, 2, (1, 3))
+_WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = SymbolModel(1, 2, (63, 1)), SymbolModel(1, 2, (1, 3))
 
 
 class StreamWriter:
@@ -33,7 +33,7 @@ class StreamWriter:
 
     def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False):
         self.plan, self.channel, self.dims, self.short = plan, channel, dims, short
-        self.counts = CountModel(plan, dims, channel.max_bits(dims))
+        self.counts = BitCountModel(plan, dims, channel.max_bits(dims))
         self.encoder = constriction.stream.queue.RangeEncoder()
         self.ended = False  # the plan's last step, or END and the short step, have passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
@@ -43,21 +43,21 @@ class StreamWriter:
 
     def step(self, packet: Packet) -> None:
         if packet.log_snr is None:
-            self.count_bits.append(self._write(self.counts.alphabet(), packet.index + 1))
+            self.count_bits.append(self._write(self.counts.symbol_model(), packet.index + 1))
             self.counts.update(packet.index)
         else:
-            self.end_bits = self._write(self.counts.alphabet(), END)
+            self.end_bits = self._write(self.counts.symbol_model(), END)
             self.count_bits.append(self.write(*self.short_step().symbols(packet.bits)))
         if colour := self.colour(packet.bits):
             self.count_bits[-1] += self._write(colour, int(not packet.coloured))
             self._white = not packet.coloured
-        code = self.write(self.channel.alphabets(packet.bits, self.dims), packet.code)
+        code = self.write(self.channel.symbol_models(packet.bits, self.dims), packet.code)
         self.step_bits.append(self.count_bits[-1] + code)
         self.ended = packet.log_snr is not None or len(self.step_bits) == self.plan.steps
 
     def end(self) -> None:
         if not self.ended:
-            self.end_bits = self._write(self.counts.alphabet(), END)
+            self.end_bits = self._write(self.counts.symbol_model(), END)
             if self.short:
                 self.end_bits += self.write(*self.short_step().symbols(0))
             self.ended = True
@@ -66,19 +66,19 @@ class StreamWriter:
         """What may follow in place of the next step."""
         return ShortStep(self.plan, self.channel, self.dims, len(self.step_bits), self.counts.expected_bits())
 
-    def colour(self, bits: int) -> Alphabet | None:
+    def colour(self, bits: int) -> SymbolModel | None:
         """Model of whether the prior of the next step, of so many bits, is white; None where it can only be white."""
         if self.plan.spectrum is None or not bits:
             return None
         return _WHITE_AFTER_WHITE if self._white else _WHITE_AFTER_COLOURED
 
-    def write(self, alphabets: Sequence[Alphabet], symbols: NDArray[np.int32]) -> float:
+    def write(self, symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> float:
         """Appends any symbols; returns their information in bits."""
-        range_coder.encode(self.encoder, alphabets, symbols)
-        return range_coder.information(alphabets, symbols)
+        range_coder.encode(self.encoder, symbol_models, symbols)
+        return range_coder.information(symbol_models, symbols)
 
-    def _write(self, alphabet: Alphabet, symbol: int) -> float:
-        return self.write([alphabet], np.array([symbol], np.int32))
+    def _write(self, symbol_model: SymbolModel, symbol: int) -> float:
+        return self.write([symbol_model], np.array([symbol], np.int32))
 
     def fork(self) -> StreamWriter:
         """A copy, to see what comes of going on."""

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from ddpmcodec.channel.prior import Prior
 from ddpmcodec.numerics.philox import Key
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 
 class Channel(Protocol):
-    """Sends `bits` bits a step. `bits` is a budget both sides know; what it costs in the stream is `alphabets`' affair."""
+    """Sends `bits` bits a step. `bits` is a budget both sides know; what it costs in the stream is `symbol_models`' affair."""
 
     def snr(self, bits: int, dims: int) -> float:
         """Excess prior variance over noise variance that `bits` bits pay for; increases with bits, 0 at 0."""
@@ -29,7 +29,7 @@ class Channel(Protocol):
         """Largest budget of one step."""
         ...
 
-    def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
+    def symbol_models(self, bits: int, dims: int) -> list[SymbolModel]:
         """Models of the code's symbols, in order: all that is needed to parse a stream."""
         ...
 
@@ -37,7 +37,7 @@ class Channel(Protocol):
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
     ) -> list[NDArray[np.int32]]:
         """shifts: (n, dims), one image a row; bits: n budgets; priors: n, None where white. Returns the n codes, symbols as
-        `alphabets` says."""
+        `symbol_models` says."""
         ...
 
     def decode(

@@ -60,7 +60,7 @@ def to_size(coding: Coding, size: int) -> Iterator[SentStep]:
     """
     writer = coding.writers[0]
     step = writer.short_step()
-    code = np.zeros(sum(a.count for a in writer.channel.alphabets(step.unit, writer.dims)), np.int32)
+    code = np.zeros(sum(a.count for a in writer.channel.symbol_models(step.unit, writer.dims)), np.int32)
     if size <= len(coding.files()[0]) - len(writer.ended_here().sealed()):
         raise _too_small(size, _size(coding, _with(writer, Packet(END - 1, step.unit, code, step.log_snr(step.unit)))))
     return _to_size(coding, size)

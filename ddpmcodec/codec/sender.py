@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.bit_counts import END, CountModel
+from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.short_step import ShortStep
 from ddpmcodec.channel.basis import Basis
@@ -83,7 +83,7 @@ class Sender:
         self.chain, self.x_0 = chain, x_0
         self._known = np.ones(x_0.shape[2:], np.float32) if known is None else known.astype(np.float32)
         channel, dims = chain.channel, chain.dims
-        self._counts = [CountModel(chain.plan, dims, channel.max_bits(dims)) for _ in x_0]
+        self._counts = [BitCountModel(chain.plan, dims, channel.max_bits(dims)) for _ in x_0]
         self._grid = self._counts[0].values
         self._rates = np.array([ideal_bits(channel.snr(b, dims), dims) for b in self._grid])
 

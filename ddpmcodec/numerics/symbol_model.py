@@ -11,7 +11,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Alphabet:
+class SymbolModel:
     """`count` symbols in a row of one model: uniform over `size` values, or the given integer frequencies."""
 
     count: int
@@ -33,7 +33,7 @@ def categorical(frequencies: tuple[int, ...]) -> Any:
     return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)
 
 
-def uniform_words(bits: int) -> list[Alphabet]:
+def uniform_words(bits: int) -> list[SymbolModel]:
     """`bits` raw bits as 16-bit symbols and one shorter one."""
-    parts = [Alphabet(bits // 16, 1 << 16), Alphabet(1, 1 << (bits % 16))]
+    parts = [SymbolModel(bits // 16, 1 << 16), SymbolModel(1, 1 << (bits % 16))]
     return [a for a in parts if a.count and a.size > 1]

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.bit_counts import END, CountModel
+from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.range_coder import information
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.names import channel_of, parse_channel
@@ -40,7 +40,7 @@ from ddpmcodec.eval.rd import measure
 from ddpmcodec.eval.rd.curves import IDEAL, PAYLOAD, RMSE, Curve, distortion_curve, finite, ideal_curve, rate_at, with_error
 from ddpmcodec.io.images import to_bytes, to_plane
 from ddpmcodec.models import CodecModel
-from ddpmcodec.numerics.symbol_model import Alphabet
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 DIFFC = "DiffC's rule"
 RMSES = (12.0, 1.0)  # where ratios are given; the second, where a chain ends above it, gives way to the highest end
@@ -134,7 +134,7 @@ def _steps(chain: ReverseChain, x_0: NDArray[np.float32]) -> Iterator[_Step]:
 def _diffc_steps(chain: ReverseChain, x_0: NDArray[np.float32]) -> Iterator[_Step]:
     """The same with samples as DiffC's rule draws them."""
     rng = np.random.default_rng(chain.seed)
-    counts = [CountModel(chain.plan, chain.dims, chain.channel.max_bits(chain.dims)) for _ in x_0]
+    counts = [BitCountModel(chain.plan, chain.dims, chain.channel.max_bits(chain.dims)) for _ in x_0]
     bits = [0.0] * len(x_0)
     while chain.n < chain.plan.steps:
         q = chain.posterior
@@ -144,11 +144,11 @@ def _diffc_steps(chain: ReverseChain, x_0: NDArray[np.float32]) -> Iterator[_Ste
         for i, (shift, model) in enumerate(zip(shifts, counts, strict=True)):
             chosen = model.choose(kl_bits(shift))
             spent, samples[i] = diffc_sample(shift, rng)
-            bits[i] += spent + _symbol_bits(model.alphabet(), chosen + 1)
+            bits[i] += spent + _symbol_bits(model.symbol_model(), chosen + 1)
             model.update(chosen)
         chain.jump(chain.prior_mean() + sigma * samples.reshape(x_0.shape))
         ended = chain.n == chain.plan.steps
-        payload = [b if ended else b + _symbol_bits(m.alphabet(), END) for b, m in zip(bits, counts, strict=True)]
+        payload = [b if ended else b + _symbol_bits(m.symbol_model(), END) for b, m in zip(bits, counts, strict=True)]
         yield _Step(shifts, samples, np.linalg.norm(shifts, axis=1), [8.0 * math.ceil(b / 8) for b in payload], math.nan)
 
 
@@ -170,8 +170,8 @@ def diffc_sample(shift: NDArray[np.float32], rng: np.random.Generator) -> tuple[
     return bits, sample
 
 
-def _symbol_bits(alphabet: Alphabet, symbol: int) -> float:
-    return information([alphabet], np.array([symbol], np.int32))
+def _symbol_bits(symbol_model: SymbolModel, symbol: int) -> float:
+    return information([symbol_model], np.array([symbol], np.int32))
 
 
 def _curve(table: Table, dims: int) -> Curve:

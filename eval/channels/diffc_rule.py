@@ -86,18 +86,18 @@ def diffc_draw(shift: NDArray[np.float32], rng: np.random.Generator) -> Draw:
 
 def random_coding_draw(shift: NDArray[np.float32], rng: np.random.Generator, bits: int, channel: RandomCodingChannel) -> Draw:
     """Sends a shift (dims,) of a step of `bits` bits as `channel` would; see there for the method."""
-    (alphabet,) = channel.alphabets(bits, len(shift))
-    assert alphabet.frequencies is not None
-    snr, n, spent, parts = channel.snr(bits, len(shift)), alphabet.size, 0.0, []
-    for chunk in range(alphabet.count):
-        part = shift[chunk :: alphabet.count]
+    (symbol_model,) = channel.symbol_models(bits, len(shift))
+    assert symbol_model.frequencies is not None
+    snr, n, spent, parts = channel.snr(bits, len(shift)), symbol_model.size, 0.0, []
+    for chunk in range(symbol_model.count):
+        part = shift[chunk :: symbol_model.count]
         norm = math.sqrt(np.square(part, dtype=np.float64).sum())
         along = rng.standard_normal(n) * math.sqrt(1 + snr)
         rest = rng.chisquare(len(part) - 1, n) * (1 + snr)
         log_ratio = norm * along - (along**2 + rest) * (snr / (1 + snr) / 2)
         arrival = np.cumsum(rng.exponential(size=n) * (n / (n - np.arange(n))))
         index = int((np.log(arrival) - log_ratio).argmin())
-        spent += math.log2(sum(alphabet.frequencies) / alphabet.frequencies[index])
+        spent += math.log2(sum(symbol_model.frequencies) / symbol_model.frequencies[index])
         parts.append((norm, float(along[index]), float(rest[index])))
     return _joined(spent, parts, len(shift))
 

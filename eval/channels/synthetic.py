@@ -95,7 +95,7 @@ def summary(draws: Sequence[Draw], ratio: float) -> Row:
 def measure(channel: Channel, bits: int, draws: int, seed: int) -> Row:
     """One of the codec's channels, run."""
     budget = budget_of(channel, bits)
-    ratio, alphabets = channel.snr(budget, DIMS), channel.alphabets(budget, DIMS)
+    ratio, symbol_models = channel.snr(budget, DIMS), channel.symbol_models(budget, DIMS)
     sent, encode, decode = [], [], []
     for i, shift in enumerate(random_shifts(ratio, draws, seed)):
         key, start = Key(seed, i), time.process_time()
@@ -106,7 +106,7 @@ def measure(channel: Channel, bits: int, draws: int, seed: int) -> Row:
         encode.append(middle - start)
         z, w = sample.astype(np.float64), shift.astype(np.float64)
         along = float(z @ w / np.linalg.norm(w))
-        sent.append(Draw(information(alphabets, code), along, float(z @ z - along**2) / (DIMS - 1)))
+        sent.append(Draw(information(symbol_models, code), along, float(z @ z - along**2) / (DIMS - 1)))
     microseconds = {
         "encode_us_per_bit": statistics.median(encode) * 1e6 / bits,
         "decode_us_per_bit": statistics.median(decode) * 1e6 / bits,
@@ -137,7 +137,7 @@ def measure_random_coding(channel: RandomCodingChannel, bits: int, scale: float,
 
 
 def simulate_random_coding(channel: RandomCodingChannel, bits: int, scale: float, seed: int) -> Row:
-    candidates = channel.alphabets(bits, DIMS)[0].count << channel.log2_candidates
+    candidates = channel.symbol_models(bits, DIMS)[0].count << channel.log2_candidates
     draw = partial(random_coding_draw, bits=bits, channel=channel)
     return _without_own_kl(simulate(draw, bits, _count(CANDIDATES / candidates, scale), seed))
 

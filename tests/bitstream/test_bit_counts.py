@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpmcodec.bitstream.bit_counts import CountModel, _frequencies, grid, place
+from ddpmcodec.bitstream.bit_counts import BitCountModel, _frequencies, grid, place
 from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import make_plan
@@ -58,34 +58,34 @@ def test_the_centre_is_the_likeliest_place(index: int, spread: int):
 
 @given(st.lists(st.integers(0, 10**6), max_size=25), st.floats(0, 1e7))
 def test_any_history_leaves_a_model_that_can_code_anything(curve: ErrorCurve, history: list[int], wanted: float):
-    model = CountModel(make_plan(curve, 25), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 25), 3072, 3072)
     for index in history[:24]:
         model.update(index % len(model.values))
-    alphabet = model.alphabet()
-    assert alphabet.size == len(model.values) + 1 == len(alphabet.frequencies)
-    assert min(alphabet.frequencies) >= 1
+    symbol_model = model.symbol_model()
+    assert symbol_model.size == len(model.values) + 1 == len(symbol_model.frequencies)
+    assert min(symbol_model.frequencies) >= 1
     assert 0 <= model.choose(wanted) < len(model.values)
 
 
 def test_equal_histories_give_equal_models(curve: ErrorCurve):
-    one, other = (CountModel(make_plan(curve, 10), 3072, 3072) for _ in range(2))
+    one, other = (BitCountModel(make_plan(curve, 10), 3072, 3072) for _ in range(2))
     for index in (20, 3, 25, 8):
-        assert one.alphabet() == other.alphabet()
+        assert one.symbol_model() == other.symbol_model()
         one.update(index)
         other.update(index)
 
 
 def test_choose_stays_near_what_is_wanted(curve: ErrorCurve):
-    model = CountModel(make_plan(curve, 10), 3072, TrellisChannel(8).max_bits(3072))
+    model = BitCountModel(make_plan(curve, 10), 3072, TrellisChannel(8).max_bits(3072))
     for place_wanted, wanted in enumerate(model.values):
         assert abs(model.choose(wanted) - place_wanted) <= 2
 
 
 def test_a_picture_that_costs_more_is_soon_expected_to(curve: ErrorCurve):
-    model = CountModel(make_plan(curve, 10), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 10), 3072, 3072)
     costs = []
     for _ in range(10):
-        frequencies = model.alphabet().frequencies
+        frequencies = model.symbol_model().frequencies
         index = len(model.values) - 3  # far above the plan, every time
         costs.append(-np.log2(frequencies[index + 1] / sum(frequencies)))
         model.update(index)
@@ -94,14 +94,14 @@ def test_a_picture_that_costs_more_is_soon_expected_to(curve: ErrorCurve):
 
 @given(st.lists(st.integers(0, 10**6), max_size=9))
 def test_the_expected_bits_lie_where_the_likeliest_count_does(curve: ErrorCurve, history: list[int]):
-    model = CountModel(make_plan(curve, 10), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 10), 3072, 3072)
     for index in history:
         model.update(index % len(model.values))
-    likeliest, expected = int(np.argmax(model.alphabet().frequencies[1:])), model.expected_bits()
+    likeliest, expected = int(np.argmax(model.symbol_model().frequencies[1:])), model.expected_bits()
     assert 0 <= expected <= model.values[-1]
     assert abs(np.interp(expected, model.values, range(len(model.values))) - likeliest) <= 1
 
 
 def test_before_the_first_count_the_plan_is_expected(curve: ErrorCurve):
     plan = make_plan(curve, 10)
-    assert CountModel(plan, 3072, 3072).expected_bits() == pytest.approx(plan.expected_bits(1, 3072), abs=1)
+    assert BitCountModel(plan, 3072, 3072).expected_bits() == pytest.approx(plan.expected_bits(1, 3072), abs=1)

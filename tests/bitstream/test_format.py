@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, read_archive
-from ddpmcodec.bitstream.bit_counts import CountModel, grid
+from ddpmcodec.bitstream.bit_counts import BitCountModel, grid
 from ddpmcodec.bitstream.file import finish, read_stream, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet
@@ -105,7 +105,7 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
     writer, rng = writer_of(header, curve, 32, 3), np.random.default_rng(draw(st.integers(0, 1 << 32)))
 
     def packet(index: int, bits: int, log_snr: float | None = None) -> Packet:
-        sizes = [a.size for a in writer.channel.alphabets(bits, writer.dims) for _ in range(a.count)]
+        sizes = [a.size for a in writer.channel.symbol_models(bits, writer.dims) for _ in range(a.count)]
         most = np.array(sizes, np.int64) - 1
         code = draw(st.sampled_from([rng.integers(0, most + 1), most, 0 * most]))
         coloured = curve.spectrum is not None and bits > 0 and draw(st.booleans())
@@ -175,8 +175,8 @@ def test_count_models(centre: int, spread: int, most: int):
 
 
 def test_count_models_stay_positive(curve: ErrorCurve):
-    model = CountModel(make_plan(curve, 3), 3072, 3072)
-    assert min(model.alphabet().frequencies or ()) >= 1
+    model = BitCountModel(make_plan(curve, 3), 3072, 3072)
+    assert min(model.symbol_model().frequencies or ()) >= 1
 
 
 @pytest.mark.parametrize("parameter", [8, 9, 10])

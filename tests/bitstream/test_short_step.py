@@ -49,11 +49,11 @@ def test_every_count_up_to_the_most_has_a_name_of_its_own(channel: Channel, expe
     counts = {0, 1, usual - 1, usual, usual + 1, step.most_bits // step.unit}
     names = set()
     for count in (c for c in counts if 0 <= c <= step.most_bits // step.unit):
-        alphabets, symbols = step.symbols(count * step.unit)
-        assert all(0 <= s < a.size <= 1 << 22 for a, s in zip(alphabets, symbols, strict=True))
-        assert alphabets[0] == step.rare()
+        symbol_models, symbols = step.symbols(count * step.unit)
+        assert all(0 <= s < a.size <= 1 << 22 for a, s in zip(symbol_models, symbols, strict=True))
+        assert symbol_models[0] == step.rare()
         first, model = step.counts(int(symbols[0]))
-        assert (model, first + symbols[1]) == (alphabets[1], count)
+        assert (model, first + symbols[1]) == (symbol_models[1], count)
         names.add(tuple(symbols))
     assert len(names) == len([c for c in counts if 0 <= c <= step.most_bits // step.unit])
 
@@ -63,9 +63,9 @@ def test_counting_is_fine_enough_to_spend_a_budget(expected: int):
     step = step_of(TrellisChannel(12), expected, dims=3 << 20)
     assert step.unit <= max(1, expected // 500)
     # and what is usually left of one is cheap to name
-    alphabets, symbols = step.symbols(expected // step.unit * step.unit)
+    symbol_models, symbols = step.symbols(expected // step.unit * step.unit)
     assert symbols[0] == 0
-    assert math.log2(alphabets[1].size) <= min(15, math.log2(2 * expected + 17))
+    assert math.log2(symbol_models[1].size) <= min(15, math.log2(2 * expected + 17))
 
 
 def test_names_are_integers_of_one_type():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpmcodec.bitstream.bit_counts import CountModel
+from ddpmcodec.bitstream.bit_counts import BitCountModel
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.bitstream.writer import StreamWriter
@@ -26,12 +26,12 @@ SEEDS = st.integers(0, 1 << 32)
 def random_packets(channel: Channel, seed: int, steps: int = PLAN.steps, most: int = 60) -> list[Packet]:
     """Packets of random counts up to about `most` bits, with random symbols; every third one empty or all ones."""
     rng = np.random.default_rng(seed)
-    values = CountModel(PLAN, DIMS, channel.max_bits(DIMS)).values
+    values = BitCountModel(PLAN, DIMS, channel.max_bits(DIMS)).values
     packets = []
     for _ in range(steps):
         index = int(rng.integers(0, np.searchsorted(values, most)))
-        alphabets = channel.alphabets(values[index], DIMS)
-        sizes = np.array([a.size for a in alphabets for _ in range(a.count)], np.int64)
+        symbol_models = channel.symbol_models(values[index], DIMS)
+        sizes = np.array([a.size for a in symbol_models for _ in range(a.count)], np.int64)
         code = (rng.integers(0, sizes), sizes - 1, np.zeros_like(sizes))[rng.choice(3, p=[0.6, 0.2, 0.2])]
         packets.append(Packet(index, values[index], code.astype(np.int32)))
     return packets
@@ -203,7 +203,7 @@ def with_short_step(channel: Channel, seed: int, steps: int, bits: int) -> tuple
     for packet in packets:
         writer.step(packet)
     if bits and not writer.ended:
-        sizes = np.array([a.size for a in channel.alphabets(bits, DIMS) for _ in range(a.count)], np.int64)
+        sizes = np.array([a.size for a in channel.symbol_models(bits, DIMS) for _ in range(a.count)], np.int64)
         code = np.random.default_rng(seed).integers(0, sizes).astype(np.int32)
         packets.append(Packet(-1, bits, code, writer.short_step().log_snr(bits)))
         writer.step(packets[-1])

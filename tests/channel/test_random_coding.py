@@ -39,10 +39,10 @@ def test_zipf_follows_theis_and_yosri_s_exponent():
 def test_codes_fit_their_alphabets_and_decode_the_same_again(bits: int):
     channel, dims = RandomCodingChannel(8), 192
     (code,) = channel.encode(random_shift(bits, dims)[None], [bits], KEY)
-    (alphabet,) = channel.alphabets(bits, dims)
+    (symbol_model,) = channel.symbol_models(bits, dims)
     assert code.dtype == np.int32
-    assert len(code) == alphabet.count
-    assert ((code >= 0) & (code < alphabet.size)).all()
+    assert len(code) == symbol_model.count
+    assert ((code >= 0) & (code < symbol_model.size)).all()
     z = channel.decode(code, bits, dims, KEY)
     assert z.dtype == np.float32
     np.testing.assert_array_equal(z, channel.decode(code, bits, dims, KEY))
@@ -80,6 +80,6 @@ def test_no_bits_give_pure_shared_noise():
     channel, dims = RandomCodingChannel(8), 3072
     (code,) = channel.encode(random_shift(5, dims)[None], [0], KEY)
     assert len(code) == 0
-    assert channel.alphabets(0, dims) == []
+    assert channel.symbol_models(0, dims) == []
     assert channel.snr(0, dims) == 0
     np.testing.assert_array_equal(channel.decode(code, 0, dims, KEY), gaussian(KEY, dims))

@@ -28,7 +28,7 @@ def random_shift(channel: TrellisChannel, bits: int, dims: int, seed: int = 0) -
 
 def random_code(channel: TrellisChannel, bits: int, dims: int, seed: int = 0) -> NDArray[np.int32]:
     rng = np.random.default_rng(seed)
-    parts = [rng.integers(0, a.size, a.count) for a in channel.alphabets(bits, dims)]
+    parts = [rng.integers(0, a.size, a.count) for a in channel.symbol_models(bits, dims)]
     return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int32)
 
 
@@ -60,7 +60,7 @@ def test_a_sample_of_any_size_is_about_as_long(dims: int):
 def test_codes_fit_their_alphabets_and_decode_the_same_again(bits: int):
     channel, dims = TrellisChannel(9), 3072
     (code,) = channel.encode(random_shift(channel, bits or 1, dims)[None], [bits], KEY)
-    sizes = [a.size for a in channel.alphabets(bits, dims) for _ in range(a.count)]
+    sizes = [a.size for a in channel.symbol_models(bits, dims) for _ in range(a.count)]
     assert code.dtype == np.int32
     assert len(code) == len(sizes)
     assert sum(math.log2(size) for size in sizes) == bits
@@ -184,7 +184,7 @@ def test_the_channel_s_noise_is_white_and_gaussian(memory: int, bits: int):
 
 @pytest.mark.parametrize("share", [0.6, 0.75, 0.9, 1.0])
 def test_the_noise_is_as_strong_as_it_should_be_where_bits_are_many(share: float):
-    """Near one bit a dimension the +-1 alphabet loses much, and the scale has to know."""
+    """Near one bit a dimension the +-1 symbol_model loses much, and the scale has to know."""
     dims, channel = 768, TrellisChannel(10)
     bits, errors = int(dims * share), []
     for seed in range(8):

@@ -107,14 +107,14 @@ def test_zipf_bits_are_a_code_s(log2_candidates: int):
 def test_the_simulated_random_coding_is_like_the_real_one():
     channel, bits, dims, draws = RandomCodingChannel(10), 8, 64, 400
     rng, real, simulated = np.random.default_rng(0), [], []
-    alphabets = channel.alphabets(bits, dims)
+    symbol_models = channel.symbol_models(bits, dims)
     for i in range(draws):
         w = rng.standard_normal(dims)
         w = (w * math.sqrt(channel.snr(bits, dims) * dims) / np.linalg.norm(w)).astype(np.float32)
         (code,) = channel.encode(w[None], [bits], Key(3, i))
         z = channel.decode(code, bits, dims, Key(3, i)).astype(np.float64)
         along = float(z @ w / np.linalg.norm(w))
-        real.append((information(alphabets, code), along, (z @ z - along**2) / (dims - 1)))
+        real.append((information(symbol_models, code), along, (z @ z - along**2) / (dims - 1)))
         simulated.append(random_coding_draw(w, rng, bits, channel))
     gap = np.mean(real, axis=0) - np.mean(simulated, axis=0)
     error = np.sqrt((np.var(real, axis=0) + np.var(simulated, axis=0)) / draws)
