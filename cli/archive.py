@@ -140,8 +140,8 @@ class _Report:
 def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool) -> None:
     """Writes an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
     from ddpmcodec.bitstream.archive_index import read_archive
+    from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.codec.archives import decode_archive
-    from ddpmcodec.codec.decoding import read_info
     from ddpmcodec.io.images import image_bytes
     from ddpmcodec.models import load_model, read_model_info
 

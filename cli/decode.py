@@ -120,7 +120,7 @@ class _Source:
             if steps is not None and steps < 1:
                 raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
             return
-        from ddpmcodec.codec.decoding import read_info
+        from ddpmcodec.bitstream.file import read_info
 
         about = read_info(self.data, info)
         self.found, self.planned, self.complete = about.pictures, about.plan.steps, about.complete

@@ -6,8 +6,9 @@ from itertools import accumulate
 from typing import Any
 
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
+from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.channel.names import TRELLIS, default_memory
-from ddpmcodec.codec.decoding import read_header, read_info
+from ddpmcodec.codec.decoding import read_header
 from ddpmcodec.diffusion.windows import canvas_size
 from ddpmcodec.models import read_model_info
 from ddpmcodec.models.base import default_steps

@@ -88,9 +88,9 @@ def test_the_integers_written_again_are_the_same_bytes(name: str, model: CodecMo
 def rewritten(data: bytes, model: CodecModel) -> bytes:
     info = ddpmcodec.read_info(data, model)
     assert info.complete
-    writer = writer_of(info.header, model.curve, model.window, model.channels)
+    writer = writer_of(info.header, model)
     for packet in info.packets:
-        writer.step(packet)
+        writer.write(packet)
     writer.end()
     return finish(info.header, writer, info.tail)
 

@@ -5,10 +5,13 @@ Everything here is integers from the plan and from counts already read, so a str
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ddpmcodec.channel.base import Channel
+from ddpmcodec.diffusion.gaussians import ideal_bits
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
@@ -53,9 +56,10 @@ def _expected_places(plan: Plan, dims: int, max_bits: int) -> tuple[int, ...]:
 class BitCountModel:
     """Adaptive model of one stream's counts: the plan's expectation, shifted by how this image deviated so far."""
 
-    def __init__(self, plan: Plan, dims: int, max_bits: int):
-        self.values = grid(max_bits)
-        self._expected = _expected_places(plan, dims, max_bits)
+    def __init__(self, plan: Plan, channel: Channel, dims: int):
+        self.values = grid(channel.max_bits(dims))
+        self._channel, self._dims = channel, dims
+        self._expected = _expected_places(plan, dims, channel.max_bits(dims))
         self._step = 0
         self._deviation = 0  # of this image from the plan, in 1/256 of a place
         self._spread = FIRST_SPREAD  # scale of the prediction error, likewise
@@ -71,6 +75,11 @@ class BitCountModel:
         low, part = divmod(min(max(self._expected[self._step] + self._deviation, 0), most * _UNIT), _UNIT)
         return self.values[low] + (self.values[min(low + 1, most)] - self.values[low]) * part // _UNIT
 
+    @cached_property
+    def _ideal(self) -> NDArray[np.float64]:
+        """(places,) the ideal bits that each count of the grid buys."""
+        return np.array([ideal_bits(self._channel.snr(bits, self._dims), self._dims) for bits in self.values])
+
     def update(self, index: int) -> None:
         """Takes note of the grid index that the step sent."""
         error = index * _UNIT - self._expected[self._step] - self._deviation
@@ -79,8 +88,12 @@ class BitCountModel:
         self._spread = max(LEAST_SPREAD, (3 * self._spread + abs(error) * 3 // 4) // 4)
         self._step += 1
 
+    def bits_for(self, ideal: float) -> float:
+        """Return the bits that the channel takes for a step of `ideal` bits, KL(q || p)."""
+        return float(np.interp(ideal, self._ideal, self.values))
+
     def choose(self, wanted: float) -> int:
-        """The grid index to send where `wanted` bits are needed: the cheapest that is near enough.
+        """Return the grid index to send where `wanted` bits are needed: the cheapest that is near enough.
 
         A step that sends a little more or less than it needs leaves its successors a little less or more to do, so a
         mismatch costs only its square; naming an unexpected count costs bits at once.

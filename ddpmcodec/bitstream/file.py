@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES, Header, parse_header
 from ddpmcodec.bitstream.packet import Packet
@@ -51,52 +52,70 @@ class StreamInfo:
         return tuple(self.plan.level(n) if p.log_snr is None else p.log_snr for n, p in enumerate(self.packets, 1))
 
 
-def syntax_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, StreamReader]:
-    """The plan a header implies and a reader for its payload."""
-    plan, channel, dims = _chain_of(header, curve, window, channels)
-    return plan, StreamReader(plan, channel, dims, header.short)
+class KnownModel(Protocol):
+    """What parsing asks of the model a stream was made with: a CodecModel has it, and so has a model file's ModelInfo."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def curve(self) -> ErrorCurve: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
 
 
-def writer_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> StreamWriter:
-    """A writer for the payload that follows this header."""
-    return StreamWriter(*_chain_of(header, curve, window, channels), header.short)
+def reader_of(header: Header, model: KnownModel) -> StreamReader:
+    """Return a reader for the payload that follows this header. Raises FormatError for a plan that the model doesn't have."""
+    return StreamReader(*_coding(header, model), header.short)
 
 
-def _chain_of(header: Header, curve: ErrorCurve, window: int, channels: int) -> tuple[Plan, Channel, int]:
+def writer_of(header: Header, model: KnownModel) -> StreamWriter:
+    """Return a writer for the payload that follows this header. Raises FormatError like `reader_of`."""
+    return StreamWriter(*_coding(header, model), header.short)
+
+
+def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
     try:
-        plan = make_plan(curve, default_steps(curve) if header.plan_steps is None else header.plan_steps)
+        plan = make_plan(model.curve, default_steps(model.curve) if header.plan_steps is None else header.plan_steps)
     except ValueError as error:
         raise FormatError(f"the header's plan can't be used: {error}") from error
-    height, width = canvas_size(header.height, header.width, window)
-    dims = channels * height * width
+    height, width = canvas_size(header.height, header.width, model.window)
+    dims = model.channels * height * width
     return plan, channel_of(header.channel, dims), dims
 
 
 def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
-    """A complete file from a writer whose stream has ended; tail: of a lossless one."""
+    """Return the complete file of a writer whose stream has ended; tail: of a lossless one."""
     body = header.to_bytes() + padded(header, writer.sealed() + tail)
     return body + header.check(body)
 
 
-def read_stream(data: bytes, curve: ErrorCurve, window: int, channels: int) -> StreamInfo:
-    """Parses a file as far as its bytes determine it. Raises FormatError when not even the header is right."""
+def read_info(data: bytes, model: KnownModel) -> StreamInfo:
+    """Return everything that a file's bytes determine short of the picture; runs no network.
+
+    Raises FormatError where the header is wrong, or names another model.
+    """
+    data = bytes(data)
     header, start = parse_header(data)
-    plan, reader = syntax_of(header, curve, window, channels)
-    end = len(data) - header.check_bytes
+    require_model(header, model)
+    reader, end = reader_of(header, model), len(data) - header.check_bytes
     if end >= start and header.check(data[:end]) == data[end:]:
         packets = _read_all(reader, data[start:end])
         tail = tail_of(header, reader, data[start:end])
         if tail is not None:
             costs = tuple(reader.step_bits)
-            return StreamInfo(header, plan, packets, costs, True, start, end - start, header.check_bytes, tail)
-        plan, reader = syntax_of(header, curve, window, channels)
+            return StreamInfo(header, reader.plan, packets, costs, True, start, end - start, header.check_bytes, tail)
+        reader = reader_of(header, model)
     # Cut or damaged: whatever follows the header may be payload.
     packets = _read_all(reader, data[start:])
-    return StreamInfo(header, plan, packets, tuple(reader.step_bits), False, start, len(data) - start, 0)
+    return StreamInfo(header, reader.plan, packets, tuple(reader.step_bits), False, start, len(data) - start, 0)
 
 
 def tail_of(header: Header, reader: StreamReader, payload: bytes) -> bytes | None:
-    """What follows the chain in a complete payload, b"" but in lossless files; None where the payload is not as it should be.
+    """Return what follows the chain in a complete payload, b"" but in lossless files; None where no encoder writes it.
 
     A sealed chain decodes alike whatever follows it, so its own bytes say where it ends.
     """
@@ -110,7 +129,7 @@ def tail_of(header: Header, reader: StreamReader, payload: bytes) -> bytes | Non
 
 
 def require_complete(info: StreamInfo) -> None:
-    """Raises TruncatedStreamError, saying how many steps are intact, unless the file is whole and passes its check."""
+    """Raise TruncatedStreamError, saying how many steps are intact, unless the file is whole and passes its check."""
     if not info.complete:
         raise TruncatedStreamError(
             f"the stream is cut or damaged: its check fails, and {info.steps} of {info.plan.steps} steps can be "
@@ -119,13 +138,13 @@ def require_complete(info: StreamInfo) -> None:
         )
 
 
-def require_model(header: Header, fingerprint: str, name: str) -> None:
-    """Raises FormatError, naming both models, when a stream was made with another."""
-    if not fingerprint.startswith(header.fingerprint):
+def require_model(header: Header, model: KnownModel) -> None:
+    """Raise FormatError, naming both models, when a stream was made with another."""
+    if not model.fingerprint.startswith(header.fingerprint):
         raise FormatError(
             f"the stream was made with the model whose fingerprint starts {header.fingerprint}, but the model given is "
-            f"{name} ({fingerprint[:8]}); pass the sender's model file (--model FILE), or use the ddpmcodec version that "
-            "embeds it"
+            f"{model.name} ({model.fingerprint[:8]}); pass the sender's model file (--model FILE), or use the ddpmcodec "
+            "version that embeds it"
         )
 
 
@@ -138,5 +157,5 @@ def _read_all(reader: StreamReader, payload: bytes) -> tuple[Packet, ...]:
 
 
 def padded(header: Header, payload: bytes) -> bytes:
-    """The payload as a file has it: zeros follow where it is shorter than the picture's size must have."""
+    """Return the payload as a file has it: zeros follow where it is shorter than the picture's size must have."""
     return payload.ljust(header.least_payload, b"\x00")

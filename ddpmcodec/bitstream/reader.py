@@ -38,6 +38,10 @@ class StreamReader:
         self._pair: tuple[Any, Any] | None = None
 
     @property
+    def plan(self) -> Plan:
+        return self._written.plan
+
+    @property
     def ended(self) -> bool:
         return self._written.ended
 
@@ -94,7 +98,7 @@ class StreamReader:
         if code is None:
             return None
         packet = Packet(index, bits, code, log_snr, coloured)
-        self._written.step(packet)
+        self._written.write(packet)
         return packet
 
     def _agreed(self, symbol_models: Sequence[SymbolModel]) -> NDArray[np.int32] | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.bitstream import range_coder
 from ddpmcodec.bitstream.bit_counts import END, BitCountModel
-from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.bitstream.packet import BitCount, Packet
 from ddpmcodec.bitstream.short_step import ShortStep
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
@@ -33,7 +33,7 @@ class StreamWriter:
 
     def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False):
         self.plan, self.channel, self.dims, self.short = plan, channel, dims, short
-        self.counts = BitCountModel(plan, dims, channel.max_bits(dims))
+        self.counts = BitCountModel(plan, channel, dims)
         self.encoder = constriction.stream.queue.RangeEncoder()
         self.ended = False  # the plan's last step, or END and the short step, have passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
@@ -41,25 +41,36 @@ class StreamWriter:
         self._white = False  # the last step of any bits was
         self.end_bits = 0.0  # information of END, and of 0 where there is no short step
 
-    def step(self, packet: Packet) -> None:
+    def choose(self, ideal: float) -> BitCount:
+        """Return the count of bits for the plan's next step, which takes `ideal` bits, KL(q || p)."""
+        index = self.counts.choose(self.counts.bits_for(ideal))
+        return BitCount(index, self.counts.values[index])
+
+    def choose_short(self, bits: int) -> BitCount:
+        """Return the count of a short step in place of the next: `bits` is no 0, and a multiple of its unit."""
+        return BitCount(END - 1, bits, self.short_step().log_snr(bits))
+
+    def write(self, packet: Packet) -> None:
+        """Append a step."""
         if packet.log_snr is None:
-            self.count_bits.append(self._write(self.counts.symbol_model(), packet.index + 1))
+            self.count_bits.append(self._write_symbol(self.counts.symbol_model(), packet.index + 1))
             self.counts.update(packet.index)
         else:
-            self.end_bits = self._write(self.counts.symbol_model(), END)
-            self.count_bits.append(self.write(*self.short_step().symbols(packet.bits)))
+            self.end_bits = self._write_symbol(self.counts.symbol_model(), END)
+            self.count_bits.append(self._write_symbols(*self.short_step().symbols(packet.bits)))
         if colour := self.colour(packet.bits):
-            self.count_bits[-1] += self._write(colour, int(not packet.coloured))
+            self.count_bits[-1] += self._write_symbol(colour, int(not packet.coloured))
             self._white = not packet.coloured
-        code = self.write(self.channel.symbol_models(packet.bits, self.dims), packet.code)
+        code = self._write_symbols(self.channel.symbol_models(packet.bits, self.dims), packet.code)
         self.step_bits.append(self.count_bits[-1] + code)
         self.ended = packet.log_snr is not None or len(self.step_bits) == self.plan.steps
 
     def end(self) -> None:
+        """Close the stream after the steps so far."""
         if not self.ended:
-            self.end_bits = self._write(self.counts.symbol_model(), END)
+            self.end_bits = self._write_symbol(self.counts.symbol_model(), END)
             if self.short:
-                self.end_bits += self.write(*self.short_step().symbols(0))
+                self.end_bits += self._write_symbols(*self.short_step().symbols(0))
             self.ended = True
 
     def short_step(self) -> ShortStep:
@@ -72,13 +83,13 @@ class StreamWriter:
             return None
         return _WHITE_AFTER_WHITE if self._white else _WHITE_AFTER_COLOURED
 
-    def write(self, symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> float:
-        """Appends any symbols; returns their information in bits."""
+    def _write_symbols(self, symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> float:
+        """Append any symbols; return their information in bits."""
         range_coder.encode(self.encoder, symbol_models, symbols)
         return range_coder.information(symbol_models, symbols)
 
-    def _write(self, symbol_model: SymbolModel, symbol: int) -> float:
-        return self.write([symbol_model], np.array([symbol], np.int32))
+    def _write_symbol(self, symbol_model: SymbolModel, symbol: int) -> float:
+        return self._write_symbols([symbol_model], np.array([symbol], np.int32))
 
     def fork(self) -> StreamWriter:
         """A copy, to see what comes of going on."""

@@ -11,14 +11,12 @@ import operator
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.bit_counts import END
 from ddpmcodec.bitstream.file import finish
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
-from ddpmcodec.codec.sender import Need, SentStep
-from ddpmcodec.codec.session import Coding
+from ddpmcodec.codec.sender import Sender, SentStep
+from ddpmcodec.codec.step_target import StepTarget
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes
 
@@ -53,59 +51,57 @@ def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | 
     return target_rmse**2
 
 
-def to_size(coding: Coding, size: int) -> Iterator[SentStep]:
-    """Sends one picture in at most `size` bytes, header and check included, and as few below as a short step allows.
+def to_size(sender: Sender, size: int) -> Iterator[SentStep]:
+    """Send one picture in at most `size` bytes, header and check included, and as few below as a short step allows.
 
     Raises DdpmCodecError where not even a first bit fits: at once where header and check alone are too long.
     """
-    writer = coding.writers[0]
-    step = writer.short_step()
-    code = np.zeros(sum(a.count for a in writer.channel.symbol_models(step.unit, writer.dims)), np.int32)
-    if size <= len(coding.files()[0]) - len(writer.ended_here().sealed()):
-        raise _too_small(size, _size(coding, _with(writer, Packet(END - 1, step.unit, code, step.log_snr(step.unit)))))
-    return _to_size(coding, size)
+    (stream,) = sender.streams
+    count = stream.choose_short(stream.short_step().unit)
+    code = np.zeros(sum(m.count for m in stream.channel.symbol_models(count.bits, stream.dims)), np.int32)
+    if size <= len(sender.files()[0]) - len(stream.ended_here().sealed()):
+        raise _too_small(size, _size(sender, _with(stream, Packet(count.index, count.bits, code, count.log_snr))))
+    return _to_size(sender, size)
 
 
-def _to_size(coding: Coding, size: int) -> Iterator[SentStep]:
-    ahead, waiting = coding, list[SentStep]()
-    while not ahead.sender.chain.ended:
-        need = ahead.sender.need()
-        packets = ahead.sender.search(need)
+def _to_size(sender: Sender, size: int) -> Iterator[SentStep]:
+    ahead, waiting = sender, list[SentStep]()
+    while not ahead.ended:
+        ahead.chain.x0_hat()  # the one network call of the step that is tried and of the short one that may take its place
         ahead = ahead.fork()
-        waiting.append(ahead.take(need, packets))
+        waiting.append(next(ahead.send()))
         if len(ahead.files()[0]) <= size:
-            coding.adopt(ahead)
-            ahead = coding
+            sender.adopt(ahead)
+            ahead = sender
             yield from waiting
             waiting.clear()
         # Where only END doesn't fit, the plan's last step may: it needs none.
-        elif len(finish(coding.header, ahead.writers[0])) > size:
+        elif len(finish(sender.header, ahead.streams[0])) > size:
             break
-    if not coding.sender.chain.ended:
-        found = _spend(coding, size)
+    if not sender.ended:
+        found = _spend(sender, size)
         if found is not None:
-            yield coding.take(*found)
+            yield sender.advance(*found)
 
 
-def to_distortion(coding: Coding, picture: NDArray[np.uint8], mse: float) -> Iterator[SentStep]:
-    """Sends one picture (h, w, 3) until the decoded one, in whole levels, has at most this mean squared error.
+def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
+    """Send one picture until the decoded one, in whole levels, has at most this mean squared error.
 
     Raises DdpmCodecError where the plan's end has more.
     """
-    after = _distortion(coding, picture)
-    while not coding.sender.chain.ended:
-        need, before, whole = coding.sender.need(), after, coding.fork()
-        packets = coding.sender.search(need)
-        sent = whole.take(need, packets)
-        after = _distortion(whole, picture)
+    after = _distortion(sender)
+    while not sender.ended:
+        before, whole = after, sender.fork()
+        sent = next(whole.send())
+        after = _distortion(whole)
         if after > mse:
-            coding.adopt(whole)
+            sender.adopt(whole)
             yield sent
             continue
-        for other, taken in _shorter(coding, picture, mse, (before, after), packets[0].bits):
+        for other, taken in _shorter(sender, mse, (before, after), sent.packets[0].bits):
             if len(other.files()[0]) < len(whole.files()[0]):
                 whole, sent = other, taken
-        coding.adopt(whole)
+        sender.adopt(whole)
         yield sent
         return
     raise DdpmCodecError(
@@ -114,14 +110,14 @@ def to_distortion(coding: Coding, picture: NDArray[np.uint8], mse: float) -> Ite
     )
 
 
-def _spend(coding: Coding, size: int) -> tuple[Need, tuple[Packet, ...]] | None:
+def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] | None:
     """The longest short step that fits; None where none does, but for a stream that would hold nothing: DdpmCodecError.
 
     Ordered random coding takes more or fewer bits as luck has it, so what doesn't fit is no bound for what may.
     """
-    writer = coding.writers[0]
-    step, before = writer.short_step(), _information(writer.ended_here())
-    room = 8 * (size - len(coding.header.to_bytes()) - coding.header.check_bytes) - before  # bits
+    (stream,) = sender.streams
+    step, before = stream.short_step(), _information(stream.ended_here())
+    room = 8 * (size - len(sender.header.to_bytes()) - sender.header.check_bytes) - before  # bits
     most, fits, found = step.most_bits // step.unit, 0, None  # in units
     tried, guess = set[int](), int(room / step.unit)
     while len(tried) < _TRIES:
@@ -131,19 +127,18 @@ def _spend(coding: Coding, size: int) -> tuple[Need, tuple[Packet, ...]] | None:
         if guess in tried:
             break
         tried.add(guess)
-        need = coding.sender.need_short(step, guess * step.unit)
-        packets = coding.sender.search(need)
-        trial = _with(writer, packets[0])
-        took, spare = _information(trial) - before, size - _size(coding, trial)
+        target, packets = _short(sender, guess * step.unit)
+        trial = _with(stream, packets[0])
+        took, spare = _information(trial) - before, size - _size(sender, trial)
         left = room - took
         if spare >= 0:
-            fits, found = guess, (need, packets)
+            fits, found = guess, (target, packets)
         else:
             left = min(left - 2, -1)  # bytes are sealed in up to two bits more
         if 0 <= spare <= max(2, size // 50) or (spare < 0 and guess == 1):
             break
         guess += math.floor(left * guess / took)
-    if found is None and not coding.sender.chain.n:
+    if found is None and not sender.chain.n:
         raise _too_small(size, size - spare)
     return found
 
@@ -152,11 +147,9 @@ def _too_small(size: int, least: int) -> DdpmCodecError:
     return DdpmCodecError(f"a target of {size} bytes is too small for this picture, header and check included: take {least}")
 
 
-def _shorter(
-    coding: Coding, picture: NDArray[np.uint8], mse: float, between: tuple[float, float], bits: int
-) -> Iterator[tuple[Coding, SentStep]]:
+def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int) -> Iterator[tuple[Sender, SentStep]]:
     """Short steps that reach the error where a whole one of `bits` bits does. between: the errors before and after that."""
-    step = coding.writers[0].short_step()
+    step = sender.streams[0].short_step()
     low, high = 0, min(bits, step.most_bits) // step.unit
     above, below = (math.log(max(error, 1e-9) / mse) for error in between)
     for _ in range(_SHORT_TRIES):
@@ -165,9 +158,9 @@ def _shorter(
         # The error's logarithm falls about evenly with bits.
         share = above / (above - below) if above > 0 > below else 0.5
         guess = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
-        other, need = coding.fork(), coding.sender.need_short(step, guess * step.unit)
-        sent = other.take(need, coding.sender.search(need))
-        error = math.log(max(_distortion(other, picture), 1e-9) / mse)
+        other = sender.fork()
+        sent = other.advance(*_short(other, guess * step.unit))
+        error = math.log(max(_distortion(other), 1e-9) / mse)
         if error <= 0:
             high, below = guess, error
             yield other, sent
@@ -175,24 +168,31 @@ def _shorter(
             low, above = guess, error
 
 
-def _with(writer: StreamWriter, packet: Packet) -> StreamWriter:
-    other = writer.fork()
-    other.step(packet)
+def _short(sender: Sender, bits: int) -> tuple[StepTarget, tuple[Packet, ...]]:
+    """A short step of so many bits, searched."""
+    count = sender.streams[0].choose_short(bits)
+    target = sender.target(count.log_snr)
+    return target, sender.search(target, [count])
+
+
+def _with(stream: StreamWriter, packet: Packet) -> StreamWriter:
+    other = stream.fork()
+    other.write(packet)
     return other
 
 
-def _size(coding: Coding, writer: StreamWriter) -> int:
-    return len(finish(coding.header, writer.ended_here()))
+def _size(sender: Sender, stream: StreamWriter) -> int:
+    return len(finish(sender.header, stream.ended_here()))
 
 
-def _information(writer: StreamWriter) -> float:
-    return sum(writer.step_bits) + writer.end_bits
+def _information(stream: StreamWriter) -> float:
+    return sum(stream.step_bits) + stream.end_bits
 
 
-def _distortion(coding: Coding, picture: NDArray[np.uint8]) -> float:
+def _distortion(sender: Sender) -> float:
     """Of the picture a receiver has here. Its network call is the one that the next step makes."""
-    height, width, _ = picture.shape
-    decoded = to_bytes(coding.sender.chain.x0_hat()[0], height, width)
+    (picture,), header = sender.pictures, sender.header
+    decoded = to_bytes(sender.chain.x0_hat()[0], header.height, header.width)
     return float(np.mean((decoded.astype(np.float64) - picture) ** 2))
 
 

@@ -13,12 +13,14 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.basis import Basis, basis_of
+from ddpmcodec.channel.names import channel_of
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
-from ddpmcodec.diffusion.windows import x0_hat
+from ddpmcodec.diffusion.windows import canvas_size, x0_hat
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.numerics.philox import Key, gaussian
 
@@ -38,6 +40,14 @@ class ReverseChain:
         noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
         self.x_t: Array = np.repeat(noise, count, axis=0)
         self._x0_hat: Array | None = None
+
+    @classmethod
+    def of(cls, header: Header, model: CodecModel, count: int = 1, search_device: bool = False) -> ReverseChain:
+        """Return the chain of `count` streams with this header. search_device: the channel searches on the model's device."""
+        height, width = canvas_size(header.height, header.width, model.window)
+        device = model.device if search_device and model.device.type != "cpu" else None
+        channel = channel_of(header.channel, model.channels * height * width, device)
+        return cls(model, model.plan(header.plan_steps), channel, count, height, width, header.seed)
 
     @property
     def posterior(self) -> Posterior:
@@ -74,7 +84,7 @@ class ReverseChain:
         """
         log_snr, *others = {packet.log_snr for packet in packets}
         if others:
-            raise ValueError("short steps of several pictures go to levels of their own: take them one by one, with `only`")
+            raise ValueError("short steps of several pictures go to levels of their own: take them one by one, with `select`")
         q = self.posterior_to(log_snr)
         x_s, sigma = q.mean(self.x0_hat(), self.x_t), np.float32(math.sqrt(q.variance))
         for i, packet in enumerate(packets):
@@ -92,8 +102,8 @@ class ReverseChain:
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
         self.ended = log_snr is not None or self.n == self.plan.steps
 
-    def only(self, places: Sequence[int] | None = None) -> ReverseChain:
-        """A chain of its own from here, for some of the pictures (None: all); this one can go on."""
+    def select(self, places: Sequence[int] | None = None) -> ReverseChain:
+        """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
         other = copy(self)
         if places is not None:
             other.x_t = self.x_t[places]

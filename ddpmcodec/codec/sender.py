@@ -1,29 +1,33 @@
-"""Algorithm 3 of Ho et al. 2020: the sender, which knows x_0 and transmits x_T … x_0 through the reverse chain."""
+"""Algorithm 3 of Ho et al. 2020: the sender, which knows x_0 and transmits x_T … x_0 through the reverse chain.
+
+`Sender.send` and `Receiver.receive` are one loop seen from two sides. How many bits a step sends is the stream's to choose.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.bit_counts import END, BitCountModel
-from ddpmcodec.bitstream.packet import Packet
-from ddpmcodec.bitstream.short_step import ShortStep
-from ddpmcodec.channel.basis import Basis
-from ddpmcodec.channel.prior import Prior
+from ddpmcodec.bitstream.file import finish, writer_of
+from ddpmcodec.bitstream.header import Header
+from ddpmcodec.bitstream.packet import BitCount, Packet
+from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
-from ddpmcodec.diffusion.gaussians import ideal_bits
+from ddpmcodec.codec.step_target import StepTarget, step_target
+from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.images import as_rgb, to_plane
+from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
+from ddpmcodec.models.base import default_steps
+from ddpmcodec.models.cache import ModelLike, as_model
 
-# A coloured prior's codewords can't reach shifts far stronger than it expects, in any of its groups: beyond this share of their
-# power, which pictures of the measured kind hardly ever need, the white prior is taken.
-REACH = 0.6
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SentStep:
     """One step of a batch of n pictures, with everything a researcher may ask of it."""
 
@@ -38,7 +42,7 @@ class SentStep:
     chain: ReverseChain
 
     def reconstruct(self) -> Array:
-        """(n, c, h, w) on [-1, 1]: x0_hat given x_s, the picture a receiver has after this step.
+        """Return x0_hat given x_s, (n, c, h, w) on [-1, 1]: the picture a receiver has after this step.
 
         The next step uses the same network call, so it costs one more only at the end. Raises RuntimeError once the
         sender has gone on.
@@ -48,114 +52,119 @@ class SentStep:
         return self.chain.x0_hat()
 
 
-class Shifts(NamedTuple):
-    """What a step has to bring to n pictures, and under which priors."""
-
-    shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b), where the prior is coloured in its basis
-    priors: tuple[Prior | None, ...]  # None: white
-    variance_ratio: NDArray[np.float64]  # (n,) v/b
-    ideal_bits: NDArray[np.float64]  # (n,) of the prior
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a step needs, before the channel has looked for its code: for a batch of n pictures."""
-
-    shifts: Array  # these four: see `Shifts`
-    priors: tuple[Prior | None, ...]
-    variance_ratio: NDArray[np.float64]
-    ideal_bits: NDArray[np.float64]
-    places: tuple[int, ...]  # on the grid of counts
-    bits: tuple[int, ...]  # that the step sends
-    log_snr: float | None = None  # that a short step goes to; None: the plan's next level
-
-
 class Sender:
-    """Iterate over it: a `SentStep` for each step of the plan. Stop iterating to stop sending.
+    """Sends pictures of one size, each in a stream of its own, through one reverse chain.
 
-    Each step is `need`, `search` and `take`; `need_short` ends a stream with a short one.
-
-    x_0: (n, c, h, w) float32 on [-1, 1], h and w as the chain's. known: (h, w) boolean, False where the canvas goes beyond the
-    picture: there the shift is 0: the chain draws what lies beyond from its prior, which costs next to nothing.
+    pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
+    exact picture is to follow (lossless), where the streams are expected to be shortest. short_step: a step of fewer bits
+    may end the streams, as the header announces. The other options are those of `encode`. Raises DdpmCodecError.
     """
 
-    def __init__(self, chain: ReverseChain, x_0: Array, known: NDArray[np.bool_] | None = None):
-        self.chain, self.x_0 = chain, x_0
-        self._known = np.ones(x_0.shape[2:], np.float32) if known is None else known.astype(np.float32)
-        channel, dims = chain.channel, chain.dims
-        self._counts = [BitCountModel(chain.plan, dims, channel.max_bits(dims)) for _ in x_0]
-        self._grid = self._counts[0].values
-        self._rates = np.array([ideal_bits(channel.snr(b, dims), dims) for b in self._grid])
+    def __init__(
+        self,
+        *pictures: Any,
+        model: ModelLike = None,
+        plan_steps: int | None = None,
+        channel: str = "trellis",
+        seed: int = 0,
+        steps: int | None = None,
+        lossless: bool = False,
+        short_step: bool = False,
+    ):
+        codec, self.pictures = as_model(model), [as_rgb(picture) for picture in pictures]
+        sizes = {picture.shape for picture in self.pictures}
+        if len(sizes) != 1:
+            raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
+        ((height, width, _),) = sizes
+        if plan_steps == default_steps(codec.curve):
+            plan_steps = None  # what is the default has no field in the header
+        mark, spec = codec.fingerprint[:8], parse_channel(channel)
+        self.header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
+        self.chain = ReverseChain.of(self.header, codec, len(self.pictures), search_device=True)
+        self.streams = [writer_of(self.header, codec) for _ in self.pictures]
+        self.last = self._last(steps)
+        # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to nothing.
+        self._x_0, self._known = np.zeros(self.chain.x_t.shape, np.float32), np.zeros(self.chain.x_t.shape[2:], np.float32)
+        self._known[:height, :width] = 1
+        for plane, picture in zip(self._x_0, self.pictures, strict=True):
+            plane[:, :height, :width] = to_plane(picture)
+        self._left = 0  # bytes of the file that have left by `flush`
 
-    def __iter__(self) -> Iterator[SentStep]:
-        while not self.chain.ended:
-            need = self.need()
-            yield self.take(need, self.search(need))
+    def _last(self, steps: int | None) -> int:
+        plan, model = self.chain.plan, self.chain.model
+        if steps is None:
+            return usual_steps(model.curve, plan) if self.header.lossless else plan.steps
+        if not 1 <= steps <= plan.steps:
+            raise DdpmCodecError(f"{steps} steps were asked for; this plan has 1 to {plan.steps}")
+        return steps
 
-    def need(self) -> Need:
-        """Of the plan's next step. Calls the network, once a level."""
-        shifts = self._shifts(None)
-        places = [m.choose(self._bits_for(float(rate))) for m, rate in zip(self._counts, shifts.ideal_bits, strict=True)]
-        return Need(*shifts, tuple(places), tuple(self._grid[p] for p in places))
+    @property
+    def ended(self) -> bool:
+        """Whether the last step, or a short one, has been sent."""
+        return self.chain.ended or self.chain.n >= self.last
 
-    def need_short(self, step: ShortStep, bits: int) -> Need:
-        """Of a short step that sends `bits` bits (not 0) of a single picture."""
-        log_snr = step.log_snr(bits)
-        return Need(*self._shifts(log_snr), (END - 1,), (bits,), log_snr)
+    def send(self) -> Iterator[SentStep]:
+        """Send step after step (Algorithm 3). Stop iterating to stop sending; go on with it, or call it again, to go on."""
+        while not self.ended:
+            target = self.target()
+            counts = [stream.choose(ideal) for stream, ideal in zip(self.streams, target.ideal_bits.tolist(), strict=True)]
+            yield self.advance(target, self.search(target, counts))
 
-    def search(self, need: Need) -> tuple[Packet, ...]:
-        """The channel's code for each picture; takes no step."""
-        codes = self.chain.channel.encode(need.shifts, need.bits, self.chain.key(), need.priors)
-        each = zip(need.places, need.bits, codes, need.priors, strict=True)
-        return tuple(Packet(p, b, c, need.log_snr, prior is not None and b > 0) for p, b, c, prior in each)
+    def target(self, log_snr: float | None = None) -> StepTarget:
+        """Return what a step to a level, None for the plan's next, has to bring. Calls the network, once a level."""
+        return step_target(self.shifts(log_snr), self.chain.basis())
 
-    def take(self, need: Need, packets: tuple[Packet, ...]) -> SentStep:
-        """Goes on to where the packets lead the receiver."""
+    def shifts(self, log_snr: float | None = None) -> Array:
+        """Return (mu_q - mu_p) / sqrt(b) of such a step, (n, c, h, w): x0_coef (x_0 - x0_hat), over the noise."""
+        q = self.chain.posterior_to(log_snr)
+        return (self._x_0 - self.chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
+
+    def search(self, target: StepTarget, counts: Sequence[BitCount]) -> tuple[Packet, ...]:
+        """Return the channel's code for each picture; takes no step."""
+        bits = [count.bits for count in counts]
+        codes = self.chain.channel.encode(target.shifts, bits, self.chain.key(), target.priors)
+        coloured = [prior is not None and count.bits > 0 for prior, count in zip(target.priors, counts, strict=True)]
+        each = zip(counts, codes, coloured, strict=True)
+        return tuple(Packet(count.index, count.bits, code, count.log_snr, colour) for count, code, colour in each)
+
+    def advance(self, target: StepTarget, packets: Sequence[Packet]) -> SentStep:
+        """Write the packets, and go on to where they lead the receiver."""
         chain, t, x0_hat = self.chain, self.chain.log_snr, self.chain.x0_hat()
-        if need.log_snr is None:
-            for model, packet in zip(self._counts, packets, strict=True):
-                model.update(packet.index)
+        for stream, packet in zip(self.streams, packets, strict=True):
+            stream.write(packet)
         chain.advance(packets)
-        return SentStep(chain.n, t, chain.log_snr, packets, need.variance_ratio, need.ideal_bits, x0_hat, chain.x_t, chain)
+        ratio, ideal = target.variance_ratio, target.ideal_bits
+        return SentStep(chain.n, t, chain.log_snr, tuple(packets), ratio, ideal, x0_hat, chain.x_t, chain)
 
     def fork(self) -> Sender:
-        """A sender of its own from here, to see what comes of going on."""
+        """Return a sender of its own from here, to see what comes of going on."""
         other = copy(self)
-        other.chain, other._counts = self.chain.only(), [copy(model) for model in self._counts]
+        other.chain, other.streams = self.chain.select(), [stream.fork() for stream in self.streams]
         return other
 
-    def _shifts(self, log_snr: float | None) -> Shifts:
-        """Of a step to a level."""
-        chain, q = self.chain, self.chain.posterior_to(log_snr)
-        # mu_q - mu_p = x0_coef (x_0 - x0_hat)
-        shift = (self.x_0 - chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
-        return cheapest_priors(shift, chain.basis())
+    def adopt(self, other: Sender) -> None:
+        """Go on where a fork has come to."""
+        self.chain, self.streams = other.chain, other.streams
 
-    def _bits_for(self, rate: float) -> float:
-        """Bits that buy this ideal rate."""
-        return float(np.interp(rate, self._rates, self._grid))
+    def files(self) -> list[bytes]:
+        """Return the pictures' complete files, were the streams to end here."""
+        tails = self._tails() if self.header.lossless else repeat(b"")
+        return [finish(self.header, stream.ended_here(), tail) for stream, tail in zip(self.streams, tails, strict=False)]
 
+    def flush(self) -> bytes:
+        """Return the bytes of a single picture's file that have become final since the last call."""
+        (stream,) = self.streams
+        final = self.header.to_bytes() + stream.final()
+        start, self._left = self._left, max(self._left, len(final))
+        return final[start:]
 
-def cheapest_priors(shifts: Array, basis: Basis | None) -> Shifts:
-    """Of shifts (n, c, h, w), picture by picture.
+    def finish(self) -> bytes:
+        """Return the rest of a single picture's file, which ends here: with END, a tail, the check."""
+        (file,) = self.files()
+        return file[self._left :]
 
-    The prior is the one of fewer ideal bits: white, with variance v (Bao et al. 2022), or coloured like the usual error. A
-    picture unlike those whose error was measured would need more bits with the coloured one, or more than codewords can give.
-    """
-    flat = shifts.reshape(len(shifts), -1)
-    dims = flat.shape[1]
-    ratio = np.einsum("ij,ij->i", flat, flat, dtype=np.float64) / dims
-    ideal = np.array([ideal_bits(float(r), dims) for r in ratio])
-    priors: list[Prior | None] = [None] * len(flat)
-    if basis is None:
-        return Shifts(flat, tuple(priors), ratio, ideal)
-    rows = list(flat)
-    for i, shift in enumerate(shifts):
-        coefficients = basis.analyse(shift)
-        energies = basis.prior.energies(coefficients)
-        kappa = basis.prior.fit(energies)
-        bits = basis.prior.bits(kappa)
-        if bits < ideal[i] and basis.prior.reach(energies, kappa) <= REACH:
-            rows[i], priors[i], ideal[i] = coefficients, basis.prior, bits
-    # A single picture may be a large one: no copy of it.
-    return Shifts(rows[0][None] if len(rows) == 1 else np.stack(rows), tuple(priors), ratio, ideal)
+    def _tails(self) -> Iterator[bytes]:
+        chain, header = self.chain, self.header
+        level = TailLevel.of(chain.model.curve, chain.log_snr)
+        for picture, x0_hat in zip(self.pictures, chain.x0_hat(), strict=True):
+            yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ddpmcodec.bitstream.file import finish, require_complete, writer_of
-from ddpmcodec.codec.decoding import read_info
-from ddpmcodec.codec.setup import ModelLike
+from ddpmcodec.bitstream.file import finish, read_info, require_complete, writer_of
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, read_model_info
 
 
@@ -20,7 +19,7 @@ def truncate(
     model: ModelLike | ModelInfo = None,
     allow_partial: bool = False,
 ) -> bytes:
-    """The complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
+    """Return the complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
 
     It is the very file that `encode(…, steps=n)` makes; a short step or a lossless tail at the end of the stream counts as one
     step and is kept where all steps are. Of the model only its metadata is read. allow_partial: take what is intact of a file
@@ -40,13 +39,10 @@ def truncate(
     if info.tail and (steps == info.pictures if size is None else len(data) <= size):
         return bytes(data)
     plain = replace(info.header, short=False, lossless=False)
-    if isinstance(about, CodecModel):
-        writer = writer_of(plain, about.curve, about.window, about.channels)
-    else:
-        writer = writer_of(plain, about.curve, about.config.window, about.config.image_channels)
+    writer = writer_of(plain, about)
     shortest, best = 0, b""
     for n, packet in enumerate(info.packets[:steps], 1):
-        writer.step(packet)
+        writer.write(packet)
         if size is not None or n == steps:
             file = finish(plain if packet.log_snr is None else info.header, writer.ended_here())
             shortest = shortest or len(file)

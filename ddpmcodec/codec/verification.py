@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
-from ddpmcodec.bitstream.file import require_complete
+from ddpmcodec.bitstream.file import KnownModel, read_info, require_complete
 from ddpmcodec.bitstream.header import Header, parse_header
-from ddpmcodec.codec.decoding import read_info
 from ddpmcodec.errors import FormatError, TruncatedStreamError
-from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.weights import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class Verified:
     steps: tuple[int, ...] | None  # of each picture; None: the model is another, so only the check was made
 
 
-def verify(data: bytes, model: ModelInfo | CodecModel) -> Verified:
-    """Checks a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
+def verify(data: bytes, model: KnownModel) -> Verified:
+    """Check a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
 
     The last needs the model's plan. Of another model's file the header and the check are all that can be looked at, and
     `steps` says so. Raises FormatError for a file that is cut or damaged, or none at all.
@@ -45,7 +42,7 @@ def _checked(data: bytes) -> Header:
     return header
 
 
-def _steps(data: bytes, archive: Archive | None, model: ModelInfo | CodecModel) -> tuple[int, ...]:
+def _steps(data: bytes, archive: Archive | None, model: KnownModel) -> tuple[int, ...]:
     """Steps of each picture. The check matches, so what is wrong with its payload is its maker's doing."""
     found = []
     for i in range(archive.count if archive else 1):

@@ -48,6 +48,14 @@ class ModelInfo:
     note: str = ""  # how it was made
 
     @property
+    def window(self) -> int:
+        return self.config.window
+
+    @property
+    def channels(self) -> int:
+        return self.config.image_channels
+
+    @property
     def curve(self) -> ErrorCurve:
         """The error curve; ModelError when it has not been measured yet."""
         if self.measured is None:

@@ -28,9 +28,6 @@ from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.range_coder import information
-from ddpmcodec.bitstream.writer import StreamWriter
-from ddpmcodec.channel.names import channel_of, parse_channel
-from ddpmcodec.codec.reverse_chain import ReverseChain
 from ddpmcodec.codec.sender import Sender
 from ddpmcodec.diffusion.gaussians import ideal_bits, posterior
 from ddpmcodec.diffusion.windows import canvas_size
@@ -92,15 +89,13 @@ def chain_table(
     height, width = images.shape[1:3]
     if canvas_size(height, width, model.window) != (height, width):
         raise ImageError(f"pictures of {width}x{height}: expected at least the model's window, {model.window}x{model.window}")
-    x_0 = np.stack([to_plane(i) for i in images])
-    plan, dims = model.plan(plan_steps), x_0[0].size
-    channel = channel_of(None if name == DIFFC else parse_channel(name), dims)
-    chain = ReverseChain(model, plan, channel, len(images), height, width, seed)
+    sender = Sender(*images, model=model, plan_steps=plan_steps, channel="trellis" if name == DIFFC else name, seed=seed)
+    chain, plan, dims = sender.chain, sender.chain.plan, sender.chain.dims
     table = {
         k: np.zeros((len(images), plan.steps)) for k in ("payload_bits", "mse", "ideal_bits", "along", "afforded", "wanted")
     }
     seconds = 0.0
-    for n, step in enumerate(_diffc_steps(chain, x_0) if name == DIFFC else _steps(chain, x_0)):
+    for n, step in enumerate(_diffc_steps(sender) if name == DIFFC else _steps(sender)):
         seconds += step.seconds
         table["payload_bits"][:, n] = step.payload_bits
         table["along"][:, n] = np.einsum("ij,ij->i", step.samples, step.shifts, dtype=np.float64)
@@ -112,43 +107,38 @@ def chain_table(
     return table, seconds
 
 
-def _steps(chain: ReverseChain, x_0: NDArray[np.float32]) -> Iterator[_Step]:
+def _steps(sender: Sender) -> Iterator[_Step]:
     """What `encode` does, step by step."""
-    sender, x_t = iter(Sender(chain, x_0)), chain.x_t
-    writers = [StreamWriter(chain.plan, chain.channel, chain.dims) for _ in x_0]
-    for _ in range(chain.plan.steps):
-        start = time.process_time()
-        sent = next(sender)
+    chain, x_0 = sender.chain, np.stack([to_plane(picture) for picture in sender.pictures])
+    x_t, start = chain.x_t, time.process_time()
+    for sent in sender.send():
         chain.x0_hat()  # the next step's network call
         seconds = time.process_time() - start
         q = posterior(sent.log_snr_t, sent.log_snr_s)
         sigma, mu_p, x_t = math.sqrt(q.variance), q.mean(sent.x0_hat, x_t), sent.x_s
-        for writer, packet in zip(writers, sent.packets, strict=True):
-            writer.step(packet)
-        payload = [8.0 * len(writer.ended_here().sealed()) for writer in writers]
+        payload = [8.0 * len(stream.ended_here().sealed()) for stream in sender.streams]
         shifts, samples = (x_0 - sent.x0_hat) * (q.x0_coef / sigma), (sent.x_s - mu_p) / sigma
         afforded = np.sqrt([chain.dims * chain.channel.snr(packet.bits, chain.dims) for packet in sent.packets])
         yield _Step(shifts.reshape(len(x_0), -1), samples.reshape(len(x_0), -1), afforded, payload, seconds)
+        start = time.process_time()
 
 
-def _diffc_steps(chain: ReverseChain, x_0: NDArray[np.float32]) -> Iterator[_Step]:
+def _diffc_steps(sender: Sender) -> Iterator[_Step]:
     """The same with samples as DiffC's rule draws them."""
+    chain = sender.chain
     rng = np.random.default_rng(chain.seed)
-    counts = [BitCountModel(chain.plan, chain.dims, chain.channel.max_bits(chain.dims)) for _ in x_0]
-    bits = [0.0] * len(x_0)
-    while chain.n < chain.plan.steps:
-        q = chain.posterior
-        sigma = np.float32(math.sqrt(q.variance))
-        shifts = ((x_0 - chain.x0_hat()) * (np.float32(q.x0_coef) / sigma)).reshape(len(x_0), -1)
-        samples = np.empty_like(shifts)
+    counts = [BitCountModel(chain.plan, chain.channel, chain.dims) for _ in sender.pictures]
+    bits = [0.0] * len(counts)
+    while not chain.ended:
+        shifts = sender.shifts().reshape(len(counts), -1)
+        samples, sigma = np.empty_like(shifts), np.float32(math.sqrt(chain.posterior.variance))
         for i, (shift, model) in enumerate(zip(shifts, counts, strict=True)):
             chosen = model.choose(kl_bits(shift))
             spent, samples[i] = diffc_sample(shift, rng)
             bits[i] += spent + _symbol_bits(model.symbol_model(), chosen + 1)
             model.update(chosen)
-        chain.jump(chain.prior_mean() + sigma * samples.reshape(x_0.shape))
-        ended = chain.n == chain.plan.steps
-        payload = [b if ended else b + _symbol_bits(m.symbol_model(), END) for b, m in zip(bits, counts, strict=True)]
+        chain.jump(chain.prior_mean() + sigma * samples.reshape(chain.x_t.shape))
+        payload = [b if chain.ended else b + _symbol_bits(m.symbol_model(), END) for b, m in zip(bits, counts, strict=True)]
         yield _Step(shifts, samples, np.linalg.norm(shifts, axis=1), [8.0 * math.ceil(b / 8) for b in payload], math.nan)
 
 

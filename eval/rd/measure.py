@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.file import finish, require_complete
+from ddpmcodec.bitstream.file import finish, read_info, require_complete
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
-from ddpmcodec.channel.names import channel_of
-from ddpmcodec.codec.decoding import Decoded, decode_batch_progressive, read_header, read_info
+from ddpmcodec.codec.decoding import Decoded, decode_batch_progressive, read_header
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.reverse_chain import ReverseChain
-from ddpmcodec.codec.sender import SentStep, cheapest_priors
+from ddpmcodec.codec.sender import Sender, SentStep
+from ddpmcodec.codec.step_target import step_target
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.sampling import Noise
 from ddpmcodec.diffusion.schedule import NoiseSchedule
-from ddpmcodec.diffusion.windows import canvas_size, x0_hat
+from ddpmcodec.diffusion.windows import x0_hat
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes, to_plane
 from ddpmcodec.models import CodecModel
@@ -83,7 +83,7 @@ def real(
     for i, data in enumerate(datas):
         writer, prefix = StreamWriter(chain.plan, chain.channel, chain.dims), b""
         for n, (packets, _) in enumerate(sent):
-            writer.step(packets[i])
+            writer.write(packets[i])
             ended = writer.ended_here()
             prefix = finish(header, ended)
             table["file_bytes"][i, n] = len(prefix)
@@ -123,24 +123,18 @@ def ideal(
 
     first: place of the first picture in the whole set; noise goes by it, so that results don't depend on the batches.
     """
-    plan = model.plan(plan_steps)
     height, width, _ = images[0].shape
-    canvas = canvas_size(height, width, model.window)
-    dims = model.channels * math.prod(canvas)
-    chain = ReverseChain(model, plan, channel_of(None, dims), len(images), *canvas, seed)
-    x_0, known = np.zeros(chain.x_t.shape, np.float32), np.zeros(canvas, np.float32)
-    x_0[:, :, :height, :width] = np.stack([to_plane(i) for i in images])
-    known[:height, :width] = 1
+    sender = Sender(*images, model=model, plan_steps=plan_steps, seed=seed)
+    chain, plan = sender.chain, sender.chain.plan
     bits = np.zeros((len(images), plan.steps))
 
     def pictures() -> Iterator[list[Image]]:
-        while chain.n < plan.steps:
-            q, mu_p = chain.posterior, chain.prior_mean()
-            shift = (x_0 - chain.x0_hat()) * known * np.float32(q.x0_coef)  # mu_q - mu_p
-            bits[:, chain.n] = cheapest_priors(shift / np.float32(math.sqrt(q.variance)), chain.basis()).ideal_bits
+        while not chain.ended:
+            shifts, sigma = sender.shifts(), np.float32(math.sqrt(chain.posterior.variance))
+            bits[:, chain.n] = step_target(shifts, chain.basis()).ideal_bits
             keys = [Key(seed, chain.n + 1, SAMPLING, first + i) for i in range(len(images))]
-            noise = np.stack([gaussian(key, dims) for key in keys]).reshape(shift.shape)
-            chain.jump(mu_p + shift + np.float32(math.sqrt(q.variance)) * noise)
+            noise = np.stack([gaussian(key, chain.dims) for key in keys]).reshape(shifts.shape)
+            chain.jump(chain.prior_mean() + sigma * (shifts + noise))
             yield [to_bytes(plane, height, width) for plane in chain.x0_hat()]
 
     table = _distortions(images, pictures(), plan.steps, on_step)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.codec.decoding import decode, decode_progressive, read_info
+from ddpmcodec.bitstream.file import read_info
+from ddpmcodec.codec.decoding import decode, decode_progressive
 from ddpmcodec.codec.encoding import encode
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError

@@ -18,9 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.writer import StreamWriter
-from ddpmcodec.channel.names import channel_of
-from ddpmcodec.codec.reverse_chain import ReverseChain
 from ddpmcodec.codec.sender import Sender
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.io.atomic import replacing
@@ -39,22 +36,18 @@ FIRST = 17  # steps before this leave the tail too much
 def totals(model: CodecModel, images: NDArray[np.uint8], usual: int) -> dict[str, Any]:
     """Bits/dim of both parts for an end at each step, over images (n, 32, 32, 3); and the ways of rounding at step `usual`."""
     plan, dims = model.plan(), images[0].size
-    channel = channel_of(None, dims)
     ends = range(FIRST, plan.steps + 1)
     diffusion, tails, ways = np.zeros((len(ends), 2)), np.zeros(len(ends)), []
     for first in range(0, len(images), BATCH):
         part = images[first : first + BATCH]
         x_0 = np.stack([to_plane(i) for i in part])
-        chain = ReverseChain(model, plan, channel, len(part), part.shape[1], part.shape[2], 0)
-        writers = [StreamWriter(plan, channel, dims) for _ in part]
-        for sent in Sender(chain, x_0):
-            for writer, packet in zip(writers, sent.packets, strict=True):
-                writer.step(packet)
+        sender = Sender(*part, model=model)
+        for sent in sender.send():
             if sent.n < FIRST:
                 continue
             level, predictions = TailLevel.of(model.curve, sent.log_snr_s), sent.reconstruct()
-            for picture, writer, x0_hat in zip(part, writers, predictions, strict=True):
-                diffusion[sent.n - FIRST, 0] += 8 * len(writer.ended_here().sealed())
+            for picture, stream, x0_hat in zip(part, sender.streams, predictions, strict=True):
+                diffusion[sent.n - FIRST, 0] += 8 * len(stream.ended_here().sealed())
                 tails[sent.n - FIRST] += 8 * len(encode_tail(picture, x0_hat, level, Key(0, sent.n)))
                 if sent.n == usual:
                     ways.append(_ways(picture, x0_hat, level, Key(0, sent.n)))

@@ -58,7 +58,7 @@ def test_the_centre_is_the_likeliest_place(index: int, spread: int):
 
 @given(st.lists(st.integers(0, 10**6), max_size=25), st.floats(0, 1e7))
 def test_any_history_leaves_a_model_that_can_code_anything(curve: ErrorCurve, history: list[int], wanted: float):
-    model = BitCountModel(make_plan(curve, 25), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 25), TrellisChannel(8), 3072)
     for index in history[:24]:
         model.update(index % len(model.values))
     symbol_model = model.symbol_model()
@@ -68,7 +68,7 @@ def test_any_history_leaves_a_model_that_can_code_anything(curve: ErrorCurve, hi
 
 
 def test_equal_histories_give_equal_models(curve: ErrorCurve):
-    one, other = (BitCountModel(make_plan(curve, 10), 3072, 3072) for _ in range(2))
+    one, other = (BitCountModel(make_plan(curve, 10), TrellisChannel(8), 3072) for _ in range(2))
     for index in (20, 3, 25, 8):
         assert one.symbol_model() == other.symbol_model()
         one.update(index)
@@ -76,13 +76,13 @@ def test_equal_histories_give_equal_models(curve: ErrorCurve):
 
 
 def test_choose_stays_near_what_is_wanted(curve: ErrorCurve):
-    model = BitCountModel(make_plan(curve, 10), 3072, TrellisChannel(8).max_bits(3072))
+    model = BitCountModel(make_plan(curve, 10), TrellisChannel(8), 3072)
     for place_wanted, wanted in enumerate(model.values):
         assert abs(model.choose(wanted) - place_wanted) <= 2
 
 
 def test_a_picture_that_costs_more_is_soon_expected_to(curve: ErrorCurve):
-    model = BitCountModel(make_plan(curve, 10), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 10), TrellisChannel(8), 3072)
     costs = []
     for _ in range(10):
         frequencies = model.symbol_model().frequencies
@@ -94,7 +94,7 @@ def test_a_picture_that_costs_more_is_soon_expected_to(curve: ErrorCurve):
 
 @given(st.lists(st.integers(0, 10**6), max_size=9))
 def test_the_expected_bits_lie_where_the_likeliest_count_does(curve: ErrorCurve, history: list[int]):
-    model = BitCountModel(make_plan(curve, 10), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 10), TrellisChannel(8), 3072)
     for index in history:
         model.update(index % len(model.values))
     likeliest, expected = int(np.argmax(model.symbol_model().frequencies[1:])), model.expected_bits()
@@ -104,4 +104,4 @@ def test_the_expected_bits_lie_where_the_likeliest_count_does(curve: ErrorCurve,
 
 def test_before_the_first_count_the_plan_is_expected(curve: ErrorCurve):
     plan = make_plan(curve, 10)
-    assert BitCountModel(plan, 3072, 3072).expected_bits() == pytest.approx(plan.expected_bits(1, 3072), abs=1)
+    assert BitCountModel(plan, TrellisChannel(8), 3072).expected_bits() == pytest.approx(plan.expected_bits(1, 3072), abs=1)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ddpmcodec.bitstream.file import StreamInfo, finish, read_stream, require_complete, require_model, syntax_of
+from ddpmcodec.bitstream.file import KnownModel, StreamInfo, finish, read_info, reader_of, require_complete, require_model
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
@@ -17,19 +18,23 @@ from ddpmcodec.errors import FormatError, TruncatedStreamError
 HEADER = Header("01234567", 20, 10, plan_steps=6, channel=(0, 8))
 
 
+def known(curve: ErrorCurve, fingerprint: str = "01234567" * 8, name: str = "mine") -> KnownModel:
+    return SimpleNamespace(name=name, fingerprint=fingerprint, curve=curve, window=32, channels=3)  # type: ignore[return-value]
+
+
 def writer_of(header: Header, curve: ErrorCurve, steps: int, bits: int = 8, end: bool = True) -> StreamWriter:
     """A stream of `steps` packets of 0 to 8 bits each."""
     dims = 3 * max(header.width, 32) * max(header.height, 32)
     writer = StreamWriter(make_plan(curve, header.plan_steps or 6), channel_of(header.channel, dims), dims)
     for n in range(steps):
-        writer.step(Packet(bits, bits, np.array([n + 100] if bits else [], np.int32)))
+        writer.write(Packet(bits, bits, np.array([n + 100] if bits else [], np.int32)))
     if end:
         writer.end()
     return writer
 
 
 def info_of(data: bytes, curve: ErrorCurve) -> StreamInfo:
-    return read_stream(data, curve, window=32, channels=3)
+    return read_info(data, known(curve))
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 6])
@@ -75,10 +80,10 @@ def test_a_large_picture_s_payload_is_as_long_as_its_size_demands(curve: ErrorCu
 @pytest.mark.parametrize("plan_steps", [0, 1000])
 def test_a_plan_the_model_does_not_have_is_refused(curve: ErrorCurve, plan_steps: int):
     with pytest.raises(FormatError, match=f"{plan_steps} steps"):
-        syntax_of(replace(HEADER, plan_steps=plan_steps), curve, 32, 3)
+        reader_of(replace(HEADER, plan_steps=plan_steps), known(curve))
 
 
-def test_the_model_is_told_by_its_fingerprint():
-    require_model(HEADER, "01234567" * 8, "mine")
+def test_the_model_is_told_by_its_fingerprint(curve: ErrorCurve):
+    require_model(HEADER, known(curve))
     with pytest.raises(FormatError, match=r"01234567.*yours \(76543210\)"):
-        require_model(HEADER, "76543210" * 8, "yours")
+        require_model(HEADER, known(curve, "76543210" * 8, "yours"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, read_archive
 from ddpmcodec.bitstream.bit_counts import BitCountModel, grid
-from ddpmcodec.bitstream.file import finish, read_stream, writer_of
+from ddpmcodec.bitstream.file import KnownModel, finish, read_info, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.channel.names import channel_of, default_memory
 from ddpmcodec.channel.random_coding import zipf
+from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.diffusion.error_curve import END_MSE, ErrorCurve
 from ddpmcodec.diffusion.plan import make_plan, most_steps
 from ddpmcodec.errors import DdpmCodecError
@@ -42,6 +44,10 @@ def embedded() -> second.Model:
 def of(curve: ErrorCurve) -> second.Model:
     spectrum = None if curve.spectrum is None else (curve.spectrum.log_snr, curve.spectrum.power)
     return second.Model(MARK, curve.log_snr, curve.snr, curve.mse, curve.dims, spectrum=spectrum)
+
+
+def known(curve: ErrorCurve) -> KnownModel:
+    return SimpleNamespace(name="any", fingerprint=MARK, curve=curve, window=32, channels=3)  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module", params=["white", "coloured"])
@@ -102,7 +108,7 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
         short=kind == "short",
         lossless=kind == "lossless",
     )
-    writer, rng = writer_of(header, curve, 32, 3), np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    writer, rng = writer_of(header, known(curve)), np.random.default_rng(draw(st.integers(0, 1 << 32)))
 
     def packet(index: int, bits: int, log_snr: float | None = None) -> Packet:
         sizes = [a.size for a in writer.channel.symbol_models(bits, writer.dims) for _ in range(a.count)]
@@ -113,11 +119,11 @@ def streams(draw: st.DrawFn, curve: ErrorCurve) -> bytes:
 
     for _ in range(draw(st.integers(int(header.lossless), writer.plan.steps))):
         index = draw(st.integers(0, 30))
-        writer.step(packet(index, writer.counts.values[index]))
+        writer.write(packet(index, writer.counts.values[index]))
     if kind == "short" and not writer.ended and draw(st.booleans()):
         short = writer.short_step()
         bits = short.unit * draw(st.integers(1, min(200, short.most_bits // short.unit)))
-        writer.step(packet(-1, bits, short.log_snr(bits)))
+        writer.write(packet(-1, bits, short.log_snr(bits)))
     writer.end()
     return finish(header, writer, draw(st.binary(min_size=5, max_size=40)) if kind == "lossless" else b"")
 
@@ -128,9 +134,9 @@ def test_random_streams_and_their_prefixes(any_curve: ErrorCurve, data: st.DataO
     file = data.draw(streams(any_curve))
     parsed = second.stream(file, of(any_curve))
     assert parsed.complete
-    same(parsed, read_stream(file, any_curve, 32, 3), file)
+    same(parsed, read_info(file, known(any_curve)), file)
     cut = file[: data.draw(st.integers(parsed.head.size + parsed.head.least_payload, len(file)))]
-    same(second.stream(cut, of(any_curve)), read_stream(cut, any_curve, 32, 3), cut)
+    same(second.stream(cut, of(any_curve)), read_info(cut, known(any_curve)), cut)
 
 
 @settings(max_examples=40)
@@ -144,7 +150,7 @@ def test_damaged_streams_read_alike(any_curve: ErrorCurve, data: st.DataObject):
         size = len(damaged) - 2
         damaged = damaged[:size] + replace(Header(MARK[:8], 1, 1)).check(damaged[:size])
     try:
-        found = read_stream(damaged, any_curve, 32, 3)
+        found = read_info(damaged, known(any_curve))
     except DdpmCodecError:
         with pytest.raises(second.Refused):
             second.stream(damaged, of(any_curve))
@@ -175,7 +181,7 @@ def test_count_models(centre: int, spread: int, most: int):
 
 
 def test_count_models_stay_positive(curve: ErrorCurve):
-    model = BitCountModel(make_plan(curve, 3), 3072, 3072)
+    model = BitCountModel(make_plan(curve, 3), TrellisChannel(8), 3072)
     assert min(model.symbol_model().frequencies or ()) >= 1
 
 

@@ -26,7 +26,7 @@ SEEDS = st.integers(0, 1 << 32)
 def random_packets(channel: Channel, seed: int, steps: int = PLAN.steps, most: int = 60) -> list[Packet]:
     """Packets of random counts up to about `most` bits, with random symbols; every third one empty or all ones."""
     rng = np.random.default_rng(seed)
-    values = BitCountModel(PLAN, DIMS, channel.max_bits(DIMS)).values
+    values = BitCountModel(PLAN, channel, DIMS).values
     packets = []
     for _ in range(steps):
         index = int(rng.integers(0, np.searchsorted(values, most)))
@@ -40,7 +40,7 @@ def random_packets(channel: Channel, seed: int, steps: int = PLAN.steps, most: i
 def written(packets: Sequence[Packet], channel: Channel) -> StreamWriter:
     writer = StreamWriter(PLAN, channel, DIMS)
     for packet in packets:
-        writer.step(packet)
+        writer.write(packet)
     writer.end()
     return writer
 
@@ -105,7 +105,7 @@ def test_what_follows_a_sealed_stream_changes_nothing(seed: int, junk: bytes):
 def test_final_bytes_never_change(channel: Channel, seed: int):
     writer, finals = StreamWriter(PLAN, channel, DIMS), [b""]
     for packet in random_packets(channel, seed):
-        writer.step(packet)
+        writer.write(packet)
         assert writer.final().startswith(finals[-1])
         finals.append(writer.final())
         assert all(writer.sealed().startswith(final) for final in finals)
@@ -133,7 +133,7 @@ def test_the_plan_s_last_step_needs_no_end():
     writer = StreamWriter(PLAN, TRELLIS, DIMS)
     for packet in random_packets(TRELLIS, 0):
         assert not writer.ended
-        writer.step(packet)
+        writer.write(packet)
     before = writer.sealed()
     assert writer.ended
     writer.end()
@@ -167,7 +167,7 @@ def test_any_bytes_can_be_read_without_harm(channel: Channel, data: bytes):
 def test_a_writer_can_be_asked_at_any_time():
     writer, packets = StreamWriter(PLAN, TRELLIS, DIMS), random_packets(TRELLIS, 3)
     for n, packet in enumerate(packets, 1):
-        writer.step(packet)
+        writer.write(packet)
         assert_equal(read(writer.sealed(), TRELLIS)[0][:n], packets[:n])
 
 
@@ -184,11 +184,11 @@ def test_a_stream_can_be_ended_at_any_step_and_gone_on_with(channel: Channel, se
     packets = random_packets(channel, seed)
     writer = StreamWriter(PLAN, channel, DIMS)
     for packet in packets[:steps]:
-        writer.step(packet)
+        writer.write(packet)
     ended = writer.ended_here()
     assert ended.sealed() == written(packets[:steps], channel).sealed()
     for packet in packets[steps:]:
-        writer.step(packet)
+        writer.write(packet)
     assert writer.sealed() == written(packets, channel).sealed()
     # What was counted as information is what the bytes hold, but for the rounding to whole ones.
     information = sum(ended.step_bits) + ended.end_bits
@@ -201,12 +201,12 @@ def with_short_step(channel: Channel, seed: int, steps: int, bits: int) -> tuple
     """`steps` whole steps and a short one of so many bits; 0 is none."""
     packets, writer = random_packets(channel, seed, steps), StreamWriter(PLAN, channel, DIMS, short=True)
     for packet in packets:
-        writer.step(packet)
+        writer.write(packet)
     if bits and not writer.ended:
         sizes = np.array([a.size for a in channel.symbol_models(bits, DIMS) for _ in range(a.count)], np.int64)
         code = np.random.default_rng(seed).integers(0, sizes).astype(np.int32)
         packets.append(Packet(-1, bits, code, writer.short_step().log_snr(bits)))
-        writer.step(packets[-1])
+        writer.write(packets[-1])
     writer.end()
     return packets, writer
 
@@ -238,10 +238,10 @@ def test_room_for_a_short_step_costs_nothing_at_the_plan_s_end(channel: Channel,
 
 def test_a_fork_goes_its_own_way():
     packets, writer = random_packets(TRELLIS, 7), StreamWriter(PLAN, TRELLIS, DIMS)
-    writer.step(packets[0])
+    writer.write(packets[0])
     fork = writer.fork()
-    fork.step(packets[1])
+    fork.write(packets[1])
     for packet in packets[1:]:
-        writer.step(packet)
+        writer.write(packet)
     assert writer.sealed() == written(packets, TRELLIS).sealed()
     assert fork.ended_here().sealed() == written(packets[:2], TRELLIS).sealed()

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import ddpmcodec
-from ddpmcodec.codec.decoding import read_info
+from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, ModelError, TruncatedStreamError
 from ddpmcodec.models import CodecModel, read_model_info

@@ -18,7 +18,8 @@ from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.basis import Basis
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.codec.sender import SentStep, cheapest_priors
+from ddpmcodec.codec.sender import SentStep
+from ddpmcodec.codec.step_target import step_target
 from ddpmcodec.diffusion.gaussians import ideal_bits
 from ddpmcodec.diffusion.plan import make_plan
 from ddpmcodec.errors import DdpmCodecError, ModelError
@@ -125,12 +126,13 @@ def test_the_cheapest_prior_is_chosen_picture_by_picture():
     expected = rng.normal(size=3072) * basis.prior.spread(np.sqrt(0.1 * np.array(basis.prior.power)))
     like = basis.synthesise(expected.astype(np.float32))
     noise = rng.normal(size=(3, 32, 32)).astype(np.float32) * np.float32(0.3)
-    flat, priors, ratio, ideal = cheapest_priors(np.stack([like, noise]), basis)
-    assert priors == (basis.prior, None)
-    np.testing.assert_allclose(flat[0], basis.analyse(like))
-    np.testing.assert_array_equal(flat[1], noise.reshape(-1))
-    assert ideal[0] < 0.97 * ideal_bits(ratio[0], 3072)
-    assert ideal[1] == ideal_bits(ratio[1], 3072)
+    target = step_target(np.stack([like, noise]), basis)
+    white = [ideal_bits(ratio, 3072) for ratio in target.variance_ratio]
+    assert target.priors == (basis.prior, None)
+    np.testing.assert_allclose(target.shifts[0], basis.analyse(like))
+    np.testing.assert_array_equal(target.shifts[1], noise.reshape(-1))
+    assert target.ideal_bits[0] < 0.97 * white[0]
+    assert target.ideal_bits[1] == white[1]
 
 
 def test_a_prior_that_codewords_could_not_follow_is_not_taken():
@@ -139,9 +141,9 @@ def test_a_prior_that_codewords_could_not_follow_is_not_taken():
     basis = Basis(row, 32, 32)
     coefficients = np.zeros(3072, np.float32)
     coefficients[:128] = 3.0
-    _, priors, _, _ = cheapest_priors(basis.synthesise(coefficients)[None], basis)
+    target = step_target(basis.synthesise(coefficients)[None], basis)
     assert basis.prior.bits(basis.prior.fit(basis.prior.energies(coefficients))) < ideal_bits(9 / 24, 3072)
-    assert priors == (None,)
+    assert target.priors == (None,)
 
 
 def test_streams_without_a_spectrum_have_no_flags(coloured_model: CodecModel):
@@ -150,10 +152,10 @@ def test_streams_without_a_spectrum_have_no_flags(coloured_model: CodecModel):
     packet = Packet(9, 9, np.array([300], np.int32))
     with_flags, without = (StreamWriter(p, channel, 3072) for p in (plan, replace(plan, spectrum=None)))
     for writer in (with_flags, without):
-        writer.step(packet)
+        writer.write(packet)
     assert with_flags.step_bits[0] - without.step_bits[0] == pytest.approx(6, abs=0.01)  # white after nothing: 1 in 64
-    with_flags.step(packet)
-    without.step(packet)
+    with_flags.write(packet)
+    without.write(packet)
     assert with_flags.step_bits[1] - without.step_bits[1] == pytest.approx(np.log2(4 / 3), abs=0.01)
     reader = StreamReader(replace(plan, spectrum=None), channel, 3072)
     reader.feed(without.sealed())

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 import ddpmcodec
 from ddpmcodec import DdpmCodecError, decode, encode
+from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.codec import reconstruction
-from ddpmcodec.codec.decoding import decode_batch, decode_batch_progressive, decode_progressive, decode_stream, read_info
+from ddpmcodec.codec.decoding import decode_batch, decode_batch_progressive, decode_progressive, decode_stream
 from ddpmcodec.codec.encoding import encode_stream
 from ddpmcodec.codec.reconstruction import levels
 from ddpmcodec.codec.sender import SentStep

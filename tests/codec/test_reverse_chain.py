@@ -17,12 +17,12 @@ from ddpmcodec.numerics.philox import Key, gaussian
 NOTHING = Packet(0, 0, np.zeros(0, np.int32))
 
 
-def chain_of(model: CodecModel, count: int = 1, seed: int = 0, steps: int = 5) -> ReverseChain:
+def chain_at_start(model: CodecModel, count: int = 1, seed: int = 0, steps: int = 5) -> ReverseChain:
     return ReverseChain(model, model.plan(steps), TrellisChannel(8), count, 32, 32, seed)
 
 
 def test_a_chain_starts_at_shared_noise(tiny_model: CodecModel):
-    chain = chain_of(tiny_model, count=3, seed=4)
+    chain = chain_at_start(tiny_model, count=3, seed=4)
     assert (chain.n, chain.log_snr) == (0, -math.inf)
     assert chain.x_t.shape == (3, 3, 32, 32)
     for x_t in chain.x_t:
@@ -36,7 +36,7 @@ def test_the_network_runs_once_a_level(tiny_model: CodecModel):
         levels.append(float(log_snr[0]))
         return tiny_model.eps_model(x_t, log_snr)
 
-    chain = chain_of(replace(tiny_model, eps_model=watched, min_log_snr=-6.0, max_log_snr=3.0))
+    chain = chain_at_start(replace(tiny_model, eps_model=watched, min_log_snr=-6.0, max_log_snr=3.0))
     for _ in range(5):
         chain.x0_hat()
         chain.advance([NOTHING])
@@ -46,7 +46,7 @@ def test_the_network_runs_once_a_level(tiny_model: CodecModel):
 
 
 def test_a_step_is_the_posterior_mean_and_the_channel_s_sample(tiny_model: CodecModel):
-    chain = chain_of(tiny_model)
+    chain = chain_at_start(tiny_model)
     chain.advance([NOTHING])
     x_t, x0_hat, t, s = chain.x_t.copy(), chain.x0_hat().copy(), chain.plan.level(1), chain.plan.level(2)
     q = posterior(t, s)
@@ -57,7 +57,7 @@ def test_a_step_is_the_posterior_mean_and_the_channel_s_sample(tiny_model: Codec
 
 
 def test_pictures_of_a_batch_don_t_meet(tiny_model: CodecModel):
-    rng, one, two = np.random.default_rng(0), chain_of(tiny_model), chain_of(tiny_model, count=2)
+    rng, one, two = np.random.default_rng(0), chain_at_start(tiny_model), chain_at_start(tiny_model, count=2)
     for _ in range(5):
         packet = Packet(9, 9, rng.integers(0, 1 << 9, 1).astype(np.int32))
         one.advance([packet])
@@ -67,7 +67,7 @@ def test_pictures_of_a_batch_don_t_meet(tiny_model: CodecModel):
 
 
 def test_a_chain_can_jump_to_any_sample(tiny_model: CodecModel):
-    chain, x_s = chain_of(tiny_model), np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    chain, x_s = chain_at_start(tiny_model), np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
     before = chain.x0_hat()
     chain.jump(x_s)
     assert (chain.n, chain.log_snr) == (1, chain.plan.level(1))
@@ -77,7 +77,7 @@ def test_a_chain_can_jump_to_any_sample(tiny_model: CodecModel):
 
 
 def test_a_short_step_goes_to_its_own_level_and_ends_the_chain(tiny_model: CodecModel):
-    chain = chain_of(tiny_model)
+    chain = chain_at_start(tiny_model)
     chain.advance([NOTHING])
     level = (chain.plan.level(1) + chain.plan.level(2)) / 2
     q, mean = posterior(chain.plan.level(1), level), chain.x0_hat()
@@ -92,15 +92,15 @@ def test_a_short_step_goes_to_its_own_level_and_ends_the_chain(tiny_model: Codec
 
 def test_a_batch_goes_to_one_level(tiny_model: CodecModel):
     with pytest.raises(ValueError, match="one by one"):
-        chain_of(tiny_model, count=2).advance([NOTHING, replace(NOTHING, log_snr=-4.0)])
+        chain_at_start(tiny_model, count=2).advance([NOTHING, replace(NOTHING, log_snr=-4.0)])
 
 
 def test_some_pictures_of_a_chain_go_on_alone(tiny_model: CodecModel):
-    rng, chain = np.random.default_rng(3), chain_of(tiny_model, count=3)
+    rng, chain = np.random.default_rng(3), chain_at_start(tiny_model, count=3)
     packets = [Packet(9, 9, rng.integers(0, 1 << 9, 1).astype(np.int32)) for _ in range(3)]
     chain.advance(packets)
     chain.x0_hat()
-    some = chain.only([2, 0])
+    some = chain.select([2, 0])
     some.advance([packets[1], packets[2]])
     assert (chain.n, some.n) == (1, 2)
     chain.advance([packets[2], packets[0], packets[1]])

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from ddpmcodec import DdpmCodecError, TruncatedStreamError, decode, decode_progressive, encode, truncate
-from ddpmcodec.codec.decoding import decode_stream, read_info
+from ddpmcodec.bitstream.file import read_info
+from ddpmcodec.codec.decoding import decode_stream
 from ddpmcodec.codec.encoding import encode_stream
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.io.images import to_bytes

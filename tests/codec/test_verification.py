@@ -67,7 +67,7 @@ def test_a_check_alone_does_not_do(streams: list[bytes], blind: CodecModel, tiny
     with pytest.raises(FormatError, match="passes its check, but"):
         verify(forged, blind)
     header = ddpmcodec.read_header(streams[0])
-    unended = finish(header, writer_of(header, tiny_model.curve, 32, 3))
+    unended = finish(header, writer_of(header, tiny_model))
     with pytest.raises(FormatError, match="0 of 4 steps"):
         verify(unended, blind)
     with pytest.raises(FormatError, match="picture 1"):

@@ -12,12 +12,12 @@ from torch import Tensor
 
 import ddpmcodec
 from ddpmcodec import DdpmCodecError, TruncatedStreamError, decode, decode_progressive, encode, truncate
-from ddpmcodec.bitstream.file import finish
+from ddpmcodec.bitstream.file import finish, read_info
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.names import channel_of
 from ddpmcodec.codec.archives import decode_archive, encode_archive
-from ddpmcodec.codec.decoding import decode_stream, read_info
+from ddpmcodec.codec.decoding import decode_stream
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.errors import FormatError
 from ddpmcodec.lossless import usual_steps

@@ -82,9 +82,9 @@ def without_short_step(data: bytes, model: CodecModel) -> bytes:
     """The stream of its first two steps as a coder that looked for a short one, and found none, may leave it."""
     info = ddpmcodec.read_info(data, model)
     header = replace(info.header, short=True)
-    writer = writer_of(header, model.curve, model.window, model.channels)
+    writer = writer_of(header, model)
     for packet in info.packets[:2]:
-        writer.step(packet)
+        writer.write(packet)
     writer.end()
     return finish(header, writer)
 
