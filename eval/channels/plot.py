@@ -24,14 +24,11 @@ _BARS = {"elinewidth": 0.8, "capsize": 2}
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draws a result of `channels`, with its real chains where it has them; PNG or, if the name ends so, SVG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     rows = 2 if "chains" in result else 1
-    figure = plt.figure(figsize=(13.5, 4.6 * rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(13.5, 4.6 * rows + 0.7), layout="constrained")
     parts = figure.subfigures(rows, 1, hspace=0.03, squeeze=False)
     _draw_steps(parts[0, 0], result["synthetic"])
     if rows == 2:
@@ -44,7 +41,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    plt.close(figure)
 
 
 def _draw_steps(part: Any, synthetic: dict[str, Any]) -> None:
@@ -126,11 +122,11 @@ def _kind(name: str) -> tuple[str, int]:
 
 
 def _colour(name: str) -> Any:
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
 
     kind, number = _kind(name)
     if kind == "trellis":
-        return plt.get_cmap("viridis_r")(0.12 + 0.83 * (number - 8) / 8)
+        return colormaps["viridis_r"](0.12 + 0.83 * (number - 8) / 8)
     return {DIFFC: "black", "orc": "#d62728"}[kind]
 
 

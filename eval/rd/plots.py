@@ -45,11 +45,6 @@ def colour(name: str) -> str:
 
 def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
     """Every figure of a result as PNG and SVG. Returns the files."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     figures: dict[str, Callable[[], Any]] = {
         "rmse": lambda: _figure(result, "rmse_mean_over_images", 1.0),
         "psnr": lambda: _figure(result, "psnr_of_mean_mse", 3.0),
@@ -67,16 +62,16 @@ def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
                 figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
             figure.set_layout_engine("none")  # the SVG's is the PNG's, not found a second time
             written.append(path)
-        plt.close(figure)
     return written
 
 
 def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
     """Distortion against rate, with a logarithmic and a linear rate axis. unit: dimensions a unit of the rate counts."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     is_rmse = unit == 1.0
-    figure, axes = plt.subplots(1, 2, figsize=(12.5, 5.2), layout="constrained")
+    figure = Figure(figsize=(12.5, 5.2), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis in axes:
         for label, x, y, style in _lines(result, distortion, unit):
             axis.plot(x, y, label=label, **style)
@@ -137,9 +132,10 @@ def _lines(result: dict[str, Any], distortion: str, unit: float) -> list[tuple[s
 
 def _bits_figure(result: dict[str, Any], name: str, parts: dict[str, Any]) -> Any:
     """Where the bits go: of each step, of the whole file's rate by prefix, and as a share beyond the ideal bits."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.0), layout="constrained")
+    figure = Figure(figsize=(13.5, 4.0), layout="constrained")
+    axes = figure.subplots(1, 3)
     steps = np.arange(1, result["plan_steps"] + 1)
     bottom = np.zeros(len(steps))
     for part, values in parts["by_step"].items():
@@ -168,7 +164,7 @@ def _bits_figure(result: dict[str, Any], name: str, parts: dict[str, Any]) -> An
 
 def _reconstruct_figure(result: dict[str, Any]) -> Any:
     """Distortion and looks of each reconstruction of a prefix."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     scores = {
         "rmse_mean_over_images": "RMSE, levels of 255 (mean over images)",
@@ -177,7 +173,8 @@ def _reconstruct_figure(result: dict[str, Any]) -> Any:
         "fid": "Fréchet inception distance",
     }
     shown = [s for s in scores if any(s in c for c in result["reconstruct"].values())]
-    figure, axes = plt.subplots(1, len(shown), figsize=(4.6 * len(shown), 4.0), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(shown), 4.0), layout="constrained")
+    axes = figure.subplots(1, len(shown))
     for axis, score in zip(np.atleast_1d(axes), shown, strict=True):
         for mode, curve in result["reconstruct"].items():
             axis.plot(curve["file_bits_per_dim"], curve[score], ".-", color=MODES[mode], label=mode)

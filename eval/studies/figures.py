@@ -17,11 +17,12 @@ from ddpmcodec.eval.data import shipped_picture
 
 def decode_figure(side: int, plan_steps: int | None, steps: Sequence[int], output: Path) -> None:
     """One row of pictures: the astronaut after each of `steps` steps, titled with the bytes a file of so many steps has."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     picture, model = shipped_picture(side), ddpmcodec.load_model()
     states = list(ddpmcodec.decode_progressive(ddpmcodec.encode(picture, model=model, plan_steps=plan_steps), model=model))
-    figure, axes = plt.subplots(1, len(steps) + 1, figsize=(1.75 * (len(steps) + 1), 2.25), layout="constrained")
+    figure = Figure(figsize=(1.75 * (len(steps) + 1), 2.25), layout="constrained")
+    axes = figure.subplots(1, len(steps) + 1)
     for axis, n in zip(axes, steps, strict=False):
         image = states[n - 1].image
         psnr = 10 * np.log10(255**2 / np.mean((image.astype(np.float64) - picture) ** 2))

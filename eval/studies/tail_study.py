@@ -90,13 +90,11 @@ def _flags(picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailL
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Total and both parts against where diffusion ends; PNG or, if the name ends so, SVG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     where = result["where"]
-    figure, (parts, total) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    (parts, total) = figure.subplots(1, 2)
     parts.plot(where["rmse"], where["diffusion_bits_per_dim"], ".-", label="diffusion steps, real")
     parts.plot(where["rmse"], where["tail_bits_per_dim"], ".-", label="lossless tail, real")
     parts.set(ylabel="bits/dim", title="the two parts of a lossless stream")
@@ -111,7 +109,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.grid(alpha=0.3, lw=0.5)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:])
-    plt.close(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
