@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.codec.decoding import decode_batch_progressive
+from ddpmcodec.bitstream.file import read_info
+from ddpmcodec.codec.decoding import read_header
 from ddpmcodec.codec.encoding import encode_batch
+from ddpmcodec.codec.receiver import Receiver
 from ddpmcodec.codec.reconstruction import flow, mean, sample
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import DdpmCodecError
@@ -65,11 +67,13 @@ def measured(
     datas = encode_batch(images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=lambda _: on_step())
     ways = {"mean": mean, "sample": sample(seed, first, lambda _: on_step()), "ddim": flow(None, lambda _: on_step())}
     made: dict[str, list[list[Image]]] = {mode: [] for mode in modes}
-    for n, states in enumerate(decode_batch_progressive(datas, model=model), 1):
+    receiver = Receiver(read_header(datas[0]), model=model, count=len(datas))
+    for packets in zip(*(read_info(data, model).packets for data in datas), strict=True):
+        state = receiver.advance(packets)
         on_step()
-        if n in prefixes(plan):
+        if state.n in prefixes(plan):
             for mode in modes:
-                planes = ways[mode](model, plan, states[0].state)  # one state of the whole batch
+                planes = ways[mode](model, plan, state)
                 made[mode].append([to_bytes(plane, height, width) for plane in planes])
     table: dict[str, NDArray[Any]] = {}
     for mode, columns in made.items():
