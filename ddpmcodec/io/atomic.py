@@ -35,10 +35,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             _lock(handle)
             yield temporary
+            os.fsync(handle)  # or a crash could leave the new name with none of its bytes
         finally:
             if fcntl is None:  # Windows renames no open file
                 os.close(handle)
         os.replace(temporary, target)
+        _sync_directory(target.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -66,6 +68,16 @@ def remove_leftovers(directory: str | os.PathLike[str]) -> None:
                     path.unlink()
             finally:
                 os.close(handle)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Have the new name on the disk, too, where the system can: after a power cut it is the whole file's, or the old one's."""
+    with suppress(OSError):  # Windows opens no directories, and some network file systems can't sync them
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _lock(handle: int) -> bool:

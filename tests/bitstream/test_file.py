@@ -87,3 +87,13 @@ def test_the_model_is_told_by_its_fingerprint(curve: ErrorCurve):
     require_model(HEADER, known(curve))
     with pytest.raises(FormatError, match=r"01234567.*yours \(76543210\)"):
         require_model(HEADER, known(curve, "76543210" * 8, "yours"))
+
+
+def test_what_a_file_holds_can_be_compared(curve: ErrorCurve):
+    files = [finish(HEADER, writer_of(HEADER, curve, steps)) for steps in (3, 3, 4)]
+    one, same, other = (info_of(data, curve) for data in files)
+    assert one == same
+    assert hash(one.packets) == hash(same.packets)
+    assert one != other
+    changed = replace(one.packets[0], code=one.packets[0].code + 1)
+    assert changed != one.packets[0] != "a packet"

@@ -18,6 +18,7 @@ from torch import Tensor
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.header import Header, leb128
+from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.codec.archives import decode_archive, encode_archive
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedArchiveError
 from ddpmcodec.models import CodecModel
@@ -557,3 +558,18 @@ def test_what_the_commands_refuse(
     before = names(tmp_path)
     assert_refused(run(*arguments), words)
     assert names(tmp_path) == before
+
+
+def test_every_payload_is_parsed_once(tiny_model: CodecModel, monkeypatch: pytest.MonkeyPatch):
+    pictures = [np.full((9, 8, 3), 40 * i, np.uint8) for i in range(5)]
+    data = encode_archive(pictures, model=tiny_model, plan_steps=3)
+    fed: list[int] = []
+    feed = StreamReader.feed
+
+    def counted(self: StreamReader, part: bytes) -> None:
+        fed.append(len(part))
+        feed(self, part)
+
+    monkeypatch.setattr(StreamReader, "feed", counted)
+    assert len(list(decode_archive(data, model=tiny_model, batch=2))) == 5
+    assert sorted(fed) == sorted(read_archive(data).sizes)
