@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from ddpmcodec.cli import coding, decode, nll, plan, rd, sample, train, truncate, verify
 from ddpmcodec.cli.common import app
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from ddpmcodec.cli.common import progress_bar, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
-
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
@@ -31,8 +31,8 @@ def encode_all(
 ) -> None:
     """Writes the archive of picture files, in their order. options: of `encode_archive`."""
     start = time.perf_counter()
-    from ddpmcodec.archive import read_archive
-    from ddpmcodec.archive_coding import encode_archive
+    from ddpmcodec.bitstream.archive_index import read_archive
+    from ddpmcodec.codec.archives import encode_archive
     from ddpmcodec.models import load_model
 
     pictures = _read_pictures(names, flatten)
@@ -67,7 +67,7 @@ def encode_all(
 
 
 def _read_pictures(names: Sequence[str], flatten: tuple[int, int, int] | None) -> list[Any]:
-    from ddpmcodec.images import read_image
+    from ddpmcodec.io.images import read_image
 
     if names.count("-") > 1:
         raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
@@ -109,7 +109,7 @@ class _Report:
         """Distortion is of the pictures a receiver decodes from all steps."""
         import numpy as np
 
-        from ddpmcodec.images import to_bytes
+        from ddpmcodec.io.images import to_bytes
 
         for plane, picture in zip(self.last.reconstruct(), self.pictures[self.done : done], strict=True):
             decoded = to_bytes(plane, *picture.shape[:2])
@@ -139,10 +139,10 @@ class _Report:
 
 def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool) -> None:
     """Writes an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
-    from ddpmcodec.api import read_info
-    from ddpmcodec.archive import read_archive
-    from ddpmcodec.archive_coding import decode_archive
-    from ddpmcodec.images import image_bytes
+    from ddpmcodec.bitstream.archive_index import read_archive
+    from ddpmcodec.bitstream.file import read_info
+    from ddpmcodec.codec.archives import decode_archive
+    from ddpmcodec.io.images import image_bytes
     from ddpmcodec.models import load_model, read_model_info
 
     archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
@@ -171,10 +171,10 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
 
 def take(data: bytes, index: int, allow_partial: bool) -> bytes:
     """The file of one of an archive's pictures. Raises DdpmCodecError."""
-    from ddpmcodec.archive import is_archive, read_archive
+    from ddpmcodec.bitstream.archive_index import is_archive, read_archive
 
     if not is_archive(data):
-        from ddpmcodec.api import read_header
+        from ddpmcodec.codec.decoding import read_header
 
         read_header(data)  # says so where it is no stream at all
         raise DdpmCodecError("--index is for archives, and this file holds one picture")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
 from rich.console import Console
 from rich.table import Table
 
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.files import check_output, read_input, write_output
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -58,8 +58,8 @@ def encode(
         encode_all(images, output, model=model, device=device, flatten=behind, **said, **options)
         return
     start = time.perf_counter()
-    from ddpmcodec.api import encode_stream
-    from ddpmcodec.images import read_image
+    from ddpmcodec.codec.encoding import encode_stream
+    from ddpmcodec.io.images import read_image
     from ddpmcodec.models import load_model
 
     picture = read_image(read_input(images[0]), behind)
@@ -126,7 +126,7 @@ class _EncodeReport:
         """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole levels)."""
         import numpy as np
 
-        from ddpmcodec.images import to_bytes
+        from ddpmcodec.io.images import to_bytes
 
         height, width, _ = self.picture.shape
         decoded = to_bytes(self.last.reconstruct()[0], height, width)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ddpmcodec.cli.files import forget_written, written
 from ddpmcodec.errors import DdpmCodecError
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        forget_written()
         try:
             function(*args, debug=debug, **kwargs)
         except typer.Exit:
@@ -53,11 +55,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            stderr.print("interrupted; nothing was written")
+            stderr.print(f"interrupted; {escape(written())}", highlight=False, soft_wrap=True)
             raise typer.Exit(130) from error
         except Exception as error:
             if debug:
                 raise
+            from ddpmcodec.models.memory import is_out_of_memory  # loads torch
+
+            if is_out_of_memory(error):
+                stderr.print(f"[bold red]error:[/] {escape(_no_memory(error))}", highlight=False, soft_wrap=True)
+                raise typer.Exit(2) from error
             stderr.print(
                 f"[bold red]internal error:[/] {escape(type(error).__name__)}: {escape(str(error))}\n"
                 "This is a bug; run again with --debug and report what it shows.",
@@ -67,6 +74,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from error
 
     return app.command()(run)
+
+
+def _no_memory(error: Exception) -> str:
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+    return (
+        f"out of memory: {said}; a smaller picture needs less, and so does a smaller --batch where there is one; pictures of "
+        "an archive can be decoded one by one (--index); --device cpu has the whole machine's memory"
+    )
 
 
 def _speaks(error: DdpmCodecError) -> bool:

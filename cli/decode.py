@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
-
 from ddpmcodec.errors import DdpmCodecError
 
 _PIECE = 1 << 16  # bytes read at a time, at most
@@ -49,7 +49,7 @@ def decode(
     if watch and index is not None:
         raise DdpmCodecError("--watch reads one picture's stream as it arrives; an archive is read whole for --index")
     data = b"" if watch else read_input(stream)
-    from ddpmcodec.archive import is_archive
+    from ddpmcodec.bitstream.archive_index import is_archive
 
     if index is None and is_archive(data):
         if reconstruct != "mean" or ddim_steps is not None or frames or gif or webp:
@@ -62,8 +62,8 @@ def decode(
         return
     for path in (output, *(str(p) for p in (gif, webp) if p is not None)):
         check_output(path)
-    from ddpmcodec.api import picture_of
-    from ddpmcodec.images import animation_bytes, image_bytes, image_format
+    from ddpmcodec.codec.decoding import picture_of
+    from ddpmcodec.io.images import animation_bytes, image_bytes, image_format
     from ddpmcodec.models import load_model, read_model_info
 
     if index is not None:
@@ -120,7 +120,7 @@ class _Source:
             if steps is not None and steps < 1:
                 raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
             return
-        from ddpmcodec.api import read_info
+        from ddpmcodec.bitstream.file import read_info
 
         about = read_info(self.data, info)
         self.found, self.planned, self.complete = about.pictures, about.plan.steps, about.complete
@@ -130,12 +130,12 @@ class _Source:
         return self.limit or self.found
 
     def steps(self, codec: Any) -> Iterator[Any]:
-        from ddpmcodec import api
+        from ddpmcodec.codec.decoding import decode_progressive, decode_stream
 
         if not self.watch:
-            yield from api.decode_progressive(self.data, self.limit, model=codec, allow_partial=self.allow_partial)
+            yield from decode_progressive(self.data, self.limit, model=codec, allow_partial=self.allow_partial)
             return
-        for item in api.decode_stream(self._pieces(), model=codec, allow_partial=self.allow_partial):
+        for item in decode_stream(self._pieces(), model=codec, allow_partial=self.allow_partial):
             yield item
             if item.n == self.limit:
                 return
@@ -158,7 +158,7 @@ class _Source:
 
 
 def _reconstruction(name: str, ddim_steps: int | None, seed: int) -> Any:
-    from ddpmcodec.reconstruction import flow, mean, sample
+    from ddpmcodec.codec.reconstruction import flow, mean, sample
 
     if ddim_steps is not None and name != "ddim":
         raise DdpmCodecError("--ddim-steps is for --reconstruct ddim")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from ddpmcodec.api import read_header, read_info
-from ddpmcodec.archive import Archive, is_archive, read_archive
-from ddpmcodec.channel import default_memory
-from ddpmcodec.header import TRELLIS
+from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
+from ddpmcodec.bitstream.file import read_info
+from ddpmcodec.channel.names import TRELLIS, default_memory
+from ddpmcodec.codec.decoding import read_header
+from ddpmcodec.diffusion.windows import canvas_size
 from ddpmcodec.models import read_model_info
 from ddpmcodec.models.base import default_steps
-from ddpmcodec.windows import canvas_size
 
 
 def describe(data: bytes, model: str) -> dict[str, Any]:

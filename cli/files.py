@@ -7,7 +7,23 @@ import sys
 from pathlib import Path
 
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.whole_file import write_whole
+from ddpmcodec.io.atomic import write_whole
+
+_written: dict[str, None] = {}  # what the running command has written so far, in order
+
+
+def forget_written() -> None:
+    """Begin a command: nothing has been written yet."""
+    _written.clear()
+
+
+def written() -> str:
+    """Return what the command has written so far, as words for whoever interrupts it."""
+    files = [name for name in _written if name != "-"]
+    kept = ["bytes on stdout"] if "-" in _written else []
+    if files:
+        kept.append(files[0] if len(files) == 1 else f"{len(files)} files, the last one {files[-1]}")
+    return f"what was written stays: {' and '.join(kept)}" if kept else "nothing was written"
 
 
 def read_input(path: str) -> bytes:
@@ -37,6 +53,7 @@ def check_output(path: str) -> None:
 def write_output(path: str, data: bytes) -> None:
     """Writes by rename, so that a reader sees the old file or the whole new one."""
     if path == "-":
+        _written["-"] = None
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
@@ -46,5 +63,6 @@ def write_output(path: str, data: bytes) -> None:
             target.write_bytes(data)  # a pipe or a device: nothing to replace
         else:
             write_whole(target, data)
+        _written[path] = None
     except OSError as error:
         raise DdpmCodecError(f"can't write {path}: {error.strerror or error}") from error

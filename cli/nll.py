@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
-from ddpmcodec.cli.files import check_output, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
 from rich.console import Console
 from rich.table import Table
 
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
+from ddpmcodec.cli.files import check_output, write_output
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
 _POINTS = 10  # of the rate-distortion table
@@ -39,16 +39,16 @@ def nll(
         raise DdpmCodecError("-o - : the report goes to stdout; use --json for JSON there, or name a file")
     if output is not None:
         check_output(output)
-    from ddpmcodec.bound import variational_bound
-    from ddpmcodec.data import load_images
+    from ddpmcodec.diffusion.bound import variational_bound
+    from ddpmcodec.io.datasets import load_images
     from ddpmcodec.models.source import open_denoiser
 
-    chain_of(schedule, timesteps, None)  # errors before the model is loaded
+    schedule_of(schedule, timesteps, None)  # errors before the model is loaded
     if batch < 1:
         raise DdpmCodecError(f"batches of {batch} pictures: expected at least 1")
     opened = open_denoiser(model, device)
     images = load_images(data, opened.config.window, limit)
-    chain, schedule = chain_of(schedule, timesteps, opened.schedule)
+    chain, schedule = schedule_of(schedule, timesteps, opened.schedule)
     with progress_bar("measuring", len(chain) * -(-len(images) // batch), not quiet) as advance:
         bound = variational_bound(opened.network, images, chain, opened.curve, batch=batch, seed=seed, on_call=advance)
     values = {

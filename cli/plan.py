@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output
 from rich.console import Console
 from rich.table import Table
 
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.files import check_output
 from ddpmcodec.errors import ModelError
 
 
@@ -38,11 +38,11 @@ def plan(
     """Measure a model's error at every noise level on training images, and store it: all that a codec's plan needs."""
     import torch
 
+    from ddpmcodec.diffusion.plan import make_plan, most_steps, planned_bits
     from ddpmcodec.models import measure_curve, save_model
     from ddpmcodec.models.base import default_steps
     from ddpmcodec.models.source import open_network
     from ddpmcodec.models.weights import EMBEDDED
-    from ddpmcodec.plan import make_plan, most_steps, planned_bits
     from ddpmcodec.training import TrainingImages, training_images
 
     source = open_network(model)
@@ -106,9 +106,10 @@ def _draw(curve: Any, path: Path) -> bool:
         return False
     import numpy as np
 
+    from ddpmcodec.diffusion.error_curve import FRACTION
+    from ddpmcodec.diffusion.plan import make_plan
+    from ddpmcodec.io.atomic import replacing
     from ddpmcodec.models.base import default_steps
-    from ddpmcodec.plan import FRACTION, make_plan
-    from ddpmcodec.whole_file import replacing
 
     levels = np.array(curve.log_snr) / 65536
     rmse = 127.5 * np.sqrt(np.array(curve.mse, np.float64) / 2.0**FRACTION)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
 from rich.console import Console
 from rich.table import Table
 
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -48,13 +48,12 @@ def rd(
     if output.exists() and not output.is_dir():
         raise DdpmCodecError(f"can't write to {output}: it is a file; name a directory")
     _require_extra()
-    from ddpmcodec.eval.baselines import parse_baselines
-    from ddpmcodec.eval.parts import Share
-    from ddpmcodec.eval.pictures import load_pictures
-    from ddpmcodec.eval.rd import Measurement, Options
-    from ddpmcodec.eval.reconstruct import parse_modes
-
-    from ddpmcodec.channel import parse_channel
+    from ddpmcodec.channel.names import parse_channel
+    from ddpmcodec.eval.rd.baselines import parse_baselines
+    from ddpmcodec.eval.rd.measurement import Measurement, Options
+    from ddpmcodec.eval.rd.parts import Share
+    from ddpmcodec.eval.rd.pictures import load_pictures
+    from ddpmcodec.eval.rd.reconstruct import parse_modes
     from ddpmcodec.models import load_model
 
     channels = tuple(dict.fromkeys(c.strip() for c in channel.split(",") if c.strip())) if channel != "none" else ()
@@ -94,11 +93,10 @@ def _require_extra() -> None:
 
 
 def _write(result: dict[str, Any], output: Path) -> None:
-    from ddpmcodec.eval.plots import draw_all
-    from ddpmcodec.eval.rd import as_csv
+    from ddpmcodec.eval.rd.measurement import as_csv
+    from ddpmcodec.eval.rd.plots import draw_all
     from ddpmcodec.eval.results import write_json
-
-    from ddpmcodec.whole_file import remove_leftovers, write_whole
+    from ddpmcodec.io.atomic import remove_leftovers, write_whole
 
     try:
         remove_leftovers(output)
@@ -147,7 +145,7 @@ def _print(result: dict[str, Any]) -> None:
 
 
 def _print_ideal(console: Console, curve: dict[str, Any]) -> None:
-    from ddpmcodec.eval.curves import RMSE, RMSES, rate_at
+    from ddpmcodec.eval.rd.curves import RMSE, RMSES, rate_at
 
     table = Table("ideal, at RMSE", *(convention.removeprefix("rmse_").replace("_", " ") for convention in RMSE), box=None)
     for rmse in RMSES:

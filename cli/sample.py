@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
-from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, chain_of
-
+from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -42,12 +42,12 @@ def sample(
     check_output(output)
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
-    from ddpmcodec import sampling
-    from ddpmcodec.images import image_bytes, image_format, picture_grid, to_bytes
+    from ddpmcodec.diffusion import sampling
+    from ddpmcodec.io.images import image_bytes, image_format, picture_grid, to_bytes
     from ddpmcodec.models.source import open_denoiser
 
     image_format(target)
-    chain_of(schedule, timesteps, None)  # errors before the model is loaded
+    schedule_of(schedule, timesteps, None)  # errors before the model is loaded
     noise = sampling.Noise(seed, shared=interpolate is not None)
     sampler = _sampler(variance, ddim_steps, eta)
     if interpolate is not None and size is not None:
@@ -55,7 +55,7 @@ def sample(
     wanted = None if size is None else _parse_size(size)
     ends = None if interpolate is None else _read_pair(*interpolate)
     opened = open_denoiser(model, device)
-    network, (chain, _) = opened.network, chain_of(schedule, timesteps, opened.schedule)
+    network, (chain, _) = opened.network, schedule_of(schedule, timesteps, opened.schedule)
     if ends is None:
         height, width = wanted or (network.window, network.window)
         x_t, level = sampling.prior(network, count, height, width, noise), None
@@ -78,7 +78,7 @@ def sample(
 
 
 def _sampler(variance: str | None, ddim_steps: int | None, eta: float | None) -> Any:
-    from ddpmcodec import sampling
+    from ddpmcodec.diffusion import sampling
 
     if ddim_steps is not None:
         if variance is not None:
@@ -101,7 +101,7 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _read_pair(first: str, second: str) -> list[Any]:
-    from ddpmcodec.images import read_image, to_plane
+    from ddpmcodec.io.images import read_image, to_plane
 
     pictures = [read_image(read_input(path)) for path in (first, second)]
     (h, w, _), (other_h, other_w, _) = (picture.shape for picture in pictures)

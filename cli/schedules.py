@@ -15,9 +15,9 @@ ScheduleOption = Annotated[
 ]
 
 
-def chain_of(schedule: str | None, timesteps: int | None, own: Any) -> tuple[Any, str]:
+def schedule_of(schedule: str | None, timesteps: int | None, own: Any) -> tuple[Any, str]:
     """The NoiseSchedule to run on, and what to call it. own: the model's own, where it has one."""
-    from ddpmcodec.schedule import named
+    from ddpmcodec.diffusion.schedule import named
 
     if own is not None and schedule is None and timesteps is None:
         return own, "the model's own"

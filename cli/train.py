@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, stderr
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, stderr
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command, stderr
 from ddpmcodec.cli.files import check_output, read_input, write_output
 
@@ -22,8 +23,8 @@ def truncate(
 ) -> None:
     """Shorten a stream to a complete one of fewer steps; runs no network."""
     check_output(output)
+    from ddpmcodec.codec.truncation import truncate as shortened
     from ddpmcodec.models import read_model_info
-    from ddpmcodec.truncation import truncate as shortened
 
     data = read_input(stream)
     result = shortened(data, steps=steps, size=size, model=read_model_info(model), allow_partial=allow_partial)

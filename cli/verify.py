@@ -6,9 +6,9 @@ import json
 from typing import Annotated, Any
 
 import typer
+
 from ddpmcodec.cli.common import DebugOption, JsonOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import read_input
-
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -21,8 +21,8 @@ def verify(
     debug: DebugOption = False,
 ) -> None:
     """Check that files are whole and undamaged; runs no network. Exit code 2 if any is not."""
+    from ddpmcodec.codec.verification import verify as check
     from ddpmcodec.models import read_model_info
-    from ddpmcodec.verification import verify as check
 
     about, reports = read_model_info(model), list[dict[str, Any]]()
     for name in files:

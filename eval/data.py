@@ -1,4 +1,4 @@
-"""Pictures to measure on that need no download; mosaics are read by `ddpmcodec.data`."""
+"""Pictures to measure on that need no download; mosaics are read by `ddpmcodec.io.datasets`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddpmcodec.data import load_tiles
+from ddpmcodec.io.datasets import load_tiles
 
 __all__ = ["load_tiles", "shipped_picture"]
 

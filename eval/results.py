@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import ddpmcodec
-from ddpmcodec.whole_file import write_whole
+from ddpmcodec.io.atomic import write_whole
 
 _PACKAGES = (
     *("ddpmcodec", "torch", "numpy", "constriction", "scikit-image"),

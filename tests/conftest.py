@@ -15,10 +15,9 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from ddpmcodec.basis import transform, transform_back
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, bands, class_counts, transform, transform_back
 from ddpmcodec.models import CodecModel, load_model
-from ddpmcodec.plan import ErrorCurve
-from ddpmcodec.spectrum import BANDS, Spectrum, bands, class_counts
 
 settings.register_profile("ddpmcodec", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("ddpmcodec")
@@ -57,13 +56,13 @@ def class_variances() -> NDArray[np.float64]:
 
 
 def coefficient_variances() -> NDArray[np.float32]:
-    """(3, 32, 32) in the places of `basis.transform`."""
+    """(3, 32, 32) in the places of `transform`."""
     band = bands(WINDOW, WINDOW)
     return np.stack([class_variances()[colour * BANDS + band] for colour in range(3)]).astype(np.float32)
 
 
 class SpectralModel:
-    """Like WienerModel for pictures whose coefficients (see `basis`) are independent, of `coefficient_variances`."""
+    """Like WienerModel for pictures whose coefficients (see `spectrum`) are independent, of `coefficient_variances`."""
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         snr = math.exp(float(log_snr[0]))

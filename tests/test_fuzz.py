@@ -1,12 +1,12 @@
-"""The fuzz run, short; `python -m ddpmcodec.eval.fuzz` is the long one."""
+"""The fuzz run, short; `python -m tests.tools.fuzz` is the long one."""
 
 from __future__ import annotations
 
 import pytest
-from ddpmcodec.eval import fuzz
-from ddpmcodec.eval.mutations import mutant
 
-from ddpmcodec.header import MAX_HEADER, parse_header
+from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, parse_header
+from tests.tools import fuzz
+from tests.tools.mutations import mutant
 
 COUNT = 2000
 
@@ -51,7 +51,7 @@ def test_half_of_the_mutants_get_past_the_check():
     for index in range(300):
         data = mutant(files, 5, index)
         try:
-            header, _ = parse_header(data[:MAX_HEADER], whole=False)
+            header, _ = parse_header(data[:MAX_HEADER_BYTES], whole=False)
         except ValueError:
             continue
         end = len(data) - header.check_bytes

@@ -1,7 +1,7 @@
 """Files of every kind that were made once: every later version of the code reads them, to the same integers and pictures.
 
-`python -m ddpmcodec.eval.make_golden` made them. A test that fails here means that files out there can't be read any more: undo
-the change, or raise VERSION in ddpmcodec/header.py and make them anew.
+`python -m tests.tools.make_golden` made them. A test that fails here means that files out there can't be read any more: undo
+the change, or raise VERSION in ddpmcodec/bitstream/header.py and make them anew.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import format_parser
 import numpy as np
 import pytest
-from ddpmcodec.eval import make_golden
 from numpy.typing import NDArray
 from PIL import Image
 
 import ddpmcodec
-from ddpmcodec.archive import is_archive, pack_archive, read_archive
-from ddpmcodec.container import finish, writer_of
+from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
+from ddpmcodec.bitstream.file import finish, writer_of
+from ddpmcodec.bitstream.header import VERSION
+from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
-from ddpmcodec.header import VERSION
 from ddpmcodec.lossless.network import WEIGHTS
 from ddpmcodec.models import CodecModel
-from ddpmcodec.verification import verify
+from tests.tools import format_parser, make_golden
 
 FOLDER = Path(__file__).parent / "golden"
 SUMMARY: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text())
@@ -89,9 +88,9 @@ def test_the_integers_written_again_are_the_same_bytes(name: str, model: CodecMo
 def rewritten(data: bytes, model: CodecModel) -> bytes:
     info = ddpmcodec.read_info(data, model)
     assert info.complete
-    writer = writer_of(info.header, model.curve, model.window, model.channels)
+    writer = writer_of(info.header, model)
     for packet in info.packets:
-        writer.step(packet)
+        writer.write(packet)
     writer.end()
     return finish(info.header, writer, info.tail)
 

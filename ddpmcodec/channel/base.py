@@ -8,49 +8,18 @@ coefficient to coefficient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.philox import Key
 from ddpmcodec.channel.prior import Prior
-
-
-@dataclass(frozen=True)
-class Alphabet:
-    """`count` symbols in a row of one model: uniform over `size` values, or the given integer frequencies."""
-
-    count: int
-    size: int
-    frequencies: tuple[int, ...] | None = None  # sum to a power of two, at most 2^22, so they are exact as floats
-
-    @cached_property
-    def model(self) -> Any:
-        """The constriction model; None where the only possible symbol is 0 and costs nothing."""
-        if self.size == 1:
-            return None
-        return constriction.stream.model.Uniform(self.size) if self.frequencies is None else categorical(self.frequencies)
-
-
-@lru_cache(maxsize=1024)
-def categorical(frequencies: tuple[int, ...]) -> Any:
-    """A constriction model from integer frequencies that sum to a power of two: no rounding depends on the machine."""
-    weights = np.array(frequencies, np.float64)
-    return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)
-
-
-def uniform_words(bits: int) -> list[Alphabet]:
-    """`bits` raw bits as 16-bit symbols and one shorter one."""
-    parts = [Alphabet(bits // 16, 1 << 16), Alphabet(1, 1 << (bits % 16))]
-    return [a for a in parts if a.count and a.size > 1]
+from ddpmcodec.numerics.philox import Key
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 
 class Channel(Protocol):
-    """Sends `bits` bits a step. `bits` is a budget both sides know; what it costs in the stream is `alphabets`' affair."""
+    """Sends `bits` bits a step. `bits` is a budget both sides know; what it costs in the stream is `symbol_models`' affair."""
 
     def snr(self, bits: int, dims: int) -> float:
         """Excess prior variance over noise variance that `bits` bits pay for; increases with bits, 0 at 0."""
@@ -60,7 +29,7 @@ class Channel(Protocol):
         """Largest budget of one step."""
         ...
 
-    def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
+    def symbol_models(self, bits: int, dims: int) -> list[SymbolModel]:
         """Models of the code's symbols, in order: all that is needed to parse a stream."""
         ...
 
@@ -68,7 +37,7 @@ class Channel(Protocol):
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
     ) -> list[NDArray[np.int32]]:
         """shifts: (n, dims), one image a row; bits: n budgets; priors: n, None where white. Returns the n codes, symbols as
-        `alphabets` says."""
+        `symbol_models` says."""
         ...
 
     def decode(

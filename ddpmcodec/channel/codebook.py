@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.philox import Key
+from ddpmcodec.numerics.philox import Key
 
 MAX_TAPS = 10  # more buy nothing; with ten, a step's branch metrics are one 1024-point Hadamard transform
 MAX_HADAMARD = 4096

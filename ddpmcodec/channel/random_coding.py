@@ -15,10 +15,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.base import Alphabet
-from ddpmcodec.channel.philox import ARRIVALS, CANDIDATES, Key, gaussian
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.plan import fixed_log2
+from ddpmcodec.numerics.fixed_point import fixed_log2
+from ddpmcodec.numerics.philox import ARRIVALS, CANDIDATES, Key, gaussian
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 # log2(candidates) less a chunk's divergence. Fewer bias the sample more than the 6% that 6 do; more make smaller chunks, and
 # the overhead is a chunk's: 9 of 12 would bias it by 1%, and cost a quarter more bits.
@@ -42,9 +42,9 @@ class RandomCodingChannel:
     def max_bits(self, dims: int) -> int:
         return min(4, self.log2_candidates - SPARE_BITS) * dims  # no more chunks than dimensions
 
-    def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
+    def symbol_models(self, bits: int, dims: int) -> list[SymbolModel]:
         chunks = self._chunks(bits)
-        return [Alphabet(chunks, 1 << self.log2_candidates, zipf(bits // chunks, self.log2_candidates))] if chunks else []
+        return [SymbolModel(chunks, 1 << self.log2_candidates, zipf(bits // chunks, self.log2_candidates))] if chunks else []
 
     def encode(
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.base import Alphabet, uniform_words
 from ddpmcodec.channel.codebook import (
     Codebook,
     Geometry,
@@ -31,9 +30,10 @@ from ddpmcodec.channel.codebook import (
     sylvester,
     taps,
 )
-from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
 from ddpmcodec.channel.prior import Prior
 from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
+from ddpmcodec.numerics.philox import TRELLIS, Key, gaussian
+from ddpmcodec.numerics.symbol_model import SymbolModel, uniform_words
 
 MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
 SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, are held at a time
@@ -59,7 +59,7 @@ class TrellisChannel:
         """Bits the code spends above d/2 log2(1 + snr).
 
         0.74 + log2(bits)/2 is the floor of any code of 2^bits words searched by arg max; the slope is what 2^memory
-        states lose; the last two terms are the +-1 alphabet's loss below three, and below two, dimensions a bit.
+        states lose; the last two terms are the +-1 symbol_model's loss below three, and below two, dimensions a bit.
         """
         blocks = max(1, math.ceil(bits / MAX_BLOCK_BITS))
         b, d = bits / blocks, dims / blocks
@@ -74,7 +74,7 @@ class TrellisChannel:
     def max_bits(self, dims: int) -> int:
         return dims  # +-1 codewords carry at most one bit a dimension
 
-    def alphabets(self, bits: int, dims: int) -> list[Alphabet]:
+    def symbol_models(self, bits: int, dims: int) -> list[SymbolModel]:
         return uniform_words(bits)
 
     def kappa(self, bits: int, prior: Prior) -> float:

@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.base import Alphabet
 from ddpmcodec.lossless.distribution import bits_of
 from ddpmcodec.lossless.network import LEAST_SCALE, MOST_SCALE, Mixtures
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 _SHARES = (4, 3, 2, 1, 0)  # quarters of the networks' corrections
 _WIDER = (0, -4, 4, 8, 12)  # in steps of 2^(1/8)
@@ -22,8 +22,8 @@ WAYS = len(_SHARES) * len(_WIDER)  # 0 is the usual one
 
 
 @cache
-def way_model() -> Alphabet:
-    return Alphabet(1, WAYS, (256 - (WAYS - 1), *([1] * (WAYS - 1))))
+def way_model() -> SymbolModel:
+    return SymbolModel(1, WAYS, (256 - (WAYS - 1), *([1] * (WAYS - 1))))
 
 
 def tempered(mixture: Mixtures, own: NDArray[np.int64], way: int) -> Mixtures:

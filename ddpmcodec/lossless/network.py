@@ -2,7 +2,7 @@
 
 In: a sub-pixel's neighbourhood of predictions, and of errors where they are known already. Out: a mixture of two Gaussians.
 Every number is an integer held exactly (products and sums stay below 2^53, so the order in which a matrix product adds them up
-does not matter), hence the same on every machine. `python -m ddpmcodec.eval.fit_tail` makes the weights.
+does not matter), hence the same on every machine. `python -m ddpmcodec.eval.studies.fit_tail` makes the weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.lossless.lattice import groups
 from ddpmcodec.lossless.rounding import UNIT
-from ddpmcodec.plan import fixed_log2
+from ddpmcodec.numerics.fixed_point import fixed_log2
 
 WEIGHTS = Path(__file__).with_name("weights.npz")
 INPUT = 64  # an input of 1.0

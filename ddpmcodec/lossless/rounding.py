@@ -5,7 +5,7 @@ tries one dither after another for each block of values until every value lies f
 boundary, and sends which one that was; a receiver whose floats are off by less than TOLERANCE then rounds alike. A block of n
 values needs (1 - p)^-n tries on average, p = 2 TOLERANCE / CELL, so naming one costs about 1.44 p + 1.44 / n bits a value:
 0.016. Flagging the values near a boundary instead, and saying which side they are on, costs several times that
-(`python -m ddpmcodec.eval.tail_study`).
+(`python -m ddpmcodec.eval.studies.tail_study`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.base import Alphabet
-from ddpmcodec.channel.philox import Key
 from ddpmcodec.errors import FormatError
+from ddpmcodec.numerics.philox import Key
+from ddpmcodec.numerics.symbol_model import SymbolModel
 
 UNIT = 512  # integers below count in 1/512 of a level
 CELL = 128  # values are known to a quarter of a level afterwards; a finer cell costs more tries than it saves bits
@@ -34,7 +34,7 @@ def blocks(count: int) -> list[slice]:
 
 
 @lru_cache(maxsize=8)
-def try_model(size: int) -> Alphabet:
+def try_model(size: int) -> SymbolModel:
     """Model of the number of failed tries before the one that serves a block of `size` values: geometric, in integers."""
     succeed = ((1 << 30) - 9 * (1 << 20)) ** size >> (30 * (size - 1))  # (1 - p)^size
     fail = (1 << 30) - succeed
@@ -46,7 +46,7 @@ def try_model(size: int) -> Alphabet:
     free = _TOTAL - ESCAPE - 1
     frequencies = [1 + w * free // sum(weights) for w in weights]
     frequencies[0] += _TOTAL - sum(frequencies)
-    return Alphabet(1, ESCAPE + 1, tuple(frequencies))
+    return SymbolModel(1, ESCAPE + 1, tuple(frequencies))
 
 
 def dithers(key: Key, size: int, first: int, count: int) -> NDArray[np.int64]:

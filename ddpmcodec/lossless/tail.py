@@ -18,17 +18,19 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.philox import ROUNDING, Key
+from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES
+from ddpmcodec.bitstream.range_coder import seal
+from ddpmcodec.diffusion.error_curve import FRACTION, ErrorCurve
+from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import FormatError
 from ddpmcodec.lossless.adaptation import best_way, tempered, way_model
 from ddpmcodec.lossless.distribution import TOGETHER, bits_of, frequencies
 from ddpmcodec.lossless.lattice import RADIUS, Group, bands, groups, neighbours
 from ddpmcodec.lossless.network import Mixtures, inputs, layers, mixtures
 from ddpmcodec.lossless.rounding import ESCAPE, TOLERANCE, UNIT, blocks, choose, rounded, try_model
-from ddpmcodec.plan import FRACTION, ErrorCurve, Plan, fixed_log2
-from ddpmcodec.range_coder import seal
+from ddpmcodec.numerics.fixed_point import fixed_log2
+from ddpmcodec.numerics.philox import ROUNDING, Key
 
-CHECK_BYTES = 4
 # Expected RMSE of x0_hat where diffusion ends and the tail begins: measured on training images, where the sum of both is least.
 USUAL_RMSE = 1.6
 USUAL_MSE = round((USUAL_RMSE / 127.5) ** 2 * 2.0**FRACTION)
@@ -81,14 +83,14 @@ def encode_tail(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: 
         return values
 
     _visit(predictions.reshape(x0_hat.shape), level, put)
-    return seal(encoder) + zlib.crc32(picture.tobytes()).to_bytes(CHECK_BYTES, "big")
+    return seal(encoder) + zlib.crc32(picture.tobytes()).to_bytes(TAIL_CHECK_BYTES, "big")
 
 
 def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> NDArray[np.uint8]:
     """The picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far off."""
-    if len(data) < CHECK_BYTES:
-        raise FormatError(f"the lossless tail has {len(data)} bytes; expected {CHECK_BYTES} at least: the file is damaged")
-    coded, check = data[:-CHECK_BYTES], data[-CHECK_BYTES:]
+    if len(data) < TAIL_CHECK_BYTES:
+        raise FormatError(f"the lossless tail has {len(data)} bytes; expected {TAIL_CHECK_BYTES} at least: the file is damaged")
+    coded, check = data[:-TAIL_CHECK_BYTES], data[-TAIL_CHECK_BYTES:]
     padded = coded + bytes(16 - len(coded) % 4)
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
     again = constriction.stream.queue.RangeEncoder()  # what was read is written again: only the sender's own bytes will do
@@ -113,7 +115,7 @@ def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key:
     except AssertionError as error:  # constriction's, for words that no encoder writes
         raise FormatError("the lossless tail can't be decoded: the file is damaged") from error
     picture = np.ascontiguousarray(truth.astype(np.uint8).transpose(1, 2, 0))
-    if zlib.crc32(picture.tobytes()).to_bytes(CHECK_BYTES, "big") != check or seal(again) != coded:
+    if zlib.crc32(picture.tobytes()).to_bytes(TAIL_CHECK_BYTES, "big") != check or seal(again) != coded:
         raise FormatError(
             "the picture's CRC-32 does not match: the file is damaged, or this machine's network differs from the sender's by "
             f"more than {TOLERANCE / UNIT:.4f} of a level; decode it lossily (--steps), or with the sender's versions"

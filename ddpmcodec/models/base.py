@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.precision import full_precision
-from ddpmcodec.plan import ErrorCurve, Plan, make_plan, most_steps
 
 DEFAULT_STEPS = 46
 
@@ -21,17 +22,6 @@ class EpsModel(Protocol):
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """x_t: (n, channels, window, window) float32; log_snr: (n,) float32. Returns ε̂ like x_t."""
         ...
-
-
-class Denoiser(Protocol):
-    """What a chain asks of a model: every CodecModel is one, and a trained network without an error curve can be."""
-
-    @property
-    def window(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    def trained_level(self, log_snr: float) -> float: ...
-    def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddpmcodec.basis import transform
-from ddpmcodec.chain import predict_x0, q_sample
-from ddpmcodec.channel.philox import Key, gaussian
+from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
+from ddpmcodec.diffusion.gaussians import predict_x0, q_sample
+from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.precision import full_precision
-from ddpmcodec.plan import REFINE, ErrorCurve
-from ddpmcodec.spectrum import CLASSES, Spectrum, class_counts, classes
+from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 
@@ -28,15 +28,19 @@ def full_precision(device: torch.device) -> Iterator[None]:
     with _no_autocast(device.type):
         with _lock:
             if not _inside:
-                _switch_off()
+                try:
+                    _switch_off()
+                except BaseException:
+                    _put_back()
+                    raise
             _inside += 1
         try:
             yield
         finally:
             with _lock:
                 _inside -= 1
-                while not _inside and _undo:
-                    _undo.pop()()
+                if not _inside:
+                    _put_back()
 
 
 def _no_autocast(kind: str) -> AbstractContextManager[object]:
@@ -44,6 +48,14 @@ def _no_autocast(kind: str) -> AbstractContextManager[object]:
         return torch.autocast(kind, enabled=False)
     except RuntimeError:  # a kind of device that has none
         return nullcontext()
+
+
+def _put_back() -> None:
+    """Undo what was changed, the last first; what can't be undone doesn't keep the rest from it."""
+    with ExitStack() as stack:
+        for undo in _undo:
+            stack.callback(undo)
+        _undo.clear()
 
 
 def _switch_off() -> None:

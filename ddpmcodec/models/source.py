@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpmcodec.models.base import Denoiser
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.diffusion.schedule import NoiseSchedule
+from ddpmcodec.diffusion.windows import Denoiser
 from ddpmcodec.models.diffusers_adapter import DiffusersConfig, diffusers_levels, load_diffusers
 from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.weights import codec_model, load_model, load_network, read_model_info
-from ddpmcodec.plan import ErrorCurve
-from ddpmcodec.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
+from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel, EpsModel
 from ddpmcodec.models.network_config import NetworkConfig, parse_config
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
 from ddpmcodec.models.unet import UNet
-from ddpmcodec.plan import ErrorCurve
-from ddpmcodec.whole_file import write_whole
 
 EMBEDDED = Path(__file__).parent / "data"
 DEFAULT_MODEL = "cifar10-small"
@@ -46,6 +46,14 @@ class ModelInfo:
     config: NetworkConfig
     measured: ErrorCurve | None  # None: trained, but no codec yet
     note: str = ""  # how it was made
+
+    @property
+    def window(self) -> int:
+        return self.config.window
+
+    @property
+    def channels(self) -> int:
+        return self.config.image_channels
 
     @property
     def curve(self) -> ErrorCurve:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ddpmcodec.errors import TrainingError
+from ddpmcodec.io.atomic import replacing
 from ddpmcodec.models.network_config import parse_config
 from ddpmcodec.training.recipe import Goal, NetworkToTrain, Recipe
-from ddpmcodec.whole_file import replacing
 
 NAME = "checkpoint.pt"
 _FORMAT = "ddpmcodec-checkpoint-2"

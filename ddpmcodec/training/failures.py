@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from ddpmcodec.errors import TrainingError
-
-_OUT_OF_MEMORY: type[BaseException] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
-_ALLOCATOR = ("out of memory", "can't allocate memory", "not enough memory")  # how CPU allocators and drivers put it
+from ddpmcodec.models.memory import is_out_of_memory
 
 
 class LocalError(TrainingError):
@@ -27,10 +23,8 @@ def explained(compiled: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (_OUT_OF_MEMORY, MemoryError) as error:
-        raise _no_memory(error) from error
-    except RuntimeError as error:
-        if any(words in str(error) for words in _ALLOCATOR):
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
             raise _no_memory(error) from error
         if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise LocalError(

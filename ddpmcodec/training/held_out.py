@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddpmcodec.channel.philox import Key, gaussian
+from ddpmcodec.numerics.philox import Key, gaussian
 from ddpmcodec.training.objective import denoising_errors
 
 _SPACING = 1.0  # between log-SNRs at which a run in progress is measured

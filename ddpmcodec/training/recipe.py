@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ddpmcodec.diffusion.schedule import NoiseSchedule, named
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.unet_config import UNetConfig
-from ddpmcodec.schedule import NoiseSchedule, named
 
 OBJECTIVES = ("vlb", "simple")
 

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpmcodec.diffusion.sampling import ddim, levels_from, prior
+from ddpmcodec.diffusion.schedule import linear
 from ddpmcodec.errors import TrainingError
-from ddpmcodec.images import image_bytes, picture_grid, to_bytes
+from ddpmcodec.io.atomic import remove_leftovers, replacing, write_whole
+from ddpmcodec.io.images import image_bytes, picture_grid, to_bytes
 from ddpmcodec.models.source import open_denoiser
 from ddpmcodec.models.weights import save_model
-from ddpmcodec.sampling import ddim, levels_from, prior
-from ddpmcodec.schedule import linear
 from ddpmcodec.training.held_out import HeldOut
 from ddpmcodec.training.step import BINS
 from ddpmcodec.training.trainer import Record, Trainer
-from ddpmcodec.whole_file import remove_leftovers, replacing, write_whole
 
 LOG, PLOT, SAMPLES, MODEL = "log.jsonl", "loss.png", "samples.png", "model.safetensors"
 _SAMPLES, _SAMPLE_STEPS = 16, 30

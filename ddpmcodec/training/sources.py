@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.data import load_images, named_pictures, readable_suffixes
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.images import read_image
+from ddpmcodec.io.datasets import load_images, named_pictures, readable_suffixes
+from ddpmcodec.io.images import read_image
 from ddpmcodec.training.held_out import is_held_out
 from ddpmcodec.training.picture_pool import PicturePool
 

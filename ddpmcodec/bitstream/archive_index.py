@@ -1,0 +1,190 @@
+"""Many pictures of one size in one file: one header, an index of at most two bytes a picture, their payloads, one check.
+
+    header, with the flag of an archive | count | least | width 1 | sizes | payloads | CRC-32
+
+A payload is what a picture's own file has between header and check, so every picture can be taken out as such a file, or
+decoded, without the others. Count and the least payload's size are LEB128 numbers; the payloads' sizes, less the least,
+are `width` bits each, the highest first, with zeros to the next byte. Width is the fewest bits that hold them: 0 where all
+are equal. The CRC is over everything before it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, Header, leb128, parse_header, read_leb128
+from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
+
+MAX_WIDTH = 48  # bits of the index a picture
+_BLOCK = 1 << 13  # sizes unpacked at a time
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive's bytes, and where its pictures lie in them."""
+
+    data: bytes
+    header: Header  # of each picture's stream
+    count: int  # of pictures, as the index says
+    complete: bool  # the check matches, and the archive ends exactly where the data does
+    header_bytes: int
+    index_bytes: int
+    starts: tuple[int, ...]  # of the payloads that begin in the data, and the end of the last
+
+    @property
+    def check_bytes(self) -> int:
+        """0 where the archive is not complete."""
+        return replace(self.header, archive=True).check_bytes if self.complete else 0
+
+    @property
+    def begun(self) -> int:
+        """Pictures that are there at least in part."""
+        return len(self.starts) - 1
+
+    @property
+    def intact(self) -> int:
+        """Pictures whose payloads are wholly there; all of a complete archive's."""
+        return self.begun - (self.starts[-1] > len(self.data))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Payload bytes of each intact picture."""
+        return tuple(self.starts[i + 1] - self.starts[i] for i in range(self.intact))
+
+    def payload(self, index: int) -> bytes:
+        """A picture's payload, or what is there of it. Raises DdpmCodecError for a picture that is not there."""
+        place = operator.index(index)
+        if not 0 <= place < self.count:
+            raise DdpmCodecError(f"no picture {place} in this archive of {self.count}: expected 0 to {self.count - 1}")
+        if place >= self.begun:
+            raise DdpmCodecError(f"picture {place} is not there: the archive was cut after {self.intact} of {self.count}")
+        return self.data[self.starts[place] : self.starts[place + 1]]
+
+    def stream(self, index: int) -> bytes:
+        """The picture's own file: header, payload and check.
+
+        Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it.
+        """
+        body = self.header.to_bytes() + self.payload(index)
+        return body + self.header.check(body) if self.complete else body
+
+
+def pack_archive(files: Sequence[bytes]) -> bytes:
+    """The archive of complete streams that share a header; needs no model.
+
+    Raises DdpmCodecError where there is none, or one is cut, damaged or has another header.
+    """
+    if not len(files):
+        raise DdpmCodecError("no streams: an archive holds at least one")
+    shared, _ = parse_header(bytes(files[0]))
+    payloads = []
+    for i, data in enumerate(map(bytes, files)):
+        header, start = parse_header(data)
+        if header != shared:
+            raise DdpmCodecError(
+                f"stream {i} differs from stream 0 in size, model, plan, channel, seed or flags: an archive has one header"
+            )
+        end = len(data) - header.check_bytes
+        if end - start < header.least_payload or header.check(data[:end]) != data[end:]:
+            raise FormatError(f"stream {i} is cut or damaged: its check fails; an archive is made of complete streams")
+        payloads.append(data[start:end])
+    header = replace(shared, archive=True)
+    body = b"".join([header.to_bytes(), _index([len(p) for p in payloads]), *payloads])
+    return body + header.check(body)
+
+
+def is_archive(data: bytes) -> bool:
+    """Whether the data has an archive's header; what is wrong with it otherwise, `read_archive` says."""
+    try:
+        parse_header(bytes(data[:MAX_HEADER_BYTES]), whole=False, archive=True)
+    except DdpmCodecError:
+        return False
+    return True
+
+
+def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
+    """Finds the pictures of an archive; needs no model.
+
+    allow_partial: take what is there of an archive that was cut or damaged behind its index, instead of raising
+    TruncatedArchiveError. Raises FormatError for what is no archive, or has no sound index.
+    """
+    data = bytes(data)
+    header, header_bytes = parse_header(data, archive=True)
+    own, inside = replace(header, archive=False), "the archive ends inside its index; nothing of it can be decoded"
+    count, at = _number(data, header_bytes, inside)
+    least, at = _number(data, at, inside)
+    if at >= len(data):
+        raise FormatError(inside)
+    width, at = data[at], at + 1
+    end = at + (count * width + 7) // 8
+    if end > len(data):
+        raise FormatError(f"{inside} ({count} pictures of {width} bits each, and {len(data) - at} bytes are left)")
+    if width > MAX_WIDTH:
+        raise FormatError(f"the index's sizes take {width} bits, expected at most {MAX_WIDTH}; the file is damaged")
+    if not count or least < own.least_payload:
+        raise FormatError(
+            f"the index declares {count} pictures of at least {least} bytes, expected at least one of "
+            f"{own.least_payload}; the file is damaged"
+        )
+    starts = _starts(data, at, end, count, least, width)
+    if starts[-1] > len(data) and len(data) - starts[-2] < own.least_payload:
+        starts.pop()
+    body = len(data) - header.check_bytes
+    complete = len(starts) == count + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
+    archive = Archive(data, own, count, complete, header_bytes, end - header_bytes, tuple(starts))
+    if not complete and not allow_partial:
+        raise TruncatedArchiveError(
+            f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly there; "
+            "pass allow_partial=True (--allow-partial) to decode what is there",
+            archive.intact,
+        )
+    return archive
+
+
+def _index(sizes: Sequence[int]) -> bytes:
+    least = min(sizes)
+    width = (max(sizes) - least).bit_length()
+    bits = "".join(f"{size - least:0{width}b}" for size in sizes) if width else ""
+    packed = bytes(int(bits[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(bits), 8))
+    return leb128(len(sizes)) + leb128(least) + bytes([width]) + packed
+
+
+def _number(data: bytes, at: int, inside: str) -> tuple[int, int]:
+    if at >= len(data):
+        raise FormatError(inside)
+    value, end = read_leb128(data, at)
+    if leb128(value) != data[at:end]:
+        raise FormatError("a number in the archive's index is not in its shortest form; the file is damaged")
+    return value, end
+
+
+def _starts(data: bytes, at: int, end: int, count: int, least: int, width: int) -> list[int]:
+    """Where payloads start, as far as the data goes, and the last one's end: never more numbers than there are bytes."""
+    if not width:
+        begun = min(count, -(-(len(data) - end) // least))
+        return [end + least * i for i in range(begun + 1)]
+    starts, limits = [end], set[int]()
+    for extras in _unpacked(data[at:end], count, width):
+        limits |= {int(extras.min()), int(extras.max())}
+        for extra in extras.tolist():
+            if starts[-1] >= len(data):
+                break
+            starts.append(starts[-1] + least + extra)
+    padding = 8 * (end - at) - count * width
+    if min(limits) or max(limits).bit_length() != width or data[end - 1] & ((1 << padding) - 1):
+        raise FormatError("the archive's index is not in its shortest form; the file is damaged")
+    return starts
+
+
+def _unpacked(packed: bytes, count: int, width: int) -> Iterator[NDArray[np.int64]]:
+    """The bit-packed numbers, a block at a time."""
+    weights = 1 << np.arange(width - 1, -1, -1, dtype=np.int64)
+    for first in range(0, count, _BLOCK):
+        size = width * min(_BLOCK, count - first)
+        part = np.frombuffer(packed, np.uint8, -(-size // 8), first * width // 8)
+        yield np.unpackbits(part, count=size).reshape(-1, width) @ weights

@@ -1,0 +1,115 @@
+"""How many bits a step sends: the grid of possible counts, and the model that codes a step's place on it.
+
+Everything here is integers from the plan and from counts already read, so a stream parses the same on every machine.
+"""
+
+from __future__ import annotations
+
+from functools import cache, cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.base import Channel
+from ddpmcodec.diffusion.gaussians import ideal_bits
+from ddpmcodec.diffusion.plan import Plan
+from ddpmcodec.numerics.symbol_model import SymbolModel
+
+END = 0  # the symbol that ends a stream before its plan does; symbol g + 1 is the g-th count of the grid
+_TOTAL = 1 << 16
+_END_FREQUENCY = 128
+_UNIT = 256  # predictions are in 1/256 of a grid place
+FIRST_SPREAD = 512
+LEAST_SPREAD = 90
+MISMATCH_BITS = 4.0  # what one place too many or too few is taken to cost, in bits
+
+
+@cache
+def grid(max_bits: int) -> tuple[int, ...]:
+    """Counts a step may send: every number up to 8, then about a sixth apart, up to max_bits.
+
+    Measured on training images: a spacing of 16% sends 1% fewer bits in all than 8%, for a step needs its bits only
+    roughly (see `BitCountModel.choose`) and a coarser grid is cheaper to name.
+    """
+    values = [0]
+    while values[-1] < max_bits:
+        values.append(values[-1] + max(1, (values[-1] + 3) // 6))
+    return tuple(v for v in values if v <= max_bits)
+
+
+def place(bits: int, values: tuple[int, ...]) -> int:
+    """Where `bits` lies on the grid, in 1/256 of a place, by linear interpolation in integers."""
+    high = int(np.searchsorted(values, bits))
+    if high >= len(values):
+        return (len(values) - 1) * _UNIT
+    if values[high] == bits:
+        return high * _UNIT
+    low = high - 1
+    return low * _UNIT + (bits - values[low]) * _UNIT // (values[high] - values[low])
+
+
+@lru_cache(maxsize=64)
+def _expected_places(plan: Plan, dims: int, max_bits: int) -> tuple[int, ...]:
+    return tuple(place(plan.expected_bits(n, dims), grid(max_bits)) for n in range(1, plan.steps + 1))
+
+
+class BitCountModel:
+    """Adaptive model of one stream's counts: the plan's expectation, shifted by how this image deviated so far."""
+
+    def __init__(self, plan: Plan, channel: Channel, dims: int):
+        self.values = grid(channel.max_bits(dims))
+        self._channel, self._dims = channel, dims
+        self._expected = _expected_places(plan, dims, channel.max_bits(dims))
+        self._step = 0
+        self._deviation = 0  # of this image from the plan, in 1/256 of a place
+        self._spread = FIRST_SPREAD  # scale of the prediction error, likewise
+
+    def symbol_model(self) -> SymbolModel:
+        """Model of the next step's symbol."""
+        centre = self._expected[self._step] + self._deviation
+        return SymbolModel(1, len(self.values) + 1, _frequencies(centre, self._spread, len(self.values)))
+
+    def expected_bits(self) -> int:
+        """Bits that the next step is expected to send, by the plan and by how this image deviated."""
+        most = len(self.values) - 1
+        low, part = divmod(min(max(self._expected[self._step] + self._deviation, 0), most * _UNIT), _UNIT)
+        return self.values[low] + (self.values[min(low + 1, most)] - self.values[low]) * part // _UNIT
+
+    @cached_property
+    def _ideal(self) -> NDArray[np.float64]:
+        """(places,) the ideal bits that each count of the grid buys."""
+        return np.array([ideal_bits(self._channel.snr(bits, self._dims), self._dims) for bits in self.values])
+
+    def update(self, index: int) -> None:
+        """Takes note of the grid index that the step sent."""
+        error = index * _UNIT - self._expected[self._step] - self._deviation
+        # The first steps say little about the picture, so believe each newer one more; later ones mostly repeat.
+        self._deviation += error * (13 if self._step < 8 else 7) // 16
+        self._spread = max(LEAST_SPREAD, (3 * self._spread + abs(error) * 3 // 4) // 4)
+        self._step += 1
+
+    def bits_for(self, ideal: float) -> float:
+        """Return the bits that the channel takes for a step of `ideal` bits, KL(q || p)."""
+        return float(np.interp(ideal, self._ideal, self.values))
+
+    def choose(self, wanted: float) -> int:
+        """Return the grid index to send where `wanted` bits are needed: the cheapest that is near enough.
+
+        A step that sends a little more or less than it needs leaves its successors a little less or more to do, so a
+        mismatch costs only its square; naming an unexpected count costs bits at once.
+        """
+        frequencies = np.array(self.symbol_model().frequencies[1:], np.float64)  # type: ignore[index]
+        exact = np.interp(wanted, self.values, np.arange(len(self.values)))
+        mismatch = (np.arange(len(self.values)) - exact) ** 2
+        return int((MISMATCH_BITS * mismatch - np.log2(frequencies)).argmin())
+
+
+@lru_cache(maxsize=4096)
+def _frequencies(centre: int, spread: int, count: int) -> tuple[int, ...]:
+    """Integer frequencies of END and the `count` grid places: 1 / (1 + x^2 + x^4 / 4), summing to 2^16."""
+    x = np.minimum(np.abs(np.arange(count, dtype=np.int64) * _UNIT - centre) * 256 // spread, 1 << 14)
+    weight = (1 << 40) // ((1 << 16) + x * x + (x * x >> 9) * (x * x >> 9))
+    free = _TOTAL - _END_FREQUENCY - count  # every place gets at least 1
+    frequencies = np.concatenate([[_END_FREQUENCY], 1 + weight * free // int(weight.sum())])
+    frequencies[1 + int(weight.argmax())] += _TOTAL - int(frequencies.sum())
+    return tuple(int(f) for f in frequencies)

@@ -1,0 +1,161 @@
+"""A whole file: header, payload and check, read and judged without running a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES, Header, parse_header
+from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.bitstream.reader import StreamReader
+from ddpmcodec.bitstream.writer import StreamWriter
+from ddpmcodec.channel.base import Channel
+from ddpmcodec.channel.names import channel_of
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.diffusion.plan import Plan, make_plan
+from ddpmcodec.diffusion.windows import canvas_size
+from ddpmcodec.errors import FormatError, TruncatedStreamError
+from ddpmcodec.models.base import default_steps
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a file holds. `step_bits` are real bits of each intact step: bit count and channel symbols."""
+
+    header: Header
+    plan: Plan
+    packets: tuple[Packet, ...]  # the intact steps; a short one is the last
+    step_bits: tuple[float, ...]
+    complete: bool  # the check matches, and the stream ends exactly where the file does
+    header_bytes: int
+    payload_bytes: int
+    check_bytes: int  # 0 in a file that was cut before its check
+    tail: bytes = b""  # what makes the picture exact, in a complete lossless file
+
+    @property
+    def steps(self) -> int:
+        return len(self.packets)
+
+    @property
+    def pictures(self) -> int:
+        """How many a decoder yields: one a step, and the exact one."""
+        return self.steps + bool(self.tail)
+
+    @property
+    def short_step(self) -> Packet | None:
+        """The short step that ends the stream, if there is one: its bits, and the level it goes to."""
+        return self.packets[-1] if self.packets and self.packets[-1].log_snr is not None else None
+
+    @property
+    def log_snr(self) -> tuple[float, ...]:
+        """The level that each step reaches."""
+        return tuple(self.plan.level(n) if p.log_snr is None else p.log_snr for n, p in enumerate(self.packets, 1))
+
+
+class KnownModel(Protocol):
+    """What parsing asks of the model a stream was made with: a CodecModel has it, and so has a model file's ModelInfo."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def curve(self) -> ErrorCurve: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+
+
+def reader_of(header: Header, model: KnownModel) -> StreamReader:
+    """Return a reader for the payload that follows this header. Raises FormatError for a plan that the model doesn't have."""
+    return StreamReader(*_coding(header, model), header.short)
+
+
+def writer_of(header: Header, model: KnownModel) -> StreamWriter:
+    """Return a writer for the payload that follows this header. Raises FormatError like `reader_of`."""
+    return StreamWriter(*_coding(header, model), header.short)
+
+
+def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
+    try:
+        plan = make_plan(model.curve, default_steps(model.curve) if header.plan_steps is None else header.plan_steps)
+    except ValueError as error:
+        raise FormatError(f"the header's plan can't be used: {error}") from error
+    height, width = canvas_size(header.height, header.width, model.window)
+    dims = model.channels * height * width
+    return plan, channel_of(header.channel, dims), dims
+
+
+def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
+    """Return the complete file of a writer whose stream has ended; tail: of a lossless one."""
+    body = header.to_bytes() + padded(header, writer.sealed() + tail)
+    return body + header.check(body)
+
+
+def read_info(data: bytes, model: KnownModel) -> StreamInfo:
+    """Return everything that a file's bytes determine short of the picture; runs no network.
+
+    Raises FormatError where the header is wrong, or names another model.
+    """
+    data = bytes(data)
+    header, start = parse_header(data)
+    require_model(header, model)
+    reader, end = reader_of(header, model), len(data) - header.check_bytes
+    if end >= start and header.check(data[:end]) == data[end:]:
+        packets = _read_all(reader, data[start:end])
+        tail = tail_of(header, reader, data[start:end])
+        if tail is not None:
+            costs = tuple(reader.step_bits)
+            return StreamInfo(header, reader.plan, packets, costs, True, start, end - start, header.check_bytes, tail)
+        reader = reader_of(header, model)
+    # Cut or damaged: whatever follows the header may be payload.
+    packets = _read_all(reader, data[start:])
+    return StreamInfo(header, reader.plan, packets, tuple(reader.step_bits), False, start, len(data) - start, 0)
+
+
+def tail_of(header: Header, reader: StreamReader, payload: bytes) -> bytes | None:
+    """Return what follows the chain in a complete payload, b"" but in lossless files; None where no encoder writes it.
+
+    A sealed chain decodes alike whatever follows it, so its own bytes say where it ends.
+    """
+    if not reader.ended:
+        return None
+    chain = reader.sealed()
+    if not header.lossless:
+        return b"" if padded(header, chain) == payload else None
+    sound = reader.step_bits and payload.startswith(chain) and len(payload) > len(chain) + TAIL_CHECK_BYTES
+    return payload[len(chain) :] if sound else None
+
+
+def require_complete(info: StreamInfo) -> None:
+    """Raise TruncatedStreamError, saying how many steps are intact, unless the file is whole and passes its check."""
+    if not info.complete:
+        raise TruncatedStreamError(
+            f"the stream is cut or damaged: its check fails, and {info.steps} of {info.plan.steps} steps can be "
+            "decoded; pass allow_partial=True (--allow-partial) to decode those",
+            info.steps,
+        )
+
+
+def require_model(header: Header, model: KnownModel) -> None:
+    """Raise FormatError, naming both models, when a stream was made with another."""
+    if not model.fingerprint.startswith(header.fingerprint):
+        raise FormatError(
+            f"the stream was made with the model whose fingerprint starts {header.fingerprint}, but the model given is "
+            f"{model.name} ({model.fingerprint[:8]}); pass the sender's model file (--model FILE), or use the ddpmcodec "
+            "version that embeds it"
+        )
+
+
+def _read_all(reader: StreamReader, payload: bytes) -> tuple[Packet, ...]:
+    reader.feed(payload)
+    packets = []
+    while (packet := reader.read()) is not None:
+        packets.append(packet)
+    return tuple(packets)
+
+
+def padded(header: Header, payload: bytes) -> bytes:
+    """Return the payload as a file has it: zeros follow where it is shorter than the picture's size must have."""
+    return payload.ljust(header.least_payload, b"\x00")

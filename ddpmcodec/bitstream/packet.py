@@ -1,0 +1,41 @@
+"""What crosses from sender to receiver in one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BitCount:
+    """How many bits a step is to send: a choice of the stream's model of bit counts."""
+
+    index: int  # on the grid of counts; of a short step, that of END
+    bits: int
+    log_snr: float | None = None  # that a short step goes to; None: the plan's next level
+
+
+@dataclass(frozen=True, eq=False)
+class Packet:
+    """What one step sends for one image: a place on the grid of counts and the channel's symbols.
+
+    A short step, which ends a stream, has no place on the grid, and a level of its own.
+    """
+
+    index: int
+    bits: int
+    code: NDArray[np.int32]
+    log_snr: float | None = None  # that a short step goes to; None: the plan's next level
+    coloured: bool = False  # the prior has the error's spectrum; False: white, as in models without one and steps of no bits
+
+    def __eq__(self, other: object) -> bool:
+        return self._values == other._values if isinstance(other, Packet) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values)
+
+    @property
+    def _values(self) -> tuple[object, ...]:
+        return self.index, self.bits, self.code.tobytes(), self.log_snr, self.coloured

@@ -1,0 +1,79 @@
+"""The basis in which the prior of a step is diagonal: opponent colours, cosine transforms, coefficients sorted by power.
+
+Orthonormal, so squared lengths are those of the picture. The order is whole numbers; the transform itself is floats, and
+only the picture depends on it. Transforms are of tiles of about 32x32, whatever the picture's size: the error's spectrum was
+measured on so many pixels, and a large picture's lowest frequencies would have more power than codewords can carry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.channel.codebook import GROUPED_HADAMARD
+from ddpmcodec.channel.prior import Prior
+from ddpmcodec.diffusion.spectrum import (
+    CLASSES,
+    COLOURS,
+    POWER_FRACTION,
+    by_power,
+    classes,
+    group_power,
+    transform,
+    transform_back,
+)
+
+Array = NDArray[np.float32]
+KEPT_PIXELS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The coefficients of a (3, height, width) picture, strongest class of a spectrum's row first."""
+
+    row: tuple[int, ...]
+    height: int
+    width: int
+
+    @cached_property
+    def prior(self) -> Prior:
+        power = group_power(self.row, self.height, self.width)
+        return Prior(tuple(p / (1 << POWER_FRACTION) for p in power), COLOURS * self.height * self.width)
+
+    @cached_property
+    def order(self) -> NDArray[np.int32]:
+        """(dims,) place of each sorted coefficient among those of `transform`.
+
+        Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike, then.
+        """
+        rank = np.empty(CLASSES, np.uint8)
+        rank[by_power(self.row)] = np.arange(CLASSES)
+        order = rank[classes(self.height, self.width)].argsort(kind="stable").astype(np.int32)
+        edges = self.prior.edges
+        for start, end in zip(edges, edges[1:], strict=False):
+            if end - start <= GROUPED_HADAMARD:
+                continue
+            run = np.arange(end - start) % -(-(end - start) // GROUPED_HADAMARD)
+            order[start:end] = order[start:end][run.argsort(kind="stable")]
+        return order
+
+    def analyse(self, x: Array) -> Array:
+        """(3, h, w) to (dims,)."""
+        return transform(x).reshape(-1)[self.order]
+
+    def synthesise(self, coefficients: Array) -> Array:
+        """(dims,) to (3, h, w)."""
+        y = np.empty_like(coefficients)
+        y[self.order] = coefficients
+        return transform_back(y.reshape(COLOURS, self.height, self.width))
+
+
+def basis_of(row: tuple[int, ...], height: int, width: int) -> Basis:
+    """The last ones are kept: a step asks for its basis several times. Large pictures' orders are large, so few of them."""
+    return (_of_small if height * width <= KEPT_PIXELS else _of_large)(row, height, width)
+
+
+_of_small, _of_large = lru_cache(maxsize=128)(Basis), lru_cache(maxsize=2)(Basis)

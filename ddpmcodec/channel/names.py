@@ -1,0 +1,39 @@
+"""The channels by name: in a header's field, and as a user says them."""
+
+from __future__ import annotations
+
+import torch
+
+from ddpmcodec.channel.base import Channel
+from ddpmcodec.channel.random_coding import RandomCodingChannel
+from ddpmcodec.channel.trellis import TrellisChannel
+from ddpmcodec.errors import DdpmCodecError, FormatError
+
+TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
+LARGER_TRELLIS_DIMS = 16384  # up to here the default trellis has 2^13 states: fewer bits for time that such pictures can spare
+
+
+def default_memory(dims: int) -> int:
+    """Trellis memory of a stream whose header names none."""
+    return 13 if dims <= LARGER_TRELLIS_DIMS else 12
+
+
+def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | None = None) -> Channel:
+    """The channel that a header's field names; None is the default. device: where the trellis search runs."""
+    kind, parameter = spec if spec is not None else (TRELLIS, default_memory(dims))
+    if kind == TRELLIS and 8 <= parameter <= 16:
+        return TrellisChannel(parameter, device)
+    if kind == RANDOM_CODING and 8 <= parameter <= 16:
+        return RandomCodingChannel(parameter)
+    raise FormatError(f"channel {kind} with parameter {parameter} is unknown; expected 0 or 1 with 8 to 16")
+
+
+def parse_channel(name: str) -> tuple[int, int] | None:
+    """ "trellis", "trellis:12" (memory) or "orc", "orc:14" (log2 candidates) to a header's field."""
+    kind, _, parameter = name.partition(":")
+    kinds = {"trellis": (TRELLIS, None), "orc": (RANDOM_CODING, 14)}
+    if kind not in kinds or (parameter and not (parameter.isascii() and parameter.isdigit() and 8 <= int(parameter) <= 16)):
+        raise DdpmCodecError(f"channel {name!r}: expected trellis, trellis:8 … trellis:16, orc or orc:8 … orc:16")
+    number, default = kinds[kind]
+    value = int(parameter) if parameter else default
+    return None if value is None else (number, value)

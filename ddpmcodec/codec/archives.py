@@ -1,0 +1,133 @@
+"""Many pictures to one archive and back: in batches, for the network, and each alone, for whoever wants one of them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.bitstream.archive_index import pack_archive, read_archive
+from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete
+from ddpmcodec.codec.decoding import Decoded, decode_packets
+from ddpmcodec.codec.encoding import encode_batch
+from ddpmcodec.codec.options import EncodeOptions, OnStep
+from ddpmcodec.errors import DdpmCodecError, ImageError, TruncatedStreamError
+from ddpmcodec.io.images import as_rgb
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.cache import ModelLike, as_model
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_BATCH = 64
+_PIXELS_AT_A_TIME = 1 << 20  # so that a batch of pictures that aren't small doesn't fill the memory
+
+
+@dataclass(frozen=True, eq=False)
+class ArchivePicture:
+    """A picture out of an archive, from `decode_archive`."""
+
+    index: int
+    image: NDArray[np.uint8]  # (h, w, 3)
+    steps: int  # that it was decoded from
+    verified: bool  # the archive is complete and passes its check
+
+
+def encode_archive(
+    images: Sequence[Any],
+    *,
+    model: ModelLike = None,
+    batch: int = _BATCH,
+    on_step: OnStep = lambda step: None,
+    on_batch: Callable[[int], None] = lambda done: None,
+    **options: Unpack[EncodeOptions],
+) -> bytes:
+    """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
+
+    on_step: called after each step of each batch. on_batch: called after each batch with the number of pictures done so far.
+    The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs in size.
+    """
+    if not len(images):
+        raise ImageError("no pictures: an archive holds at least one")
+    pictures = [_picture(i, image) for i, image in enumerate(images)]
+    height, width, _ = pictures[0].shape
+    for i, picture in enumerate(pictures):
+        if picture.shape != pictures[0].shape:
+            raise ImageError(
+                f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive holds "
+                "pictures of one size"
+            )
+    codec, at_a_time, files = as_model(model), _batch_of(height * width, batch), list[bytes]()
+    for first in range(0, len(pictures), at_a_time):
+        files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
+        on_batch(len(files))
+    return pack_archive(files)
+
+
+def decode_archive(
+    data: bytes,
+    index: int | None = None,
+    *,
+    steps: int | None = None,
+    model: ModelLike = None,
+    batch: int = _BATCH,
+    allow_partial: bool = False,
+    on_step: Callable[[int], None] = lambda pictures: None,
+) -> Iterator[ArchivePicture]:
+    """Yield an archive's pictures in order, or the one at `index` (from 0) alone, decoded from `steps` steps or from all.
+
+    batch: how many go through the network together. allow_partial: decode what is there of an archive that was cut or damaged
+    behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called after each step
+    of a batch with the number of pictures that took it. Raises DdpmCodecError.
+    """
+    codec, archive = as_model(model), read_archive(data, allow_partial=allow_partial)
+    at_a_time = _batch_of(archive.header.pixels, batch)
+    if steps is not None and steps < 1:
+        raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
+    places: Sequence[int] = range(archive.begun) if index is None else [operator.index(index)]
+    found = False
+    for first in range(0, len(places), at_a_time):
+        parsed = [(i, _parsed(i, archive.stream(i), steps, codec, allow_partial)) for i in places[first : first + at_a_time]]
+        there, items = [(i, info) for i, info in parsed if info.steps], list[Decoded]()
+        if not there:
+            continue
+        for items in decode_packets([info for _, info in there], steps, codec):
+            n = max(item.n for item in items)
+            on_step(sum(item.n == n for item in items))  # others have ended
+        for (i, _), item in zip(there, items, strict=True):
+            yield ArchivePicture(i, item.image, item.n, archive.complete)
+        found = True
+    if not found:
+        raise DdpmCodecError("not even the first step of a picture is there; nothing can be decoded")
+
+
+def _parsed(index: int, file: bytes, wanted: int | None, codec: CodecModel, allow_partial: bool) -> StreamInfo:
+    """A picture's stream. Raises DdpmCodecError where it has fewer steps than are wanted, unless allow_partial."""
+    info = read_info(file, codec)
+    if allow_partial:
+        return info
+    try:
+        require_complete(info)
+    except TruncatedStreamError as error:  # the archive's check matches, so its maker wrote it so
+        raise TruncatedStreamError(f"picture {index}: {error}", error.intact_steps) from error
+    if not 1 <= (wanted or 1) <= info.pictures:
+        raise DdpmCodecError(f"{wanted or 1} steps were asked for; picture {index} has {info.pictures}")
+    return info
+
+
+def _picture(index: int, image: Any) -> NDArray[np.uint8]:
+    try:
+        return as_rgb(image)
+    except ImageError as error:
+        raise ImageError(f"picture {index}: {error}") from error
+
+
+def _batch_of(pixels: int, batch: int) -> int:
+    """How many pictures of `pixels` pixels to take at a time."""
+    if batch < 1:
+        raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
+    return max(1, min(batch, _PIXELS_AT_A_TIME // pixels))

@@ -1,0 +1,177 @@
+"""Bytes to pictures: whole, step by step, many at once, or as the bytes arrive."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
+from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, Header, parse_header
+from ddpmcodec.codec.receiver import ReceivedStep, Receiver
+from ddpmcodec.codec.reconstruction import Reconstruction, mean
+from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
+from ddpmcodec.io.images import to_bytes
+from ddpmcodec.lossless import TailLevel, decode_tail
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.numerics.philox import Key
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture after n steps, from `decode_progressive`. A short step at the end counts as one, and so does a tail."""
+
+    n: int
+    image: NDArray[np.uint8]  # (h, w, 3)
+    bits: float  # real bits of the steps so far: bit counts and channel symbols, container not included
+    state: ReceivedStep  # (1, c, h, w) x_t and x0_hat of the canvas
+    exact: bool = False  # the sender's picture itself, by the lossless tail
+
+
+def decode(
+    data: bytes,
+    steps: int | None = None,
+    *,
+    model: ModelLike = None,
+    allow_partial: bool = False,
+    reconstruct: Reconstruction = mean,
+) -> NDArray[np.uint8]:
+    """Return the picture (uint8 H×W×3) after `steps` steps, or after all of them: the exact one, of a lossless stream.
+
+    allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. reconstruct: what
+    to make of the last step's x_t, from `ddpmcodec.reconstruction`. Raises DdpmCodecError for anything else that is not a
+    complete stream of this model.
+    """
+    codec = as_model(model)
+    # decode_progressive raises when there is nothing to yield
+    (last,) = deque(decode_progressive(data, steps, model=codec, allow_partial=allow_partial), maxlen=1)
+    return picture_of(data, last, codec, reconstruct)
+
+
+def picture_of(data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Reconstruction = mean) -> NDArray[np.uint8]:
+    """Return what a reconstruction makes of a state that `decode_progressive` or `decode_stream` yielded for this stream."""
+    if reconstruct is mean or decoded.exact:
+        return decoded.image
+    header, _ = parse_header(bytes(data))
+    planes = reconstruct(model, model.plan(header.plan_steps), decoded.state)
+    return to_bytes(planes[0], header.height, header.width)
+
+
+def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:
+    """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
+    if not len(datas):
+        return []
+    (last,) = deque(decode_batch_progressive(datas, steps, model=model), maxlen=1)
+    return [item.image for item in last]
+
+
+def decode_progressive(
+    data: bytes, steps: int | None = None, *, model: ModelLike = None, allow_partial: bool = False
+) -> Iterator[Decoded]:
+    """Yield the picture after each step; item n - 1 is what `decode(data, steps=n)` returns."""
+    for items in decode_batch_progressive([data], steps, model=model, allow_partial=allow_partial):
+        yield items[0]
+
+
+def decode_batch_progressive(
+    datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None, allow_partial: bool = False
+) -> Iterator[list[Decoded]]:
+    """Decode like `decode_progressive` streams as `decode_batch` takes them: yield their pictures after each step.
+
+    A picture whose stream has ended stays as it is.
+    """
+    if not len(datas):
+        return
+    if len({parse_header(bytes(data))[0] for data in datas}) > 1:
+        raise DdpmCodecError("streams of different sizes, plans, channels or seeds can't be decoded in one batch")
+    codec = as_model(model)
+    infos = [read_info(data, codec) for data in datas]
+    for info in infos:
+        if not allow_partial:
+            require_complete(info)
+    most = min(info.pictures for info in infos)
+    if not min(info.steps for info in infos):
+        raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
+    if steps is not None and not 1 <= steps <= most:
+        raise DdpmCodecError(f"{steps} steps were asked for; this stream has 1 to {most}")
+    yield from decode_packets(infos, steps, codec)
+
+
+def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecModel) -> Iterator[list[Decoded]]:
+    """Yield the pictures of parsed streams of one header after each step, `steps` at most. Each has at least one."""
+    header, counts = infos[0].header, [info.steps for info in infos]
+    receiver, going = Receiver(header, model=codec, count=len(infos)), list(range(len(infos)))
+    items: dict[int, Decoded] = {}
+    for n in range(1, (steps or max(info.pictures for info in infos)) + 1):
+        for i, info in enumerate(infos):
+            if info.tail and n == counts[i] + 1:
+                items[i] = _exact(header, codec, info.tail, items[i].state, items[i].bits)
+        before = going
+        going = [i for i in before if n <= counts[i] and infos[i].packets[n - 1].log_snr is None]
+        # Short steps go to levels of their own, each without the others.
+        alone = [[i] for i in before if n == counts[i] and i not in going]
+        parts = [(members, receiver.select([before.index(i) for i in members])) for members in alone]
+        if len(going) < len(before):
+            receiver = receiver.select([before.index(i) for i in going])
+        for members, taker in [*parts, (going, receiver)]:
+            if members:
+                state = taker.advance([infos[i].packets[n - 1] for i in members])
+                for place, (i, picture) in enumerate(zip(members, taker.pictures(), strict=True)):
+                    items[i] = Decoded(n, picture, float(sum(infos[i].step_bits[:n])), state.select(place))
+        yield [items[i] for i in range(len(infos))]
+
+
+def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_partial: bool = False) -> Iterator[Decoded]:
+    """Yield the picture after each step as soon as the bytes that came determine it.
+
+    pieces: the file in pieces of any size, as a socket or pipe gives them. At their end a file that is cut or damaged
+    raises TruncatedStreamError, unless allow_partial; what was yielded before is what was there.
+    """
+    source, codec = iter(pieces), as_model(model)
+    seen = _beginning(source)
+    receiver = Receiver(bytes(seen), model=codec)
+    header, stream, start = receiver.header, receiver.stream, len(receiver.header.to_bytes())
+    for piece in chain([b""], source):
+        seen += piece
+        for state in receiver.receive(bytes(piece)):
+            yield Decoded(state.n, receiver.pictures()[0], sum(stream.step_bits), state)
+    end, steps = len(seen) - header.check_bytes, receiver.chain.n
+    tail = tail_of(header, stream, bytes(seen[start:end])) if header.check(bytes(seen[:end])) == seen[end:] else None
+    if tail:
+        yield _exact(header, codec, tail, receiver.state(), sum(stream.step_bits))
+    elif tail is not None and not steps:
+        raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
+    elif tail is None and not allow_partial:
+        raise TruncatedStreamError(
+            f"the stream is cut or damaged: its check fails; {steps} of {stream.plan.steps} steps could be decoded", steps
+        )
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header of a stream; needs no model. Raises FormatError."""
+    return parse_header(bytes(data))[0]
+
+
+def _beginning(source: Iterator[bytes]) -> bytearray:
+    """Bytes until nothing is allocated for a picture before the payload it must have has come; all, of a shorter file."""
+    seen = bytearray()
+    for piece in source:
+        seen += piece
+        if len(seen) >= MAX_HEADER_BYTES:
+            header, _ = parse_header(bytes(seen), whole=False)
+            if len(seen) >= MAX_HEADER_BYTES + header.least_payload:
+                return seen
+    parse_header(bytes(seen))  # what is all there is may be too little for the declared size
+    return seen
+
+
+def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, bits: float) -> Decoded:
+    """The picture itself, from the tail that follows the state's step."""
+    x0_hat = state.x0_hat[0, :, : header.height, : header.width]
+    level, key = TailLevel.of(codec.curve, state.log_snr), Key(header.seed, state.n + 1)
+    return Decoded(state.n + 1, decode_tail(tail, x0_hat, level, key), bits + 8 * len(tail), state, exact=True)

@@ -1,0 +1,81 @@
+"""Algorithm 4 of Ho et al. 2020: the receiver, which has a picture whenever it stops.
+
+`Receiver.receive` and `Sender.send` are one loop seen from two sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.bitstream.file import reader_of, require_model
+from ddpmcodec.bitstream.header import Header, parse_header
+from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.codec.reverse_chain import Array, ReverseChain
+from ddpmcodec.io.images import to_bytes
+from ddpmcodec.models.cache import ModelLike, as_model
+
+
+@dataclass(frozen=True, eq=False)
+class ReceivedStep:
+    """The receiver's state after n steps, for a batch of pictures."""
+
+    n: int  # a short step counts as one
+    log_snr: float  # of x_t
+    bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included
+    x_t: Array  # (batch, c, h, w)
+    x0_hat: Array  # (batch, c, h, w) on [-1, 1]: the picture as known now
+
+    def select(self, place: int) -> ReceivedStep:
+        """Return the state of one picture, as a batch of its own."""
+        part = slice(place, place + 1)
+        return ReceivedStep(self.n, self.log_snr, self.bits[part], self.x_t[part], self.x0_hat[part])
+
+
+class Receiver:
+    """Receives one picture's stream as its bytes arrive, or the packets of `count` streams of one header, step by step.
+
+    start: a header, or the first bytes of a file: all of its header (37 bytes are always enough), and as much more as
+    there is. Memory for a picture of the declared size is taken at once. Raises FormatError for what is no header, or
+    names another model.
+    """
+
+    def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1):
+        self.header, end = (start, 0) if isinstance(start, Header) else parse_header(bytes(start), whole=False)
+        codec = as_model(model)
+        require_model(self.header, codec)
+        self.chain, self.stream = ReverseChain.of(self.header, codec, count), reader_of(self.header, codec)
+        self.bits: NDArray[np.int64] = np.zeros(count, np.int64)
+        if not isinstance(start, Header):
+            self.stream.feed(bytes(start[end:]))
+
+    def receive(self, data: bytes = b"") -> Iterator[ReceivedStep]:
+        """Receive step after step, as far as the bytes determine them (Algorithm 4). data: what follows the bytes so far."""
+        self.stream.feed(data)
+        while (packet := self.stream.read()) is not None:
+            yield self.advance([packet])
+
+    def advance(self, packets: Sequence[Packet]) -> ReceivedStep:
+        """Go on to where the packets, one a picture, lead."""
+        self.chain.advance(packets)
+        self.bits = self.bits + np.array([p.bits for p in packets], np.int64)
+        return self.state()
+
+    def state(self) -> ReceivedStep:
+        """Return where the receiver is: after n = 0 steps, at shared noise, too."""
+        chain = self.chain
+        return ReceivedStep(chain.n, chain.log_snr, self.bits, chain.x_t, chain.x0_hat())
+
+    def pictures(self) -> list[NDArray[np.uint8]]:
+        """Return the pictures as known now, (h, w, 3) each."""
+        return [to_bytes(plane, self.header.height, self.header.width) for plane in self.chain.x0_hat()]
+
+    def select(self, places: Sequence[int]) -> Receiver:
+        """Return a receiver of its own from here, for some of the pictures."""
+        other = copy(self)
+        other.chain, other.bits = self.chain.select(places), self.bits[list(places)]
+        return other

@@ -1,0 +1,111 @@
+"""The reverse chain that sender and receiver both run: one definition, so that they can't drift apart.
+
+State is x_t for a batch of pictures at one level. Each step asks the network for x0_hat, forms mu_p, and adds what the
+channel brings. Nothing here knows x_0; the sender computes its shifts from what is public here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import copy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.bitstream.header import Header
+from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.channel.base import Channel
+from ddpmcodec.channel.basis import Basis, basis_of
+from ddpmcodec.channel.names import channel_of
+from ddpmcodec.diffusion.gaussians import Posterior, posterior
+from ddpmcodec.diffusion.plan import Plan
+from ddpmcodec.diffusion.windows import canvas_size, x0_hat
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.numerics.philox import Key, gaussian
+
+Array = NDArray[np.float32]
+
+
+class ReverseChain:
+    """x_T … x_0 for `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0)."""
+
+    def __init__(self, model: CodecModel, plan: Plan, channel: Channel, count: int, height: int, width: int, seed: int):
+        self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
+        self.n = 0  # steps taken
+        self.log_snr = plan.level(0)  # of x_t: -inf at x_T
+        self.ended = False  # the plan's last step, or a short one, has been taken
+        shape = (model.channels, height, width)
+        self.dims = math.prod(shape)
+        noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
+        self.x_t: Array = np.repeat(noise, count, axis=0)
+        self._x0_hat: Array | None = None
+
+    @classmethod
+    def of(cls, header: Header, model: CodecModel, count: int = 1, search_device: bool = False) -> ReverseChain:
+        """Return the chain of `count` streams with this header. search_device: the channel searches on the model's device."""
+        height, width = canvas_size(header.height, header.width, model.window)
+        device = model.device if search_device and model.device.type != "cpu" else None
+        channel = channel_of(header.channel, model.channels * height * width, device)
+        return cls(model, model.plan(header.plan_steps), channel, count, height, width, header.seed)
+
+    @property
+    def posterior(self) -> Posterior:
+        """q(x_s | x_t, x_0) of the plan's next step."""
+        return self.posterior_to(None)
+
+    def posterior_to(self, log_snr: float | None) -> Posterior:
+        """q(x_s | x_t, x_0) of a step to any level; None is the plan's next."""
+        return posterior(self.log_snr, self.plan.level(self.n + 1) if log_snr is None else log_snr)
+
+    def x0_hat(self) -> Array:
+        """The network's x_0 given x_t; one call a level, however often it is asked."""
+        if self._x0_hat is None:
+            self._x0_hat = x0_hat(self.model, self.x_t, self.log_snr)
+        return self._x0_hat
+
+    def prior_mean(self) -> Array:
+        """mu_p of the plan's next step."""
+        return self.posterior.mean(self.x0_hat(), self.x_t)  # type: ignore[no-any-return]
+
+    def basis(self) -> Basis | None:
+        """Where the next step's prior is diagonal; None where the model has no spectrum, and all priors are white."""
+        spectrum = self.plan.spectrum
+        return None if spectrum is None else basis_of(spectrum.row(self.log_snr), *self.x_t.shape[2:])
+
+    def key(self) -> Key:
+        """Shared randomness of the next step."""
+        return Key(self.seed, self.n + 1)
+
+    def advance(self, packets: Sequence[Packet]) -> None:
+        """Takes the next step: x_s = mu_p + sqrt(b) * (what the channel makes of each picture's packet).
+
+        The packets go to one level: the plan's next, or a short step's. Raises ValueError where they don't.
+        """
+        log_snr, *others = {packet.log_snr for packet in packets}
+        if others:
+            raise ValueError("short steps of several pictures go to levels of their own: take them one by one, with `select`")
+        q = self.posterior_to(log_snr)
+        x_s, sigma = q.mean(self.x0_hat(), self.x_t), np.float32(math.sqrt(q.variance))
+        for i, packet in enumerate(packets):
+            basis = self.basis() if packet.coloured else None
+            prior = None if basis is None else basis.prior
+            sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key(), prior)
+            sample *= sigma
+            x_s[i] += sample.reshape(x_s[i].shape) if basis is None else basis.synthesise(sample)
+        self.jump(x_s, log_snr)
+
+    def jump(self, x_s: Array, log_snr: float | None = None) -> None:
+        """Takes the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
+        self.x_t, self._x0_hat = x_s, None
+        self.n += 1
+        self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
+        self.ended = log_snr is not None or self.n == self.plan.steps
+
+    def select(self, places: Sequence[int] | None = None) -> ReverseChain:
+        """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
+        other = copy(self)
+        if places is not None:
+            other.x_t = self.x_t[places]
+            other._x0_hat = None if self._x0_hat is None else self._x0_hat[places]
+        return other

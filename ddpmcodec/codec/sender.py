@@ -1,0 +1,170 @@
+"""Algorithm 3 of Ho et al. 2020: the sender, which knows x_0 and transmits x_T … x_0 through the reverse chain.
+
+`Sender.send` and `Receiver.receive` are one loop seen from two sides. How many bits a step sends is the stream's to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.bitstream.file import finish, writer_of
+from ddpmcodec.bitstream.header import Header
+from ddpmcodec.bitstream.packet import BitCount, Packet
+from ddpmcodec.channel.names import parse_channel
+from ddpmcodec.codec.reverse_chain import Array, ReverseChain
+from ddpmcodec.codec.step_target import StepTarget, step_target
+from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.images import as_rgb, to_plane
+from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
+from ddpmcodec.models.base import default_steps
+from ddpmcodec.models.cache import ModelLike, as_model
+
+
+@dataclass(frozen=True, eq=False)
+class SentStep:
+    """One step of a batch of n pictures, with everything a researcher may ask of it."""
+
+    n: int  # 1 … K; a short step counts as one
+    log_snr_t: float
+    log_snr_s: float
+    packets: tuple[Packet, ...]  # one a picture
+    variance_ratio: NDArray[np.float64]  # (n,) v/b
+    ideal_bits: NDArray[np.float64]  # (n,) KL(q || p) of the step's prior; d/2 log2(1 + v/b) where it is white
+    x0_hat: Array  # (n, c, h, w) on [-1, 1]: what the step's prior was made from
+    x_s: Array  # (n, c, h, w): the state after the step, as the receiver has it
+    chain: ReverseChain
+
+    def reconstruct(self) -> Array:
+        """Return x0_hat given x_s, (n, c, h, w) on [-1, 1]: the picture a receiver has after this step.
+
+        The next step uses the same network call, so it costs one more only at the end. Raises RuntimeError once the
+        sender has gone on.
+        """
+        if self.chain.n != self.n:
+            raise RuntimeError(f"step {self.n} can't be reconstructed any more: the sender is at step {self.chain.n}")
+        return self.chain.x0_hat()
+
+
+class Sender:
+    """Sends pictures of one size, each in a stream of its own, through one reverse chain.
+
+    pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
+    exact picture is to follow (lossless), where the streams are expected to be shortest. short_step: a step of fewer bits
+    may end the streams, as the header announces. The other options are those of `encode`. Raises DdpmCodecError.
+    """
+
+    def __init__(
+        self,
+        *pictures: Any,
+        model: ModelLike = None,
+        plan_steps: int | None = None,
+        channel: str = "trellis",
+        seed: int = 0,
+        steps: int | None = None,
+        lossless: bool = False,
+        short_step: bool = False,
+    ):
+        codec, self.pictures = as_model(model), [as_rgb(picture) for picture in pictures]
+        sizes = {picture.shape for picture in self.pictures}
+        if len(sizes) != 1:
+            raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
+        ((height, width, _),) = sizes
+        if plan_steps == default_steps(codec.curve):
+            plan_steps = None  # what is the default has no field in the header
+        mark, spec = codec.fingerprint[:8], parse_channel(channel)
+        self.header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
+        self.chain = ReverseChain.of(self.header, codec, len(self.pictures), search_device=True)
+        self.streams = [writer_of(self.header, codec) for _ in self.pictures]
+        self.last = self._last(steps)
+        # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to nothing.
+        self._x_0, self._known = np.zeros(self.chain.x_t.shape, np.float32), np.zeros(self.chain.x_t.shape[2:], np.float32)
+        self._known[:height, :width] = 1
+        for plane, picture in zip(self._x_0, self.pictures, strict=True):
+            plane[:, :height, :width] = to_plane(picture)
+        self._left = 0  # bytes of the file that have left by `flush`
+
+    def _last(self, steps: int | None) -> int:
+        plan, model = self.chain.plan, self.chain.model
+        if steps is None:
+            return usual_steps(model.curve, plan) if self.header.lossless else plan.steps
+        if not 1 <= steps <= plan.steps:
+            raise DdpmCodecError(f"{steps} steps were asked for; this plan has 1 to {plan.steps}")
+        return steps
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last step, or a short one, has been sent."""
+        return self.chain.ended or self.chain.n >= self.last
+
+    def send(self) -> Iterator[SentStep]:
+        """Send step after step (Algorithm 3). Stop iterating to stop sending; go on with it, or call it again, to go on."""
+        while not self.ended:
+            target = self.target()
+            counts = [stream.choose(ideal) for stream, ideal in zip(self.streams, target.ideal_bits.tolist(), strict=True)]
+            yield self.advance(target, self.search(target, counts))
+
+    def target(self, log_snr: float | None = None) -> StepTarget:
+        """Return what a step to a level, None for the plan's next, has to bring. Calls the network, once a level."""
+        return step_target(self.shifts(log_snr), self.chain.basis())
+
+    def shifts(self, log_snr: float | None = None) -> Array:
+        """Return (mu_q - mu_p) / sqrt(b) of such a step, (n, c, h, w): x0_coef (x_0 - x0_hat), over the noise."""
+        q = self.chain.posterior_to(log_snr)
+        return (self._x_0 - self.chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
+
+    def search(self, target: StepTarget, counts: Sequence[BitCount]) -> tuple[Packet, ...]:
+        """Return the channel's code for each picture; takes no step."""
+        bits = [count.bits for count in counts]
+        codes = self.chain.channel.encode(target.shifts, bits, self.chain.key(), target.priors)
+        coloured = [prior is not None and count.bits > 0 for prior, count in zip(target.priors, counts, strict=True)]
+        each = zip(counts, codes, coloured, strict=True)
+        return tuple(Packet(count.index, count.bits, code, count.log_snr, colour) for count, code, colour in each)
+
+    def advance(self, target: StepTarget, packets: Sequence[Packet]) -> SentStep:
+        """Write the packets, and go on to where they lead the receiver."""
+        chain, t, x0_hat = self.chain, self.chain.log_snr, self.chain.x0_hat()
+        for stream, packet in zip(self.streams, packets, strict=True):
+            stream.write(packet)
+        chain.advance(packets)
+        ratio, ideal = target.variance_ratio, target.ideal_bits
+        return SentStep(chain.n, t, chain.log_snr, tuple(packets), ratio, ideal, x0_hat, chain.x_t, chain)
+
+    def fork(self) -> Sender:
+        """Return a sender of its own from here, to see what comes of going on."""
+        other = copy(self)
+        other.chain, other.streams = self.chain.select(), [stream.fork() for stream in self.streams]
+        return other
+
+    def adopt(self, other: Sender) -> None:
+        """Go on where a fork has come to."""
+        self.chain, self.streams = other.chain, other.streams
+
+    def files(self) -> list[bytes]:
+        """Return the pictures' complete files, were the streams to end here."""
+        tails = self._tails() if self.header.lossless else repeat(b"")
+        return [finish(self.header, stream.ended_here(), tail) for stream, tail in zip(self.streams, tails, strict=False)]
+
+    def flush(self) -> bytes:
+        """Return the bytes of a single picture's file that have become final since the last call."""
+        (stream,) = self.streams
+        final = self.header.to_bytes() + stream.final()
+        start, self._left = self._left, max(self._left, len(final))
+        return final[start:]
+
+    def finish(self) -> bytes:
+        """Return the rest of a single picture's file, which ends here: with END, a tail, the check."""
+        (file,) = self.files()
+        return file[self._left :]
+
+    def _tails(self) -> Iterator[bytes]:
+        chain, header = self.chain, self.header
+        level = TailLevel.of(chain.model.curve, chain.log_snr)
+        for picture, x0_hat in zip(self.pictures, chain.x0_hat(), strict=True):
+            yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key())

@@ -1,0 +1,53 @@
+"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would have closed it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ddpmcodec.bitstream.file import finish, read_info, require_complete, writer_of
+from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.cache import ModelLike
+from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, read_model_info
+
+
+def truncate(
+    data: bytes,
+    *,
+    steps: int | None = None,
+    size: int | None = None,
+    model: ModelLike | ModelInfo = None,
+    allow_partial: bool = False,
+) -> bytes:
+    """Return the complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
+
+    It is the very file that `encode(…, steps=n)` makes; a short step or a lossless tail at the end of the stream counts as one
+    step and is kept where all steps are. Of the model only its metadata is read. allow_partial: take what is intact of a file
+    that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there are fewer steps than
+    asked for, or not one fits; TruncatedStreamError for a cut file.
+    """
+    if (steps is None) == (size is None):
+        raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
+    about = model if isinstance(model, CodecModel | ModelInfo) else read_model_info(model or DEFAULT_MODEL)
+    info = read_info(data, about)
+    if not allow_partial:
+        require_complete(info)
+    if not info.steps:
+        raise DdpmCodecError("not even the first step of the stream is there; nothing is left to keep")
+    if steps is not None and not 1 <= steps <= info.pictures:
+        raise DdpmCodecError(f"{steps} steps were asked for; this stream has 1 to {info.pictures}")
+    if info.tail and (steps == info.pictures if size is None else len(data) <= size):
+        return bytes(data)
+    plain = replace(info.header, short=False, lossless=False)
+    writer = writer_of(plain, about)
+    shortest, best = 0, b""
+    for n, packet in enumerate(info.packets[:steps], 1):
+        writer.write(packet)
+        if size is not None or n == steps:
+            file = finish(plain if packet.log_snr is None else info.header, writer.ended_here())
+            shortest = shortest or len(file)
+            if size is None or len(file) <= size:
+                best = file
+    if not best:
+        raise DdpmCodecError(f"{size} bytes don't hold the first step of this stream, whose file has {shortest} bytes")
+    return best

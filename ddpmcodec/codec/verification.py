@@ -1,0 +1,59 @@
+"""Whether a file is whole and undamaged, without running a network: its check, and, of a known model, its parse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
+from ddpmcodec.bitstream.file import KnownModel, read_info, require_complete
+from ddpmcodec.bitstream.header import Header, parse_header
+from ddpmcodec.errors import FormatError, TruncatedStreamError
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found of a sound file."""
+
+    header: Header
+    size: int  # bytes, all of them under the check
+    pictures: int  # 1, or as many as an archive holds
+    archive: bool
+    steps: tuple[int, ...] | None  # of each picture; None: the model is another, so only the check was made
+
+
+def verify(data: bytes, model: KnownModel) -> Verified:
+    """Check a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
+
+    The last needs the model's plan. Of another model's file the header and the check are all that can be looked at, and
+    `steps` says so. Raises FormatError for a file that is cut or damaged, or none at all.
+    """
+    data = bytes(data)
+    archive = read_archive(data) if is_archive(data) else None
+    header = _checked(data) if archive is None else archive.header
+    steps = _steps(data, archive, model) if model.fingerprint.startswith(header.fingerprint) else None
+    return Verified(header, len(data), 1 if archive is None else archive.count, archive is not None, steps)
+
+
+def _checked(data: bytes) -> Header:
+    header, start = parse_header(data)
+    end = len(data) - header.check_bytes
+    if end < start + header.least_payload or header.check(data[:end]) != data[end:]:
+        raise FormatError(f"the stream is cut or damaged: its check over all {len(data)} bytes fails; get the file again")
+    return header
+
+
+def _steps(data: bytes, archive: Archive | None, model: KnownModel) -> tuple[int, ...]:
+    """Steps of each picture. The check matches, so what is wrong with its payload is its maker's doing."""
+    found = []
+    for i in range(archive.count if archive else 1):
+        info = read_info(archive.stream(i) if archive else data, model)
+        try:
+            require_complete(info)
+        except TruncatedStreamError as error:
+            what = f"picture {i}" if archive else "the stream"
+            raise FormatError(
+                f"{what} passes its check, but its bytes are none that an encoder writes: {info.steps} of {info.plan.steps} "
+                "steps can be decoded; it was changed on purpose, or made by a faulty program"
+            ) from error
+        found.append(info.steps)
+    return tuple(found)

@@ -1,0 +1,123 @@
+"""A model's error at every noise level, measured once on training images: all that a plan needs to know of a model.
+
+Integers only, stored with the model, so that sender and receiver make the same plan of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.diffusion.spectrum import Spectrum
+from ddpmcodec.errors import ModelError
+
+FRACTION = 40  # fixed-point bits of mse and snr
+REFINE = 2  # levels of the stored curve for each measured one: lets a plan place its steps more evenly
+MAX_LEVELS = 1024  # of a curve: a plan's tables grow with the square
+MAX_DIMS = 1 << 26  # sub-pixels it may be for; rates stay far from overflow
+MAX_LOG_SNR = 64
+
+# RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its square,
+# and test pictures are a little harder than training ones, so decoded pictures end just below 0.95, as the paper's do.
+END_RMSE = 0.88
+END_MSE = round((END_RMSE / 127.5) ** 2 * 2.0**FRACTION)
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """Measured |x_0 - x0_hat|^2 / d of a model, in fixed point; the first level stands for pure noise as well."""
+
+    log_snr: tuple[int, ...]  # units of 2^-16
+    snr: tuple[int, ...]  # exp(log_snr), units of 2^-40: stored, so that no machine's exp() matters
+    mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
+    dims: int  # sub-pixels of the images it was measured on; rates below are for so many
+    spectrum: Spectrum | None = None  # of the error; None: priors are white
+
+    def __post_init__(self) -> None:
+        n = len(self.log_snr)
+        if n < 2 or len(self.snr) != n or len(self.mse) != n or self.dims < 1:
+            raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
+        if n > MAX_LEVELS or self.dims > MAX_DIMS or max(map(abs, self.log_snr)) > MAX_LOG_SNR << 16:
+            raise ModelError(
+                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, log-SNRs "
+                f"within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
+            )
+        rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
+        if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
+            raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
+        if self.spectrum is not None and 3 * self.side**2 != self.dims:
+            raise ModelError(f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures")
+
+    @property
+    def side(self) -> int:
+        """Of the square RGB pictures it was measured on."""
+        return math.isqrt(self.dims // 3)
+
+    @classmethod
+    def from_floats(
+        cls,
+        log_snr: NDArray[np.float64],
+        mse: NDArray[np.float64],
+        dims: int,
+        refine: int = REFINE,
+        spectrum: Spectrum | None = None,
+    ) -> ErrorCurve:
+        """Rounds a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
+
+        The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE. refine=1 keeps the
+        levels just as they are, even or not: for a network that knows no others.
+        """
+        falling = np.minimum.accumulate(np.asarray(mse, np.float64))
+        if refine > 1:
+            coarse, log_snr = log_snr, np.linspace(log_snr[0], log_snr[-1], refine * (len(log_snr) - 1) + 1)
+            falling = np.exp(np.interp(log_snr, coarse, np.log(falling)))
+        end = (END_RMSE / 127.5) ** 2
+        if refine > 1 and falling[-1] < end < falling[0]:  # make the end a level of its own
+            at_end = np.interp(-np.log(end), -np.log(falling), log_snr)
+            if np.abs(log_snr - at_end).min() > 1e-3:
+                place = int(np.searchsorted(log_snr, at_end))
+                log_snr, falling = np.insert(log_snr, place, at_end), np.insert(falling, place, end * (1 + 1e-9))
+        levels = np.rint(np.asarray(log_snr) * 65536)
+        return cls(
+            tuple(int(v) for v in levels),
+            tuple(int(v) for v in np.rint(np.exp(levels / 65536) * 2.0**FRACTION)),
+            tuple(max(1, int(v)) for v in np.rint(falling * 2.0**FRACTION)),
+            dims,
+            spectrum,
+        )
+
+    def expected_mse(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
+        """|x_0 - x0_hat|^2 / d at any levels, its logarithm interpolated; the ends go on level. Floats: not for streams."""
+        measured = np.log(np.array(self.mse, np.float64)) - FRACTION * math.log(2)
+        return np.exp(np.interp(log_snr, np.array(self.log_snr) / 65536, measured))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a model file; a curve without a spectrum is stored as it was before there were any."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "spectrum"}
+        return values if self.spectrum is None else values | {"spectrum": self.spectrum.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ErrorCurve:
+        try:
+            levels = {k: _wholes(values[k]) for k in ("log_snr", "snr", "mse")}
+            spectrum = None
+            if "spectrum" in values:
+                stored = values["spectrum"]
+                spectrum = Spectrum(_wholes(stored["log_snr"]), tuple(_wholes(row) for row in stored["power"]))
+            return cls(dims=_whole(values["dims"]), spectrum=spectrum, **levels)
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"the model's error curve is not understood: {error!r}") from error
+
+
+def _wholes(values: Any) -> tuple[int, ...]:
+    return tuple(_whole(value) for value in values)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"found {str(value)[:40]}, expected a whole number")
+    return value

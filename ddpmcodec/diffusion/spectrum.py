@@ -1,0 +1,169 @@
+"""The spectrum of a network's error: how |x_0 - x0_hat|^2 is shared out among colours and spatial frequencies.
+
+The error is far from white: at high noise its variance spans a factor of a thousand, low frequencies of the luminance first.
+A prior that knows this needs fewer bits in the same steps, all the more so the larger the steps are. A spectrum is measured
+with the error curve on training images and stored beside it, in integers, so that plans and the order of coefficients are
+the same everywhere.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.errors import ModelError
+
+Array = NDArray[np.float32]
+COLOURS, BANDS, TILE = 3, 32, 32
+CLASSES = COLOURS * BANDS
+GROUPS = 24  # equal runs of the coefficients, sorted by power, that share one power: 128 coefficients each at 32x32
+SPACING = 1 << 14  # rows are at least so far apart in log-SNR, units of 2^-16
+POWER_FRACTION = 16  # fixed-point bits of a group's power
+_STEPS = 16  # of a stored power in a factor of two
+_LIMIT = 255  # of a stored power
+_POWERS = (65536, 68438, 71468, 74632, 77936, 81386, 84990, 88752, 92682, 96785, 101070, 105545, 110218, 115098, 120194, 125515)
+
+# Rows: luminance, red - blue, green - magenta; the decorrelating rotation of natural pictures' colours, nearly.
+OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Mean square error of a coefficient of each class, at some log-SNRs.
+
+    A class is a colour (of OPPONENT) and a band of radial frequency: colour * 32 + band.
+    """
+
+    log_snr: tuple[int, ...]  # (rows,) rising, units of 2^-16
+    power: tuple[tuple[int, ...], ...]  # (rows, 96): 16 log2 of it, against any reference of the row
+
+    def __post_init__(self) -> None:
+        rising = all(b > a for a, b in zip(self.log_snr, self.log_snr[1:], strict=False))
+        if not self.log_snr or len(self.power) != len(self.log_snr) or not rising:
+            raise ModelError("the model's spectrum needs a row of powers for each of its rising log-SNRs")
+        if any(len(row) != CLASSES or max(map(abs, row)) > _LIMIT for row in self.power):
+            raise ModelError(f"the model's spectrum needs {CLASSES} powers within ±{_LIMIT} in each row")
+
+    @classmethod
+    def from_floats(cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64]) -> Spectrum:
+        """Rounds a measured one. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,) coefficients.
+
+        Rows nearer than SPACING to the one before are merged into it. A band that small windows don't have takes its
+        neighbour's power. Raises ModelError where no error was measured at all.
+        """
+        starts = [0]
+        for i, level in enumerate(log_snr):
+            if level - log_snr[starts[-1]] >= SPACING:
+                starts.append(i)
+        rows = []
+        for first, end in zip(starts, [*starts[1:], len(log_snr)], strict=True):
+            mean = energy[first:end].sum(axis=0) / np.maximum(counts, 1)
+            there = np.flatnonzero((counts > 0) & (mean > 0))
+            if not len(there):
+                raise ModelError("the network makes no error that a spectrum could be measured of")
+            nearest = there[np.abs(np.arange(CLASSES)[:, None] - there).argmin(axis=1)]
+            level = np.rint(_STEPS * np.log2(mean[nearest] / mean[there].mean()))
+            rows.append(tuple(int(v) for v in np.clip(level, -_LIMIT, _LIMIT)))
+        return cls(tuple(log_snr[i] for i in starts), tuple(rows))
+
+    def row(self, log_snr: float) -> tuple[int, ...]:
+        """The powers at a level: those of the last row that is not above it; the first row stands for noisier ones, too."""
+        return self.power[max(bisect_right(self.log_snr, log_snr * 65536) - 1, 0)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def tiles(length: int) -> list[tuple[int, int]]:
+    """(count, size) of the tiles along one side, larger ones first: as near to 32 as equal shares of it can be."""
+    count = max(1, (length + TILE // 2) // TILE)
+    size, larger = divmod(length, count)
+    return [run for run in ((larger, size + 1), (count - larger, size)) if run[0]]
+
+
+def transform(x: Array) -> Array:
+    """(..., 3, h, w) to coefficients in their places: opponent colours, tiles, an orthonormal 2-D DCT-II of each."""
+    y = np.einsum("ab,...bhw->...ahw", OPPONENT, x)
+    return _in_tiles(_in_tiles(y).swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def transform_back(y: Array) -> Array:
+    """The inverse of `transform`."""
+    x = _in_tiles(_in_tiles(y, back=True).swapaxes(-1, -2), back=True).swapaxes(-1, -2)
+    return np.einsum("ab,...ahw->...bhw", OPPONENT, x)  # type: ignore[no-any-return]
+
+
+def _in_tiles(x: Array, back: bool = False) -> Array:
+    """The transform of each tile along the last axis."""
+    from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
+
+    function = idct if back else dct
+    parts, start = [], 0
+    for count, size in tiles(x.shape[-1]):
+        part = x[..., start : start + count * size]
+        parts.append(function(part.reshape(*part.shape[:-1], count, size), norm="ortho").reshape(part.shape))
+        start += count * size
+    return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+
+@lru_cache(maxsize=8)
+def bands(height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width): the band of each coefficient of `transform`, 32 up to Nyquist's; the last has the corners, too."""
+
+    def frequencies(length: int) -> NDArray[np.int64]:
+        return np.concatenate([np.tile((np.arange(size, dtype=np.int64) << 20) // size, n) for n, size in tiles(length)])
+
+    y, x = frequencies(height), frequencies(width)
+    radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # of a square: whole numbers throughout
+    band: NDArray[np.uint8] = np.minimum(radius[(y[:, None] ** 2 + x**2) >> 30], BANDS - 1).astype(np.uint8)
+    return band
+
+
+@lru_cache(maxsize=8)
+def class_counts(height: int, width: int) -> NDArray[np.int64]:
+    """(96,) coefficients of each class."""
+    return np.tile(np.bincount(bands(height, width).ravel(), minlength=BANDS), COLOURS)
+
+
+def classes(height: int, width: int) -> NDArray[np.uint8]:
+    """(dims,) the class of each coefficient, in the order of a picture's values: colour, row, column."""
+    band = bands(height, width).ravel()
+    return np.concatenate([np.uint8(colour * BANDS) + band for colour in range(COLOURS)])
+
+
+def by_power(row: tuple[int, ...]) -> list[int]:
+    """The classes, strongest first; ties to the lower class."""
+    return sorted(range(CLASSES), key=lambda c: (-row[c], c))
+
+
+def group_edges(dims: int) -> list[int]:
+    """(25,) where each run of the sorted coefficients begins, and the end."""
+    return [g * dims // GROUPS for g in range(GROUPS + 1)]
+
+
+@lru_cache(maxsize=256)
+def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
+    """(24,) power of a coefficient of each group over that of all, units of 2^-16; falls. ModelError for a tiny canvas."""
+    if COLOURS * height * width < GROUPS:
+        raise ModelError(f"a model with a spectrum has a window of {width}x{height}: expected at least {GROUPS} sub-pixels")
+    counts = class_counts(height, width)
+    total, place, sums, edges = 0, 0, [0] * GROUPS, group_edges(COLOURS * height * width)
+    group = 0
+    for c in by_power(row):
+        power = _POWERS[row[c] % _STEPS] << (row[c] // _STEPS + _STEPS)
+        left = int(counts[c])
+        total += power * left
+        while left:
+            taken = min(left, edges[group + 1] - place)
+            sums[group] += power * taken
+            place, left = place + taken, left - taken
+            group += place == edges[group + 1] and group < GROUPS - 1
+    sizes = (b - a for a, b in zip(edges, edges[1:], strict=False))
+    return tuple((s * edges[-1] << POWER_FRACTION) // (total * size) for s, size in zip(sums, sizes, strict=True))

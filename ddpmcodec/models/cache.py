@@ -1,0 +1,30 @@
+"""Models by name or path, loaded once: what `model=` takes everywhere."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.weights import DEFAULT_MODEL, find_model, load_model
+
+ModelLike = CodecModel | str | os.PathLike[str] | None
+
+
+def as_model(model: ModelLike = None) -> CodecModel:
+    """Return a loaded model as it is; load a name or path on the CPU, and keep it for as long as its file stays the same.
+
+    None is the embedded default. Raises ModelError.
+    """
+    if isinstance(model, CodecModel):
+        return model
+    path = find_model(model or DEFAULT_MODEL).resolve()
+    about = path.stat()
+    return _load(path, (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, state: tuple[int, ...]) -> CodecModel:
+    """state: what tells a file from one that has taken its place."""
+    return load_model(path)

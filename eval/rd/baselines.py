@@ -1,0 +1,262 @@
+"""Classical codecs to compare with: files by Pillow, imagecodecs and pillow-heif, measured picture by picture.
+
+Settings run from an RMSE near 30, or the worst that the codec can do, to about 1, or the best. Encoders are at the slow end
+of what is in everyday use (`effort` 7 of JPEG XL, `speed` 6 of AVIF, `method` 6 of WebP, libheif's default of x265), on one
+thread, so that bytes don't depend on the machine. A package that isn't installed, or was built without a format, leaves its
+codecs out and hinders nothing: ask `available` first. Extra: ddpmcodec[eval].
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.eval.rd import payload
+
+Image = NDArray[np.uint8]  # (h, w, 3)
+
+EXACT = (0.0,)  # the settings of a lossless codec: the error allowed
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A codec with its settings, from the coarsest to the finest; `scale` says what the numbers are.
+
+    encode(image, setting) gives the complete file, decode(file) the image, payload(file) the bytes in it that aren't container
+    or fixed header. needs: the package to install or update where the codec isn't available.
+    """
+
+    name: str
+    label: str
+    scale: str
+    settings: tuple[float, ...]
+    encode: Callable[[Image, float], bytes]
+    decode: Callable[[bytes], Image]
+    payload: Callable[[bytes], int]
+    needs: str
+    lossless: bool = False
+
+    @property
+    def left_out(self) -> str:
+        """What of a file isn't payload, in a line."""
+        return (self.payload.__doc__ or "").partition("\n")[0].removeprefix("Left out: ")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One codec over a set of images; arrays are (settings, images) unless said otherwise."""
+
+    settings: NDArray[np.float64]  # (settings,)
+    dims: NDArray[np.int64]  # (images,): numbers in each, 3 a pixel
+    file_bytes: NDArray[np.int64]
+    payload_bytes: NDArray[np.int64]
+    mse: NDArray[np.float64]  # squared levels of [0, 255]
+    similarity: NDArray[np.float64]  # NaN where none was asked for
+
+
+def available(baseline: Baseline) -> str | None:
+    """None when the codec works here, else why not and what to install. Codes and decodes a small grey picture."""
+    try:
+        baseline.decode(baseline.encode(np.full((32, 32, 3), 128, np.uint8), baseline.settings[0]))
+    except ModuleNotFoundError:
+        return f"{baseline.label} needs {baseline.needs}, which isn't installed: pip install 'ddpmcodec[eval]'"
+    except Exception as error:  # of many kinds: each library has its own way to say that a format was left out of its build
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return f"{baseline.label} doesn't work in the installed {baseline.needs} ({reason}): pip install -U '{baseline.needs}'"
+    return None
+
+
+def parse_baselines(text: str) -> list[Baseline]:
+    """Baselines by their names with commas between, 'all' of them, or none: 'none' or ''. Raises DdpmCodecError."""
+    known = {b.name: b for b in BASELINES}
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if names == ["all"]:
+        return list(BASELINES)
+    if names == ["none"]:
+        return []
+    for name in names:
+        if name not in known:
+            raise DdpmCodecError(f"no baseline {name!r}: expected 'all', 'none', or of {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def measure(
+    baseline: Baseline,
+    images: Sequence[Image],
+    on_image: Callable[[], None] = lambda: None,
+    similarity: Callable[[Image, Image], float] | None = None,
+) -> Measurement:
+    """Rates and distortions of every image, (h, w, 3) uint8 each, at every setting.
+
+    on_image is called after each image at each setting; similarity(image, decoded) is any further score, such as SSIM. Raises
+    DdpmCodecError where the codec fails, changes an image's size, or calls itself lossless and isn't.
+    """
+    shape = len(baseline.settings), len(images)
+    result = Measurement(
+        np.array(baseline.settings, np.float64),
+        np.array([image.size for image in images], np.int64),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.zeros(shape),
+        np.full(shape, math.nan),
+    )
+    for row, setting in enumerate(baseline.settings):
+        for column, image in enumerate(images):
+            data, decoded = _through(baseline, setting, image, column)
+            at = row, column
+            result.file_bytes[at], result.payload_bytes[at] = len(data), baseline.payload(data)
+            result.mse[at] = np.mean((decoded.astype(np.float64) - image) ** 2)
+            if similarity is not None:
+                result.similarity[at] = similarity(image, decoded)
+            on_image()
+    return result
+
+
+def _through(baseline: Baseline, setting: float, image: Image, index: int) -> tuple[bytes, Image]:
+    """The file and its decoded image, checked."""
+    what = f"{baseline.label} at {baseline.scale} {setting:g}, image {index} of {image.shape[1]}x{image.shape[0]}"
+    try:
+        data = baseline.encode(image, setting)
+        decoded = baseline.decode(data)
+    except Exception as error:  # of many kinds, such as a picture too large for the format
+        raise DdpmCodecError(f"{what}: the codec failed ({error}); leave out {baseline.name!r} or the image") from error
+    if decoded.shape != image.shape or decoded.dtype != np.uint8:
+        raise DdpmCodecError(f"{what}: decoded to {decoded.dtype} of shape {decoded.shape}, expected uint8 {image.shape}")
+    if baseline.lossless and not np.array_equal(decoded, image):
+        raise DdpmCodecError(f"{what}: expected a lossless codec, but the decoded image differs; leave out {baseline.name!r}")
+    return data, decoded
+
+
+def _pillow(image: Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _pillow_decode(data: bytes) -> Image:
+    return np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _jpeg(image: Image, quality: float, subsampling: str) -> bytes:
+    return _pillow(image, "JPEG", quality=int(quality), subsampling=subsampling, optimize=True)
+
+
+def _png(image: Image, _: float) -> bytes:
+    return _pillow(image, "PNG", optimize=True)
+
+
+def _webp(image: Image, quality: float) -> bytes:
+    return _pillow(image, "WEBP", quality=int(quality), method=6)
+
+
+def _webp_lossless(image: Image, _: float) -> bytes:
+    """Method 6 at this quality takes seconds for a 256×256 photograph, 2% smaller, and is worse on 32×32."""
+    return _pillow(image, "WEBP", lossless=True, quality=100, method=4)
+
+
+def _j2k_resolutions(image: Image, of_small: int) -> int:
+    """OpenJPEG's default of 6 for sides of 64 and more; small ones gain by fewer, and must halve without vanishing."""
+    side = min(image.shape[:2])
+    return min(6 if side >= 64 else of_small, side.bit_length())
+
+
+def _j2k(image: Image, psnr: float) -> bytes:
+    options = {"irreversible": True, "quality_mode": "dB", "quality_layers": [psnr]}
+    return _pillow(image, "JPEG2000", no_jp2=True, mct=1, num_resolutions=_j2k_resolutions(image, 3), **options)
+
+
+def _j2k_lossless(image: Image, _: float) -> bytes:
+    return _pillow(image, "JPEG2000", no_jp2=True, mct=1, num_resolutions=_j2k_resolutions(image, 4), irreversible=False)
+
+
+def _avif(image: Image, quality: float, subsampling: str) -> bytes:
+    return _pillow(image, "AVIF", quality=int(quality), subsampling=subsampling, speed=6, max_threads=1)
+
+
+def _avif_lossless(image: Image, _: float) -> bytes:
+    """Pillow can't ask for the identity matrix, without which RGB doesn't come back. Speed 0: 0.5% smaller, far slower."""
+    return _imagecodecs("avif_encode", image, level=100, speed=4, pixelformat="444", matrix=0, numthreads=1)
+
+
+def _jxl(image: Image, distance: float) -> bytes:
+    return _imagecodecs("jpegxl_encode", image, distance=distance, effort=7, usecontainer=False, numthreads=1)
+
+
+def _jxl_lossless(image: Image, _: float, effort: int = 7) -> bytes:
+    return _imagecodecs("jpegxl_encode", image, lossless=True, effort=effort, usecontainer=False, numthreads=1)
+
+
+def _jpegls(image: Image, _: float) -> bytes:
+    return _imagecodecs("jpegls_encode", image)
+
+
+def _imagecodecs(function: str, image: Image, **options: Any) -> bytes:
+    return bytes(getattr(import_module("imagecodecs"), function)(np.ascontiguousarray(image), **options))
+
+
+def _imagecodecs_decode(data: bytes, function: str) -> Image:
+    return np.asarray(getattr(import_module("imagecodecs"), function)(data))
+
+
+def _heic(image: Image, quality: float, chroma: int, **options: Any) -> bytes:
+    """libheif pads sides below 64 to 64. Without Pillow's plugin, which would have to be registered for the whole process."""
+    file, heif = io.BytesIO(), import_module("pillow_heif").from_pillow(PIL.Image.fromarray(image))
+    heif.save(file, quality=int(quality), chroma=chroma, **options)
+    return file.getvalue()
+
+
+def _heic_lossless(image: Image, _: float) -> bytes:
+    return _heic(image, -1, 444, matrix_coefficients=0)
+
+
+def _heic_decode(data: bytes) -> Image:
+    return np.asarray(import_module("pillow_heif").read_heif(data))
+
+
+_JPEG = (1, 4, 7, 10, 15, 20, 30, 40, 50, 60, 75, 85, 90, 95, 97, 99, 100)
+_WEBP = (0, 2, 5, 8, 12, 18, 25, 35, 45, 55, 65, 75, 80, 85, 90, 96, 100)
+_J2K = (19, 20, 21, 22, 23, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 45, 48)
+_JXL = (25, 16, 10, 8, 6.5, 5, 4, 3, 2.3, 1.7, 1.2, 0.6, 0.4, 0.25, 0.15, 0.08)
+_AVIF = (0, 7, 18, 25, 32, 40, 48, 56, 64, 72, 80, 88, 94, 98)
+_HEIC = (0, 5, 10, 16, 22, 29, 36, 43, 50, 58, 66, 75, 85)
+
+_jpeg_420, _jpeg_444 = partial(_jpeg, subsampling="4:2:0"), partial(_jpeg, subsampling="4:4:4")
+_avif_420, _avif_444 = partial(_avif, subsampling="4:2:0"), partial(_avif, subsampling="4:4:4")
+_heic_420, _heic_444 = partial(_heic, chroma=420), partial(_heic, chroma=444)
+_jxl_decode = partial(_imagecodecs_decode, function="jpegxl_decode")
+_jpegls_decode = partial(_imagecodecs_decode, function="jpegls_decode")
+_avif_decode = partial(_imagecodecs_decode, function="avif_decode")
+
+BASELINES = (
+    Baseline("jpeg", "JPEG 4:2:0", "quality", _JPEG, _jpeg_420, _pillow_decode, payload.jpeg, "Pillow"),
+    Baseline("jpeg444", "JPEG 4:4:4", "quality", _JPEG, _jpeg_444, _pillow_decode, payload.jpeg, "Pillow"),
+    Baseline("webp", "WebP", "quality", _WEBP, _webp, _pillow_decode, payload.webp, "Pillow"),
+    Baseline("j2k", "JPEG 2000", "PSNR in dB", _J2K, _j2k, _pillow_decode, payload.j2k, "Pillow"),
+    Baseline("jxl", "JPEG XL", "distance", _JXL, _jxl, _jxl_decode, payload.jxl, "imagecodecs"),
+    Baseline("avif", "AVIF 4:4:4", "quality", _AVIF, _avif_444, _pillow_decode, payload.avif, "Pillow>=11.3"),
+    Baseline("avif420", "AVIF 4:2:0", "quality", _AVIF, _avif_420, _pillow_decode, payload.avif, "Pillow>=11.3"),
+    Baseline("heic", "HEIC 4:4:4", "quality", _HEIC, _heic_444, _heic_decode, payload.heic, "pillow-heif"),
+    Baseline("heic420", "HEIC 4:2:0", "quality", _HEIC, _heic_420, _heic_decode, payload.heic, "pillow-heif"),
+    Baseline("png", "PNG", "error", EXACT, _png, _pillow_decode, payload.png, "Pillow", True),
+    Baseline("webp-lossless", "WebP lossless", "error", EXACT, _webp_lossless, _pillow_decode, payload.webp, "Pillow", True),
+    Baseline("j2k-lossless", "JPEG 2000 lossless", "error", EXACT, _j2k_lossless, _pillow_decode, payload.j2k, "Pillow", True),
+    Baseline("jpegls", "JPEG-LS", "error", EXACT, _jpegls, _jpegls_decode, payload.jpegls, "imagecodecs", True),
+    Baseline("jxl-lossless", "JPEG XL lossless", "error", EXACT, _jxl_lossless, _jxl_decode, payload.jxl, "imagecodecs", True),
+    Baseline("avif-lossless", "AVIF lossless", "error", EXACT, _avif_lossless, _avif_decode, payload.avif, "imagecodecs", True),
+    Baseline("heic-lossless", "HEIC lossless", "error", EXACT, _heic_lossless, _heic_decode, payload.heic, "pillow-heif", True),
+)
+# For comparisons of lossless codecs alone: the slowest setting.
+_jxl_slowest = partial(_jxl_lossless, effort=9)
+JXL_SLOWEST = Baseline(
+    "jxl-lossless-9", "JPEG XL lossless, effort 9", "error", EXACT, _jxl_slowest, _jxl_decode, payload.jxl, "imagecodecs", True
+)

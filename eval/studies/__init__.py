@@ -1,0 +1,1 @@
+"""One question, one script, one result: `python -m ddpmcodec.eval.studies.NAME`."""

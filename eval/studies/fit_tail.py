@@ -1,0 +1,156 @@
+"""Trains the lossless tail's networks of integers; the result ships with the package and is part of the stream's format.
+
+    python -m ddpmcodec.eval.studies.fit_tail --data train.webp … -o ddpmcodec/lossless/weights.npz
+
+Training images, never test images, are brought to random levels of the chain near its end; the ε-model predicts them, and
+the networks learn to code what the truth differs by. They see errors in units of the level's expected error, so they
+serve other ε-models too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ddpmcodec.diffusion.gaussians import predict_x0, q_sample
+from ddpmcodec.io.atomic import replacing
+from ddpmcodec.io.datasets import load_images
+from ddpmcodec.io.images import to_plane
+from ddpmcodec.lossless.distribution import make_tables
+from ddpmcodec.lossless.lattice import RADIUS, Group, groups, neighbours
+from ddpmcodec.lossless.network import HIDDEN, INPUT, WEIGHT, inputs
+from ddpmcodec.lossless.rounding import CELL, UNIT
+from ddpmcodec.models import CodecModel, load_model
+
+LEVELS = (5.4, 9.56)  # log-SNRs trained on: RMSE from 4.5 to 0.88
+UNITS_WIDE = 64  # of each of the two hidden layers
+BATCH = 1024
+_LEAST = 2.0**-20  # probability, as `distribution` has it
+
+
+class Examples:
+    """Pictures and their predictions, ready to cut neighbourhoods from."""
+
+    def __init__(self, model: CodecModel, images: NDArray[np.uint8], seed: int):
+        rng = np.random.default_rng(seed)
+        n = len(images)
+        self.log_snr = LEVELS[0] + (LEVELS[1] - LEVELS[0]) * (rng.permutation(n) + rng.random(n)) / n
+        self.scale = np.rint(127.5 * UNIT * np.sqrt(model.curve.expected_mse(self.log_snr))).astype(np.int64)
+        self.truth = images.transpose(0, 3, 1, 2).astype(np.int64)
+        margin = ((0, 0), (0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS))
+        self.predictions = np.empty(self.truth.shape, np.int64)
+        for i, image in enumerate(images):
+            level = float(self.log_snr[i])
+            eps = rng.standard_normal(self.truth.shape[1:]).astype(np.float32)
+            x_t = q_sample(to_plane(image), level, eps).astype(np.float32)
+            predicted = model.predict_eps(torch.from_numpy(x_t[None]), level).numpy()[0]
+            exact = (predict_x0(x_t, predicted, level) + 1.0) * (127.5 * UNIT)
+            self.predictions[i] = np.rint(exact + rng.uniform(-CELL / 2, CELL / 2, exact.shape))  # as dithered rounding does
+        self.errors = np.pad(self.truth * UNIT - self.predictions, margin)
+        self.around = np.pad(self.predictions, margin, mode="edge")
+
+    def of(self, group: Group) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs (n m, inputs), true levels, own predictions in levels, and scales in levels (n m,); m members a picture."""
+        found, truth, own, scales = [], [], [], []
+        for i in range(len(self.truth)):
+            rows, columns = group.shape(*self.truth.shape[2:])
+            whole, mine, scale = slice(0, rows), group.of(self.predictions[i]).reshape(-1), int(self.scale[i])
+            known = neighbours(self.errors[i], group, group.known, whole, columns)
+            texture = neighbours(self.around[i], group, group.around, whole, columns)
+            x = inputs(known, texture, mine, scale, round(self.log_snr[i] * 65536))
+            found.append(torch.from_numpy(x.astype(np.float32) / INPUT))
+            truth.append(torch.from_numpy(group.of(self.truth[i]).reshape(-1).astype(np.float32)))
+            own.append(torch.from_numpy(mine.astype(np.float32) / UNIT))
+            scales.append(torch.full((len(mine),), scale / UNIT))
+        return torch.cat(found), torch.cat(truth), torch.cat(own), torch.cat(scales)
+
+
+def bits(out: Tensor, truth: Tensor, own: Tensor, scale: Tensor) -> Tensor:
+    """-log2 of the mixture's probability of the true level. out: (n, 5) as the networks of integers give it."""
+    centre = own[:, None] + scale[:, None] * out[:, :2]
+    spread = scale[:, None] * torch.exp2(out[:, 2:4].clamp(-5, 3))
+    share = torch.sigmoid(out[:, 4:])
+    weight = torch.cat([share, 1 - share], 1)
+
+    def below(edge: Tensor) -> Tensor:
+        return 0.5 * (1 + torch.erf((edge[:, None] - centre) / (spread * math.sqrt(2))))
+
+    upper = torch.where(truth[:, None] >= 255, 1.0, below(truth + 0.5))
+    lower = torch.where(truth[:, None] <= 0, 0.0, below(truth - 0.5))
+    return -torch.log2((weight * (upper - lower)).sum(1) + _LEAST)
+
+
+def fit(x: Tensor, truth: Tensor, own: Tensor, scale: Tensor, epochs: float, seed: int) -> nn.Sequential:
+    """A network for one group."""
+    torch.manual_seed(seed)
+    wide = UNITS_WIDE
+    last = nn.Linear(wide, 5)
+    with torch.no_grad():
+        last.weight *= 0.1
+        last.bias.copy_(torch.tensor([0, 0, -0.8, 0.6, 1.0]))
+    net = nn.Sequential(nn.Linear(x.shape[1], wide), nn.ReLU(), nn.Linear(wide, wide), nn.ReLU(), last)
+    steps = max(2, int(epochs * len(x) / BATCH))
+    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        i = torch.randint(len(x), (BATCH,), generator=generator)
+        loss = bits(net(x[i]), truth[i], own[i], scale[i]).mean()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        rate.step()
+    return net
+
+
+def whole_numbers(net: nn.Sequential) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int32]]]:
+    """Weights (in, out) and biases in fixed point."""
+    fractions = (6 + WEIGHT, HIDDEN + WEIGHT, HIDDEN + WEIGHT)  # of the sums, and so of the biases
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    w = [np.rint(layer.weight.detach().numpy().T.astype(np.float64) * 2**WEIGHT) for layer in linear]
+    b = [np.rint(layer.bias.detach().numpy().astype(np.float64) * 2**f) for layer, f in zip(linear, fractions, strict=True)]
+    return [np.clip(v, -32768, 32767).astype(np.int16) for v in w], [v.astype(np.int32) for v in b]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="mosaics of training images, or folders")
+    parser.add_argument("--images", type=int, default=6400)
+    parser.add_argument("--model", default="cifar10-small")
+    parser.add_argument("--epochs", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    args = parser.parse_args(arguments)
+    model = load_model(args.model)
+    pool = np.concatenate([load_images(path, model.window) for path in args.data])
+    chosen = np.random.default_rng(args.seed).permutation(len(pool))[: args.images]
+    held = max(1, len(chosen) // 25)
+    train, check = Examples(model, pool[chosen[held:]], args.seed), Examples(model, pool[chosen[:held]], args.seed + 1)
+    arrays: dict[str, NDArray[np.generic]] = {k: v.astype(np.int32) for k, v in make_tables().items()}
+    total = 0.0
+    for g, group in enumerate(groups()):
+        start = time.perf_counter()
+        net = fit(*train.of(group), args.epochs, args.seed + g)
+        x, *rest = check.of(group)
+        with torch.no_grad():
+            held_bits = float(bits(net(x), *rest).mean())
+        total += held_bits / len(groups())
+        print(f"group {g}: {held_bits:.4f} bits a sub-pixel held out, {time.perf_counter() - start:.0f} s", flush=True)
+        for k, (w, b) in enumerate(zip(*whole_numbers(net), strict=True)):
+            arrays[f"w{g}.{k}"], arrays[f"b{g}.{k}"] = w, b
+    print(f"all groups: {total:.4f} bits/dim held out, log-SNR {LEVELS[0]} to {LEVELS[1]} evenly")
+    with replacing(args.output) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

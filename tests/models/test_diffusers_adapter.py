@@ -1,0 +1,433 @@
+"""Networks that diffusers saved, tiny and with random weights, made codecs. Skipped without the extra, but for its absence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import ddpmcodec
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.diffusion.plan import make_plan, most_steps
+from ddpmcodec.diffusion.schedule import alpha_bar_of, linear
+from ddpmcodec.errors import ModelError
+from ddpmcodec.models import (
+    CodecModel,
+    DiffusersConfig,
+    DiffusersEps,
+    codec_model,
+    diffusers_levels,
+    load_diffusers,
+    load_model,
+    load_network,
+    measure_curve,
+    read_model_info,
+    save_model,
+)
+
+TINY: dict[str, Any] = {
+    "sample_size": 32,
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "down_block_types": ["DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D"],
+    "attention_head_dim": 8,
+}
+CONFIG = DiffusersConfig(TINY, tuple(np.linspace(1e-4, 0.02, 1000)))
+
+
+@pytest.fixture(scope="session")
+def diffusers() -> Any:
+    return pytest.importorskip("diffusers")
+
+
+def unet_of(diffusers: Any, **changes: Any) -> Any:
+    """A network whose weights are random, and half-precision numbers: storing loses nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return diffusers.UNet2DModel(**(TINY | changes)).half().float().eval().requires_grad_(False)
+
+
+def saved(folder: Path, unet: Any, scheduler: Any, bare: bool = False, safe: bool = True) -> Path:
+    """As DDPMPipeline saves them: each in a folder of its own; or bare, as in the first repositories of the hub."""
+    unet.save_pretrained(folder if bare else folder / "unet", safe_serialization=safe)
+    scheduler.save_pretrained(folder if bare else folder / "scheduler")
+    return folder
+
+
+def edited(path: Path, **changes: Any) -> None:
+    """The JSON file with other values; None removes one."""
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, diffusers: Any) -> Path:
+    return saved(tmp_path, unet_of(diffusers), diffusers.DDPMScheduler())
+
+
+def noisy(n: int, side: int = 32) -> torch.Tensor:
+    return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(n))
+
+
+# The same network
+
+
+def agrees(network: DiffusersEps, unet: Any, ts: list[int]) -> None:
+    """ε̂ at timesteps counted from 0, one by one and all in one batch, is what diffusers computes."""
+    levels = torch.tensor([network.config.schedule.log_snr(t + 1) for t in ts])
+    x_t = noisy(len(ts))
+    for i, t in enumerate(ts):
+        expected = unet(x_t[i : i + 1], t).sample[:, :3]
+        torch.testing.assert_close(network(x_t[i : i + 1], levels[i : i + 1]), expected, rtol=0, atol=1e-5)
+    expected = unet(x_t, torch.tensor(ts)).sample[:, :3]
+    torch.testing.assert_close(network(x_t, levels), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_saved_network_predicts_what_diffusers_does(tmp_path: Path, diffusers: Any, bare: bool, safe: bool):
+    unet = unet_of(diffusers)
+    state = torch.random.get_rng_state()
+    network, config = load_diffusers(saved(tmp_path, unet, diffusers.DDPMScheduler(), bare, safe))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    assert (config.window, config.image_channels) == (32, 3)
+    agrees(network, unet, [0, 1, 17, 250, 500, 998, 999])
+
+
+def test_a_pipeline_s_folder_loads(tmp_path: Path, diffusers: Any):
+    diffusers.DDPMPipeline(unet_of(diffusers), diffusers.DDPMScheduler()).save_pretrained(tmp_path)
+    network, _ = load_diffusers(str(tmp_path))
+    agrees(network, unet_of(diffusers), [3, 700])
+
+
+def test_learned_variances_are_left_out(tmp_path: Path, diffusers: Any):
+    unet = unet_of(diffusers, out_channels=6, resnet_time_scale_shift="scale_shift")
+    scheduler = diffusers.DDPMScheduler(variance_type="learned_range", beta_schedule="squaredcos_cap_v2")
+    network, _ = load_diffusers(saved(tmp_path, unet, scheduler))
+    assert network(noisy(2), torch.tensor([-3.0, 5.0])).shape == (2, 3, 32, 32)
+    agrees(network, unet, [0, 400, 999])
+
+
+def test_attention_saved_under_its_first_names_loads(tmp_path: Path, diffusers: Any):
+    """The repositories of 2022 (google/ddpm-*) call the projections query, key, value and proj_attn."""
+    blocks = {"down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]}
+    unet = unet_of(diffusers, **blocks)
+    saved(tmp_path, unet, diffusers.DDPMScheduler(), bare=True, safe=False)
+    first_names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = unet.state_dict()
+    for now, then in first_names.items():
+        tensors = {k.replace(now, then): v for k, v in tensors.items()}
+    assert set(tensors) != set(unet.state_dict())
+    torch.save(tensors, tmp_path / "diffusion_pytorch_model.bin")
+    network, _ = load_diffusers(tmp_path)
+    agrees(network, unet, [5, 800])
+
+
+# Noise levels
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear"},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_schedule": "sigmoid"},
+        {"trained_betas": [0.001, 0.01, 0.1, 0.3], "num_train_timesteps": 4},
+        {"num_train_timesteps": 50},
+    ],
+)
+def test_the_schedule_is_the_scheduler_s(tmp_path: Path, diffusers: Any, options: dict[str, Any]):
+    scheduler = diffusers.DDPMScheduler(**options)
+    network, config = load_diffusers(saved(tmp_path, unet_of(diffusers), scheduler))
+    ours = [alpha_bar_of(level) for level in config.schedule.log_snrs]
+    np.testing.assert_allclose(ours, scheduler.alphas_cumprod, rtol=2e-4, atol=1e-7)  # diffusers multiplies in float32
+    assert (config.min_log_snr, config.max_log_snr) == (config.schedule.log_snrs[-1], config.schedule.log_snrs[0])
+    between = torch.tensor([config.min_log_snr - 1, config.schedule.log_snr(2) + 1e-3, config.max_log_snr + 1])
+    x_t, last = noisy(3), len(config.betas) - 1
+    expected = network.unet(x_t, torch.tensor([last, 1, 0])).sample
+    torch.testing.assert_close(network(x_t, between), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
+def test_another_sampler_has_the_same_noise_levels(tmp_path: Path, diffusers: Any, kind: str):
+    scheduler = getattr(diffusers, kind)(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+    _, config = load_diffusers(saved(tmp_path, unet_of(diffusers), scheduler))
+    np.testing.assert_allclose(config.schedule.log_snrs, linear().log_snrs, atol=1e-4)
+
+
+def test_pure_noise_is_no_level(tmp_path: Path, diffusers: Any):
+    scheduler = diffusers.DDPMScheduler(rescale_betas_zero_snr=True)
+    network, config = load_diffusers(saved(tmp_path, unet_of(diffusers), scheduler))
+    assert len(config.schedule) == 999
+    agrees(network, unet_of(diffusers), [0, 998])
+
+
+@pytest.mark.parametrize(("timesteps", "count"), [(1000, 141), (1000, 10), (12, 141)])
+def test_levels_to_measure_are_the_model_s_own(timesteps: int, count: int):
+    config = DiffusersConfig(TINY, tuple(np.linspace(1e-4, 0.02, timesteps)))
+    levels = diffusers_levels(config, count)
+    assert set(levels) <= set(config.schedule.log_snrs)
+    assert 0.8 * min(count, timesteps) <= len(levels) <= min(count, timesteps)
+    assert (np.diff(levels) > 0).all()
+    assert (levels[0], levels[-1]) == (config.min_log_snr, config.max_log_snr)
+
+
+def test_levels_where_nothing_can_be_learned_are_left_out():
+    levels = diffusers_levels(DiffusersConfig(TINY, (1e-9, 1e-3, 0.5, 0.9, 1 - 1e-9)))
+    assert len(levels) == 3
+    with pytest.raises(ModelError, match="at least 2"):
+        diffusers_levels(DiffusersConfig(TINY, (0.5,)))
+
+
+# A codec
+
+
+def pictures(n: int) -> np.ndarray:
+    y, x = np.mgrid[:32, :32] / 31
+    waves = [np.stack([np.sin((i + 2) * x), np.cos((i + 1) * y), x * y], -1) for i in range(n)]
+    return np.rint((np.stack(waves) + 1) * 127.5).astype(np.uint8)
+
+
+def test_the_curve_is_measured_at_the_levels_given():
+    levels, asked = np.array([-6.0, -1.5, -1.0, 9.2]), []
+
+    def eps_model(x_t: torch.Tensor, log_snr: torch.Tensor) -> torch.Tensor:
+        asked.append(log_snr.tolist())
+        return torch.zeros_like(x_t)
+
+    curve = measure_curve(eps_model, pictures(3), log_snrs=levels, max_log_snr=5.0)
+    np.testing.assert_allclose(asked, levels[:, None].repeat(3, 1), rtol=1e-6)
+    assert curve.log_snr == tuple(round(level * 65536) for level in levels)
+    assert (np.diff(np.array(curve.mse)) <= 0).all()
+    assert most_steps(curve) <= 4
+
+
+@pytest.mark.parametrize("levels", [[], [1.0], [2.0, 1.0], [1.0, 1.0], [-40.0, 1.0]])
+def test_levels_that_make_no_curve_are_refused_before_anything_is_measured(levels: list[float]):
+    with pytest.raises(ModelError, match="error curve"):
+        measure_curve(lambda x_t, log_snr: pytest.fail("measured"), pictures(1), log_snrs=np.array(levels))
+
+
+def test_someone_else_s_network_becomes_a_codec(tmp_path: Path, folder: Path, diffusers: Any):
+    network, config = load_diffusers(folder)
+    levels = diffusers_levels(config, 12)
+    curve = measure_curve(network, pictures(4), log_snrs=levels, batch=4)
+    path = tmp_path / "theirs.safetensors"
+    mark = save_model(path, network, curve, "theirs", config=config)
+    model, info = load_model(path), read_model_info(path)
+    assert info.config == config
+    assert hash(info.config) == hash(config)
+    assert model.fingerprint == info.fingerprint == mark
+    assert (model.window, model.min_log_snr, model.max_log_snr) == (32, config.min_log_snr, config.max_log_snr)
+    for level in make_plan(curve, most_steps(curve)).log_snr:
+        assert np.abs(config.schedule.log_snrs - level).min() <= 2**-17
+        t = config.schedule.nearest_timestep(level)
+        expected = unet_of(diffusers)(noisy(2), t - 1).sample
+        torch.testing.assert_close(model.predict_eps(noisy(2), level), expected, rtol=0, atol=1e-5)
+    data = ddpmcodec.encode(pictures(5)[4], model=model, plan_steps=4)
+    *_, last = ddpmcodec.decode_progressive(data, model=model)
+    assert last.n == 4
+    assert np.array_equal(ddpmcodec.decode(data, model=load_model(path)), last.image)
+
+
+def test_saving_what_was_loaded_keeps_the_fingerprint(tmp_path: Path, folder: Path, curve: ErrorCurve):
+    network, config = load_diffusers(folder)
+    assert DiffusersConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    mark = save_model(first, network, curve, "one")
+    again, info = load_network(first)
+    assert save_model(second, again, curve, "two") == mark == info.fingerprint
+    assert isinstance(codec_model(network, curve, "unsaved"), CodecModel)
+
+
+# What can't be used
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel: expected a UNet2DModel"),
+        ({"_class_name": None}, "None: expected a UNet2DModel"),
+        ({"in_channels": 1}, "from 1 to 3 channels"),
+        ({"out_channels": 4}, "from 3 to 4 channels"),
+        ({"num_class_embeds": 10}, "class-conditional.*10"),
+        ({"class_embed_type": "timestep"}, "class-conditional.*timestep"),
+        ({"sample_size": None}, "sample_size None"),
+        ({"sample_size": [32, 64]}, r"sample_size \[32, 64\]"),
+        ({"sample_size": [32]}, "not understood"),
+        ({"sample_size": 31}, "multiple of 2"),
+        ({"block_out_channels": 8}, "not understood"),
+        ({"block_out_channels": [16, 16]}, "can't be loaded"),
+        ({"down_block_types": ["DownBlock2D", "NoBlock"]}, "can't be loaded.*NoBlock"),
+        ({"add_attention": False}, r"doesn't fit config.json: missing \[\], not expected \['mid_block.attentions.0"),
+    ],
+)
+def test_a_network_that_can_t_be_a_codec_is_refused(folder: Path, changes: dict[str, Any], message: str):
+    edited(folder / "unet" / "config.json", **changes)
+    with pytest.raises(ModelError, match=message) as refused:
+        load_diffusers(folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prediction_type": "v_prediction"}, "'v_prediction'.*expected one that predicts 'epsilon'"),
+        ({"prediction_type": "sample"}, "'sample'"),
+        ({"prediction_type": None, "predict_epsilon": False}, "'sample'"),
+        ({"_class_name": "ScoreSdeVeScheduler"}, "ScoreSdeVeScheduler: expected one with betas"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "expected one with betas"),
+        ({"_class_name": "NoScheduler"}, "NoScheduler"),
+        ({"_class_name": None}, "scheduler None"),
+        ({"beta_schedule": "mine"}, "mine"),
+        ({"trained_betas": [0.1, 1.5]}, "every beta"),
+        ({"trained_betas": []}, "not understood"),
+    ],
+)
+def test_a_schedule_that_can_t_be_used_is_refused(folder: Path, changes: dict[str, Any], message: str):
+    edited(folder / "scheduler" / "scheduler_config.json", **changes)
+    with pytest.raises(ModelError, match=message) as refused:
+        load_diffusers(folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unet/config.json", "no unet/config.json or config.json"),
+        ("scheduler/scheduler_config.json", "no scheduler/scheduler_config.json or scheduler_config.json"),
+        ("unet/diffusion_pytorch_model.safetensors", "no weights"),
+    ],
+)
+def test_a_folder_that_lacks_a_file_is_refused(folder: Path, name: str, message: str):
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=message):
+        load_diffusers(folder)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"null", b"\xff\xfe"])
+def test_a_configuration_that_is_no_json_object_is_refused(folder: Path, content: bytes):
+    (folder / "unet" / "config.json").write_bytes(content)
+    with pytest.raises(ModelError, match="not a readable JSON object"):
+        load_diffusers(folder)
+
+
+def test_damaged_weights_are_refused(folder: Path):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="can't be loaded"):
+        load_diffusers(folder)
+
+
+def test_weights_that_lack_a_tensor_are_refused(folder: Path):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({k: v for k, v in load_file(weights).items() if k != "conv_in.bias"}, weights, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"missing \['conv_in.bias'\], not expected \[\]"):
+        load_diffusers(folder)
+
+
+class Trap:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_pickled_code_is_not_run(folder: Path, tmp_path: Path):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    sprung, weights = tmp_path / "sprung", folder / "unet" / "diffusion_pytorch_model.bin"
+    for save in (lambda: torch.save({"w": Trap(sprung)}, weights), lambda: weights.write_bytes(pickle.dumps(Trap(sprung), 2))):
+        save()
+        with pytest.raises(ModelError, match="can't be loaded"):
+            load_diffusers(folder)
+        assert not sprung.exists()
+
+
+# The hub
+
+
+def test_a_hub_id_is_fetched_configuration_first(folder: Path, diffusers: Any, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def snapshot_download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, {Path(p).suffix for p in allow_patterns}))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    network, _ = load_diffusers("someone/their-model", revision="v1")
+    agrees(network, unet_of(diffusers), [10])
+    assert asked == [("someone/their-model", "v1", suffixes) for suffixes in ({".json"}, {".json", ".safetensors"})]
+    asked.clear()
+    edited(folder / "unet" / "config.json", in_channels=4)
+    with pytest.raises(ModelError, match="channels"):
+        load_diffusers("someone/their-model")
+    assert len(asked) == 1
+
+
+def test_a_hub_that_can_t_be_reached_is_one_clear_error(diffusers: Any, monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for kind in (LocalEntryNotFoundError, ConnectionError, RuntimeError):
+
+        def snapshot_download(*args: Any, kind: type[Exception] = kind, **options: Any) -> str:
+            raise kind("no route\nto host")
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+        with pytest.raises(ModelError, match=r"'google/ddpm-cifar10-32' is no folder here.*no route\).*give their folder$"):
+            load_diffusers("google/ddpm-cifar10-32")
+
+
+@pytest.mark.parametrize("name", ["cifar10-small", "/nowhere/at/all", "a/b/c", "../models", "https://huggingface.co/google"])
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(diffusers: Any, name: str):
+    with pytest.raises(ModelError, match="is no folder: expected one that diffusers saved, or a hub id"):
+        load_diffusers(name)
+
+
+# Without the extra
+
+
+def test_without_diffusers_the_error_says_what_to_install(tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "theirs.safetensors"
+    save_model(path, torch.nn.Identity(), curve, "theirs", config=CONFIG)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    for load in (lambda: load_diffusers(tmp_path), lambda: load_model(path)):
+        with pytest.raises(ModelError, match=r"pip install 'ddpmcodec\[diffusers\]'"):
+            load()
+    assert read_model_info(path).config == CONFIG  # describing a file and parsing its streams need no network
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        None,
+        {},
+        {"unet": TINY},
+        {"unet": None, "betas": [0.1, 0.2]},
+        {"unet": TINY, "betas": None},
+        {"unet": TINY, "betas": "many"},
+        {"unet": TINY, "betas": [0.1, float("nan")]},
+        {"unet": TINY, "betas": [0.1, 1.0]},
+        {"unet": TINY | {"in_channels": 4}, "betas": [0.1, 0.2]},
+    ],
+)
+def test_a_stored_configuration_that_is_not_understood_is_refused(values: Any):
+    with pytest.raises(ModelError):
+        DiffusersConfig.from_dict(values)
+
+
+def test_a_stored_configuration_that_diffusers_refuses_is_an_error(diffusers: Any):
+    with pytest.raises(ModelError, match="can't build"):
+        DiffusersConfig(TINY | {"up_block_types": ["NoBlock", "NoBlock"]}, CONFIG.betas).build()

@@ -1,0 +1,171 @@
+"""The README and docs keep their word: Python blocks run, shell blocks are commands that the programs take."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import importlib
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+import ddpmcodec
+from ddpmcodec.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN = 2  # blocks of the README that are run, too: they need no GPU, no network and no hours
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks(language: str) -> list[Block]:
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S):
+            found.append(Block(page, text[: match.start()].count("\n") + 1, match[1], match[2]))
+    return [block for block in found if block.language == language]
+
+
+class Zero(torch.nn.Module):
+    def forward(self, x_t: torch.Tensor, log_snr: torch.Tensor) -> torch.Tensor:
+        return x_t * torch.sigmoid(-log_snr / 2).reshape(-1, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def namespace(picture: NDArray[np.uint8]) -> dict[str, Any]:
+    """What the blocks may take for granted; they run in the order of their page."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    return {"image": picture, "network": Zero(), "training_images": images}
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_blocks_run(block: Block, namespace: dict[str, Any], capsys: pytest.CaptureFixture[str]):
+    exec(compile(block.text, str(block), "exec"), namespace)
+
+
+def test_the_socket_of_the_readme(picture: NDArray[np.uint8]):
+    (block,) = (b for b in blocks("python") if "socket" in b.text)
+    programs: dict[str, Any] = {"ddpmcodec": ddpmcodec}
+    exec(compile(block.text, str(block), "exec"), programs)
+    here, there = socket.socketpair()
+    seen: list[NDArray[np.uint8]] = []
+
+    def send() -> None:
+        with here:
+            programs["send"](here, picture)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with there:
+        programs["receive"](there, seen.append)
+    thread.join()
+    expected = ddpmcodec.decode_progressive(ddpmcodec.encode(picture, plan_steps=20))
+    np.testing.assert_array_equal(seen, [item.image for item in expected])
+
+
+def commands(text: str) -> list[list[list[str]]]:
+    """Each command line of a block, as its pipeline's commands in words; comments and shell variables left out."""
+    text = re.sub(r"(^|\s)#.*", "", text)
+    lines = re.sub(r"\\\n|(?<=&&)\n|(?<=\|)\n", " ", text).splitlines()
+    found = []
+    for line in lines:
+        for part in re.split(r"&&|;", line):
+            pipeline = [shlex.split(words) for words in part.split(" | ")]
+            stripped = [[w for i, w in enumerate(words) if i or not re.match(r"[A-Z_]+=", w)] for words in pipeline]
+            stripped = [words[1:] if words and re.match(r"[A-Z_]+=", words[0]) else words for words in stripped]
+            if any(stripped):
+                found.append(stripped)
+    return found
+
+
+class ParsedError(Exception):
+    pass
+
+
+def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the words are a command of ours; raises where its program doesn't take them."""
+    if words[:1] == ["torchrun"]:
+        words = ["python", *words[words.index("-m") :]]
+    if words[:3] == ["python", "-m", "ddpmcodec.cli"]:
+        words = ["ddpmcodec", *words[3:]]
+    if words[:1] == ["ddpmcodec"]:
+        group: Any = typer.main.get_command(app)
+        group.commands[words[1]].make_context(words[1], words[2:])
+        return True
+    if words[:2] == ["python", "-m"] and words[2].startswith(("ddpmcodec.", "tests.")):
+        original = argparse.ArgumentParser.parse_args
+
+        def parse_args(self: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
+            original(self, args, namespace)
+            raise ParsedError
+
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        with pytest.raises(ParsedError):
+            importlib.import_module(words[2]).main(words[3:])
+        return True
+    return False
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_shell_blocks_are_commands_that_the_programs_take(block: Block, monkeypatch: pytest.MonkeyPatch):
+    ours = [parse(words, monkeypatch) for pipeline in commands(block.text) for words in pipeline]
+    assert any(ours) or "pytest" in block.text
+
+
+def test_a_wrong_option_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(Exception, match="No such option: --no-such-option"):
+        parse(["ddpmcodec", "encode", "a.png", "-o", "b", "--no-such-option"], monkeypatch)
+    with pytest.raises(SystemExit):
+        parse(["python", "-m", "ddpmcodec.eval.studies.benchmark", "--no-such-option"], monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the README's first commands run: with a clone's picture, and two more of its size."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "astronaut-32.png", folder / "docs")
+    for name, turns in (("one", 1), ("two", 2)):
+        Image.open(ROOT / "docs" / "astronaut-32.png").rotate(90 * turns).save(folder / f"{name}.png")
+    return folder
+
+
+def test_the_first_commands_of_the_readme_run(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    shown = [block for block in blocks("sh") if block.page.name == "README.md"]
+    ran = 0
+    for block in [b for b in shown if "ddpmcodec encode docs" in b.text][:RUN]:
+        for pipeline in commands(block.text):
+            *before, words = pipeline
+            if words[0] != "ddpmcodec":
+                continue
+            piped = subprocess.run(before[0], capture_output=True, check=True).stdout if before else None
+            arguments = [name for word in words[1:] for name in (sorted(glob.glob(word)) or [word])]
+            result = CliRunner().invoke(app, arguments, input=piped)
+            assert result.exit_code == 0, (arguments, result.output)
+            ran += 1
+    assert ran > 10
+    assert (folder / "pictures" / "00000.png").exists()

@@ -1,0 +1,51 @@
+"""What is public: one list of it, and everything that the README names is on it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import ddpmcodec
+from ddpmcodec.codec.options import EncodeOptions, Options
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_public_name_can_be_imported_and_says_what_it_is():
+    assert len(set(ddpmcodec.__all__)) == len(ddpmcodec.__all__)
+    for name in ddpmcodec.__all__:
+        value = getattr(ddpmcodec, name)
+        assert name == "__version__" or (value.__doc__ and not value.__doc__.startswith(f"{name}(")), name
+
+
+def test_the_readme_s_names_are_public():
+    (section,) = re.findall(r"^## From Python\n(.*?)^## ", (ROOT / "README.md").read_text(), re.M | re.S)
+    named = set(re.findall(r"ddpmcodec\.([A-Za-z_]+)", section)) | set(re.findall(r"`([a-z]+_[a-z_]+|[A-Z][a-z]+)`", section))
+    assert {"encode", "decode", "encode_stream", "Sender", "Receiver"} <= named
+    assert named <= set(ddpmcodec.__all__)
+
+
+def test_options_have_one_list():
+    typed, defaulted = EncodeOptions.__annotations__, Options.__dataclass_fields__
+    assert list(typed) == list(defaulted)
+    assert get_type_hints(Options) == get_type_hints(EncodeOptions)
+    for function in (ddpmcodec.encode, ddpmcodec.encode_stream, ddpmcodec.encode_batch, ddpmcodec.encode_archive):
+        parameters = inspect.signature(function).parameters
+        assert "options" in parameters
+        assert not set(parameters) & set(typed)
+
+
+def test_an_unknown_option_is_a_type_error(picture):
+    with pytest.raises(TypeError, match="target_size"):
+        ddpmcodec.encode(picture, target_size=100)
+
+
+def test_the_package_is_a_program():
+    said = subprocess.run([sys.executable, "-m", "ddpmcodec", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == f"ddpmcodec {ddpmcodec.__version__}"
