@@ -1,7 +1,7 @@
 """From an x_t to an x_0: ancestral sampling (Ho et al. 2020, Algorithm 2), DDIM (Song et al. 2021), interpolation.
 
 A sampler takes x_t, (n, c, h, w) float32 with h and w at least the model's window, and `levels`, the rising log-SNRs of
-the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `prior`; a receiver
+the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `draw_x_T`; a receiver
 starts from where it stands, and these are its ways to a picture: `x0_hat` is the mean of what x_0 may be, `ancestral`
 one draw of it, `ddim` the deterministic flow. Equation numbers are the two papers'.
 """
@@ -52,7 +52,7 @@ def _ignore(step: int) -> None:
     pass
 
 
-def prior(model: Denoiser, count: int, height: int, width: int, noise: Noise = Noise()) -> Array:
+def draw_x_T(model: Denoiser, count: int, height: int, width: int, noise: Noise = Noise()) -> Array:
     """x_T ~ N(0, I), (count, c, height, width). Raises DdpmCodecError when it is smaller than the model's window."""
     if count < 1 or min(height, width) < model.window:
         found = f"{count} samples of {width}x{height}"
