@@ -72,13 +72,13 @@ class Bound:
     mse_rounded: Floats  # (n, T) with x̂_0 in whole levels
 
     def split(self, name: str) -> Split:
-        """The parts under one of the variances."""
+        """Return the parts under one of the variances."""
         decoder, chain = self.terms[name][:, 0], self.terms[name][:, 1:].sum(axis=1)
         total = self.L_T + chain + decoder
         return Split(Estimate.of(self.L_T), Estimate.of(chain), Estimate.of(decoder), Estimate.of(total))
 
     def point(self, reverse_time: int) -> Point:
-        """Rate and distortion at reverse time 1 … T."""
+        """Return rate and distortion at reverse time 1 … T."""
         t = len(self.log_snr) - reverse_time + 1
         rate = {name: float(self.L_T.mean() + terms[:, t:].sum(axis=1).mean()) for name, terms in self.terms.items()}
         exact, rounded = self.mse[:, t - 1], self.mse_rounded[:, t - 1]
@@ -93,7 +93,7 @@ class Bound:
 
 
 def model_variances(schedule: NoiseSchedule, curve: ErrorCurve | None) -> dict[str, Floats]:
-    """σ² of p(x_{t-1} | x_t), (T,) each: "beta", "beta-tilde" and, given an error curve, "analytic".
+    """Return σ² of p(x_{t-1} | x_t), (T,) each: "beta", "beta-tilde" and, given an error curve, "analytic".
 
     β and β̃ as in Ho et al. 2020, sec. 3.2; at t = 1, where β̃ is 0, both are β̃_2, as in the paper's code. Analytic: β̃
     plus the expected square of the mean's error, from the curve at λ_t, which makes each expected KL least (Bao et al. 2022,
@@ -123,7 +123,7 @@ def variational_bound(
     seed: int = 0,
     on_call: Callable[[], None] = lambda: None,
 ) -> Bound:
-    """Each L_t of each image from one draw of x_t ~ q(x_t | x_0), with noise by (seed, t, image), whatever the batch.
+    """Return each L_t of each image from one draw of x_t ~ q(x_t | x_0), with noise by (seed, t, image), whatever the batch.
 
     images: (n, h, w, 3) with h and w at least the model's window, never those `curve` was measured on. `on_call` is called
     after each timestep of each batch. Raises DdpmCodecError.
@@ -158,13 +158,13 @@ def variational_bound(
 
 
 def L_T_bits(x_0: NDArray[np.floating], log_snr: float) -> Floats:
-    """KL(q(x_T | x_0) || N(0, I)) of each value in bits, at x_T's log-SNR (Ho et al., L_T of eq. 5)."""
+    """Return KL(q(x_T | x_0) || N(0, I)) of each value in bits, at x_T's log-SNR (Ho et al., L_T of eq. 5)."""
     alpha_bar, variance = alpha_bar_of(log_snr), alpha_bar_of(-log_snr)
     return (alpha_bar * x_0.astype(np.float64) ** 2 + variance - 1 - math.log(variance)) / (2 * math.log(2))
 
 
 def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: float) -> Floats:
-    """-log2 of the mass of N(mean, σ²) within half a level of each value, -1 and 1 open outwards (Ho et al., eq. 13).
+    """Return -log2 of the mass of N(mean, σ²) within half a level of each value, -1 and 1 open outwards (Ho et al., eq. 13).
 
     x_0, mean: on [-1, 1], x_0 in whole levels. Exact in the tails, where the paper's code stops at 40 bits.
     """
@@ -180,7 +180,7 @@ def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: f
 
 
 def kl_bits(mse: Floats, variance: Floats, schedule: NoiseSchedule) -> Floats:
-    """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T - 1)."""
+    """Return KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T - 1)."""
     steps = [(float(t), float(s)) for s, t in zip(schedule.log_snrs, schedule.log_snrs[1:], strict=False)]
     ratio = variance[1:] / np.array([beta_tilde(t, s) for t, s in steps])
     excess = mse * np.array([snr_gain(t, s) for t, s in steps])  # |μ_q - μ_p|² / (d β̃)
