@@ -99,7 +99,7 @@ def _print(values: dict[str, Any]) -> None:
     )
     parts = Table("variance", "L_T", "L_1 … L_T-1", "L_0", "total", box=None)
     for name, split in values["bits_per_dim"].items():
-        parts.add_row(name, *(_with_error(split[part]) for part in ("prior", "chain", "decoder", "total")))
+        parts.add_row(name, *(_with_error(split[part]) for part in ("L_T", "chain", "decoder", "total")))
     console.print(parts)
     names = list(values["bits_per_dim"])
     table = Table("reverse time", *(f"rate, {n}" for n in names), "RMSE", "root MSE", box=None)

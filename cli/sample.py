@@ -58,7 +58,7 @@ def sample(
     network, (chain, _) = opened.network, schedule_of(schedule, timesteps, opened.schedule)
     if ends is None:
         height, width = wanted or (network.window, network.window)
-        x_t, level = sampling.prior(network, count, height, width, noise), None
+        x_t, level = sampling.draw_x_T(network, count, height, width, noise), None
         columns = math.isqrt(count - 1) + 1
     else:
         level, (height, width) = _level(chain, at_timestep), ends[0].shape[1:]

@@ -38,7 +38,7 @@ class Archive:
 
     @property
     def check_bytes(self) -> int:
-        """0 where the archive is not complete."""
+        """Length of the check: 0 where the archive is not complete."""
         return replace(self.header, archive=True).check_bytes if self.complete else 0
 
     @property
@@ -57,7 +57,7 @@ class Archive:
         return tuple(self.starts[i + 1] - self.starts[i] for i in range(self.intact))
 
     def payload(self, index: int) -> bytes:
-        """A picture's payload, or what is there of it. Raises DdpmCodecError for a picture that is not there."""
+        """Return a picture's payload, or what is there of it. Raises DdpmCodecError for a picture that is not there."""
         place = operator.index(index)
         if not 0 <= place < self.count:
             raise DdpmCodecError(f"no picture {place} in this archive of {self.count}: expected 0 to {self.count - 1}")
@@ -66,7 +66,7 @@ class Archive:
         return self.data[self.starts[place] : self.starts[place + 1]]
 
     def stream(self, index: int) -> bytes:
-        """The picture's own file: header, payload and check.
+        """Return the picture's own file: header, payload and check.
 
         Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it.
         """
@@ -75,7 +75,7 @@ class Archive:
 
 
 def pack_archive(files: Sequence[bytes]) -> bytes:
-    """The archive of complete streams that share a header; needs no model.
+    """Return the archive of complete streams that share a header; needs no model.
 
     Raises DdpmCodecError where there is none, or one is cut, damaged or has another header.
     """
@@ -99,7 +99,7 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
 
 
 def is_archive(data: bytes) -> bool:
-    """Whether the data has an archive's header; what is wrong with it otherwise, `read_archive` says."""
+    """Return whether the data has an archive's header; `read_archive` says what is wrong with it otherwise."""
     try:
         parse_header(bytes(data[:MAX_HEADER_BYTES]), whole=False, archive=True)
     except DdpmCodecError:
@@ -108,7 +108,7 @@ def is_archive(data: bytes) -> bool:
 
 
 def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
-    """Finds the pictures of an archive; needs no model.
+    """Find the pictures of an archive; needs no model.
 
     allow_partial: take what is there of an archive that was cut or damaged behind its index, instead of raising
     TruncatedArchiveError. Raises FormatError for what is no archive, or has no sound index.

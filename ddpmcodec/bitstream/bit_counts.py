@@ -26,7 +26,7 @@ MISMATCH_BITS = 4.0  # what one place too many or too few is taken to cost, in b
 
 @cache
 def grid(max_bits: int) -> tuple[int, ...]:
-    """Counts a step may send: every number up to 8, then about a sixth apart, up to max_bits.
+    """Return the counts a step may send: every number up to 8, then about a sixth apart, up to max_bits.
 
     Measured on training images: a spacing of 16% sends 1% fewer bits in all than 8%, for a step needs its bits only
     roughly (see `BitCountModel.choose`) and a coarser grid is cheaper to name.
@@ -38,7 +38,7 @@ def grid(max_bits: int) -> tuple[int, ...]:
 
 
 def place(bits: int, values: tuple[int, ...]) -> int:
-    """Where `bits` lies on the grid, in 1/256 of a place, by linear interpolation in integers."""
+    """Return where `bits` lies on the grid, in 1/256 of a place, by linear interpolation in integers."""
     high = int(np.searchsorted(values, bits))
     if high >= len(values):
         return (len(values) - 1) * _UNIT
@@ -65,23 +65,23 @@ class BitCountModel:
         self._spread = FIRST_SPREAD  # scale of the prediction error, likewise
 
     def symbol_model(self) -> SymbolModel:
-        """Model of the next step's symbol."""
+        """Return the model of the next step's symbol."""
         centre = self._expected[self._step] + self._deviation
         return SymbolModel(1, len(self.values) + 1, _frequencies(centre, self._spread, len(self.values)))
 
     def expected_bits(self) -> int:
-        """Bits that the next step is expected to send, by the plan and by how this image deviated."""
+        """Return the bits that the next step is expected to send, by the plan and by how this image deviated."""
         most = len(self.values) - 1
         low, part = divmod(min(max(self._expected[self._step] + self._deviation, 0), most * _UNIT), _UNIT)
         return self.values[low] + (self.values[min(low + 1, most)] - self.values[low]) * part // _UNIT
 
     @cached_property
     def _ideal(self) -> NDArray[np.float64]:
-        """(places,) the ideal bits that each count of the grid buys."""
+        """Ideal bits (places,) that each count of the grid buys."""
         return np.array([ideal_bits(self._channel.snr(bits, self._dims), self._dims) for bits in self.values])
 
     def update(self, index: int) -> None:
-        """Takes note of the grid index that the step sent."""
+        """Take note of the grid index that the step sent."""
         error = index * _UNIT - self._expected[self._step] - self._deviation
         # The first steps say little about the picture, so believe each newer one more; later ones mostly repeat.
         self._deviation += error * (13 if self._step < 8 else 7) // 16

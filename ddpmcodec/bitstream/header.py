@@ -64,7 +64,7 @@ class Header:
         return -(-self.pixels // MAX_PIXELS_PER_BYTE)
 
     def check(self, data: bytes) -> bytes:
-        """The check that ends a file whose other bytes are `data`."""
+        """Return the check that ends a file whose other bytes are `data`."""
         if self.check_bytes == 2:
             return binascii.crc_hqx(data, 0xFFFF).to_bytes(2, "big")
         return zlib.crc32(data).to_bytes(4, "big")
@@ -87,7 +87,7 @@ MAX_HEADER_BYTES = 37  # bytes
 
 
 def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tuple[Header, int]:
-    """The header and its length. Raises FormatError for anything that is not the start of a stream; allocates nothing.
+    """Return the header and its length. Raises FormatError for anything that is not the start of a stream; allocates nothing.
 
     whole: `data` is all there is, so a size that so little payload can't fill is refused. archive: the header of an archive
     is expected, rather than that of one picture's stream.
@@ -146,7 +146,7 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
 
 
 def leb128(value: int) -> bytes:
-    """Seven bits a byte, the least first; all bytes but the last have the high bit."""
+    """Return the number in seven bits a byte, the least first; all bytes but the last have the high bit."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -155,7 +155,7 @@ def leb128(value: int) -> bytes:
 
 
 def read_leb128(data: bytes, at: int) -> tuple[int, int]:
-    """The number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten bytes."""
+    """Return the number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten bytes."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

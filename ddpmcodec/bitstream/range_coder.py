@@ -24,7 +24,7 @@ def encode(encoder: Any, symbol_models: Sequence[SymbolModel], symbols: NDArray[
 
 
 def decode(decoder: Any, symbol_model: SymbolModel, count: int) -> NDArray[np.int32] | None:
-    """None where the bytes are none that an encoder writes, which constriction reports for some all-0xFF endings."""
+    """Return the next symbols; None for bytes that no encoder writes, as constriction finds of some all-0xFF endings."""
     if symbol_model.model is None:
         return np.zeros(count, np.int32)
     try:
@@ -34,7 +34,7 @@ def decode(decoder: Any, symbol_model: SymbolModel, count: int) -> NDArray[np.in
 
 
 def information(symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> float:
-    """-log2 of the probability that the models give the symbols."""
+    """Return the symbols' information in bits: -log2 of the probability that the models give them."""
     bits, start = 0.0, 0
     for a in symbol_models:
         part = symbols[start : start + a.count]
@@ -48,12 +48,12 @@ def information(symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]
 
 
 def final(encoder: Any) -> bytes:
-    """The bytes that nothing encoded later can change."""
+    """Return the bytes that nothing encoded later can change."""
     return _common(*_bracket(encoder))
 
 
 def seal(encoder: Any) -> bytes:
-    """The shortest bytes that decode to what was encoded, whatever follows them."""
+    """Return the shortest bytes that decode to what was encoded, whatever follows them."""
     low, high = _bracket(encoder)
     common = len(_common(low, high))
     prefix, low, high = low[:common], low[common:], high[common:]

@@ -26,7 +26,7 @@ _PIECE = 4096  # symbols decoded before the two readings are compared: a short f
 
 
 class StreamReader:
-    """Takes bytes in pieces, gives packets: only of steps that the bytes so far determine.
+    """Reader of a stream: takes bytes in pieces, gives packets, only of steps that the bytes so far determine.
 
     Every step read is written again: that yields the place to resume at, and the canonical bytes to compare with.
     """
@@ -51,7 +51,7 @@ class StreamReader:
         return self._written.step_bits
 
     def sealed(self) -> bytes:
-        """The canonical payload of what was read: a complete stream's bytes equal it."""
+        """Return the canonical payload of what was read: a complete stream's bytes equal it."""
         return self._written.sealed()
 
     def feed(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ class StreamReader:
         self._pair = None  # built anew from the last intact step
 
     def read(self) -> Packet | None:
-        """The next intact step; None when there is none yet, or when `ended`."""
+        """Return the next intact step; None when there is none yet, or when `ended`."""
         if self.ended:
             return None
         if self._pair is None:

@@ -49,23 +49,23 @@ class ShortStep:
         return min(self.most_bits, 2 * self.expected + 16)
 
     def rare(self) -> SymbolModel:
-        """Model of whether the bit count is beyond the usual."""
+        """Return the model of whether the bit count is beyond the usual."""
         beyond = self.most_bits // self.unit > self._usual_bits // self.unit
         return SymbolModel(1, 2, _RARE) if beyond else SymbolModel(1, 1)
 
     def counts(self, rare: int) -> tuple[int, SymbolModel]:
-        """The first bit count, in units, and the model of how many units more there are. 0 bits are no step at all."""
+        """Return the first bit count, in units, and the model of how many units more there are. 0 bits are no step at all."""
         usual = self._usual_bits // self.unit + 1
         return (usual, SymbolModel(1, self.most_bits // self.unit + 1 - usual)) if rare else (0, SymbolModel(1, usual))
 
     def symbols(self, bits: int) -> tuple[list[SymbolModel], NDArray[np.int32]]:
-        """What names the bit count, a multiple of the unit, and the models of it."""
+        """Return the models and symbols that name a bit count, which is a multiple of the unit."""
         rare = int(bits > self._usual_bits)
         first, counts = self.counts(rare)
         return [self.rare(), counts], np.array([rare, bits // self.unit - first], np.int32)
 
     def log_snr(self, bits: int) -> float:
-        """The level that `bits` bits (not 0) buy, at most the plan's next one.
+        """Return the level that `bits` bits (not 0) buy, at most the plan's next one.
 
         v/b is the picture's error times the gain of SNR (`chain.snr_gain`), and `channel.snr` says how much of it bits buy.
         The error isn't known to the receiver, but what the whole step was expected to send is: so bits reach that share of

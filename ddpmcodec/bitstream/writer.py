@@ -26,7 +26,8 @@ _WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = SymbolModel(1, 2, (63, 1)), SymbolMo
 
 
 class StreamWriter:
-    """Takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is implied and free.
+    """Writer of a stream: takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is
+    implied and free.
 
     short: END is followed by a short step, or by 0, which is none; the header says so.
     """
@@ -74,11 +75,11 @@ class StreamWriter:
             self.ended = True
 
     def short_step(self) -> ShortStep:
-        """What may follow in place of the next step."""
+        """Return the short step that may follow in place of the next."""
         return ShortStep(self.plan, self.channel, self.dims, len(self.step_bits), self.counts.expected_bits())
 
     def colour(self, bits: int) -> SymbolModel | None:
-        """Model of whether the prior of the next step, of so many bits, is white; None where it can only be white."""
+        """Return the model of whether the prior of the next step, of `bits` bits, is white; None where it can only be white."""
         if self.plan.spectrum is None or not bits:
             return None
         return _WHITE_AFTER_WHITE if self._white else _WHITE_AFTER_COLOURED
@@ -92,22 +93,22 @@ class StreamWriter:
         return self._write_symbols([symbol_model], np.array([symbol], np.int32))
 
     def fork(self) -> StreamWriter:
-        """A copy, to see what comes of going on."""
+        """Return a copy, to see what comes of going on."""
         other = copy(self)
         other.encoder, other.counts = self.encoder.clone(), copy(self.counts)
         other.step_bits, other.count_bits = list(self.step_bits), list(self.count_bits)
         return other
 
     def ended_here(self) -> StreamWriter:
-        """A copy whose stream ends after the steps so far; this one can go on."""
+        """Return a copy whose stream ends after the steps so far; this one can go on."""
         other = self.fork()
         other.end()
         return other
 
     def final(self) -> bytes:
-        """The bytes that no later packet can change, for sending while encoding: all but the last two or so."""
+        """Return the bytes that no later packet can change, to send while encoding: all but the last two or so."""
         return range_coder.final(self.encoder)
 
     def sealed(self) -> bytes:
-        """The payload if nothing more is written."""
+        """Return the payload if nothing more is written."""
         return range_coder.seal(self.encoder)

@@ -45,7 +45,7 @@ class Basis:
 
     @cached_property
     def order(self) -> NDArray[np.int32]:
-        """(dims,) place of each sorted coefficient among those of `transform`.
+        """Place (dims,) of each sorted coefficient among those of `transform`.
 
         Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike, then.
         """
@@ -61,18 +61,20 @@ class Basis:
         return order
 
     def analyse(self, x: Array) -> Array:
-        """(3, h, w) to (dims,)."""
+        """Return the sorted coefficients (dims,) of a plane (3, h, w)."""
         return transform(x).reshape(-1)[self.order]
 
     def synthesise(self, coefficients: Array) -> Array:
-        """(dims,) to (3, h, w)."""
+        """Return the plane (3, h, w) of sorted coefficients (dims,)."""
         y = np.empty_like(coefficients)
         y[self.order] = coefficients
         return transform_back(y.reshape(COLOURS, self.height, self.width))
 
 
 def basis_of(row: tuple[int, ...], height: int, width: int) -> Basis:
-    """The last ones are kept: a step asks for its basis several times. Large pictures' orders are large, so few of them."""
+    """Return a basis; the last ones are kept, for a step asks for its own several times. Large pictures' orders are
+    large, so few of them.
+    """
     return (_of_small if height * width <= KEPT_PIXELS else _of_large)(row, height, width)
 
 

@@ -14,12 +14,12 @@ LARGER_TRELLIS_DIMS = 16384  # up to here the default trellis has 2^13 states: f
 
 
 def default_memory(dims: int) -> int:
-    """Trellis memory of a stream whose header names none."""
+    """Return the trellis memory of a stream whose header names none."""
     return 13 if dims <= LARGER_TRELLIS_DIMS else 12
 
 
 def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | None = None) -> Channel:
-    """The channel that a header's field names; None is the default. device: where the trellis search runs."""
+    """Return the channel that a header's field names; None is the default. device: where the trellis search runs."""
     kind, parameter = spec if spec is not None else (TRELLIS, default_memory(dims))
     if kind == TRELLIS and 8 <= parameter <= 16:
         return TrellisChannel(parameter, device)
@@ -29,7 +29,7 @@ def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | N
 
 
 def parse_channel(name: str) -> tuple[int, int] | None:
-    """ "trellis", "trellis:12" (memory) or "orc", "orc:14" (log2 candidates) to a header's field."""
+    """Return the header's field for "trellis", "trellis:12" (memory), "orc" or "orc:14" (log2 candidates)."""
     kind, _, parameter = name.partition(":")
     kinds = {"trellis": (TRELLIS, None), "orc": (RANDOM_CODING, 14)}
     if kind not in kinds or (parameter and not (parameter.isascii() and parameter.isdigit() and 8 <= int(parameter) <= 16)):

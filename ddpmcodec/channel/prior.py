@@ -18,7 +18,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Prior:
-    """power: (groups,) diagonal of P in equal runs of the `dims` coefficients, g * dims // groups to the next."""
+    """Shape of a coloured prior. power: (groups,) diagonal of P in equal runs of the coefficients, g * dims // groups
+    to the next.
+    """
 
     power: tuple[float, ...]
     dims: int
@@ -36,27 +38,28 @@ class Prior:
         return np.array(self.power)
 
     def spread(self, values: Floats) -> NDArray[np.float32]:
-        """One value a group to one a coefficient."""
+        """Return one value a coefficient, from one a group."""
         return np.repeat(values.astype(np.float32), self.sizes)
 
     def variances(self, kappa: float) -> Floats:
-        """(groups,) of the prior: 1 + kappa P."""
+        """Return the prior's variances (groups,): 1 + kappa P."""
         return 1 + kappa * self._power
 
     def energies(self, shift: NDArray[np.float32]) -> Floats:
-        """(groups,) mean squares of a shift (dims,)."""
+        """Return the mean squares (groups,) of a shift (dims,)."""
         return np.add.reduceat(shift * shift, self.edges[:-1], dtype=np.float64) / self.sizes
 
     def bits(self, kappa: float) -> float:
-        """1/2 sum of log2(1 + kappa P): what a shift of just this prior costs, in theory."""
+        """Return 1/2 sum of log2(1 + kappa P): what a shift of just this prior costs, in theory."""
         return float((self.sizes * np.log2(self.variances(kappa))).sum()) / 2
 
     def kappa(self, bits: float) -> float:
-        """The inverse of `bits`; kept, for sender and receiver ask for the same."""
+        """Return the inverse of `bits`; kept, for sender and receiver ask for the same."""
         return _kappa(self, bits)
 
     def fit(self, energies: Floats) -> float:
-        """The kappa at which a shift of these mean squares costs `bits(kappa)`: there KL(N(shift, I) || prior) is just that.
+        """Return the kappa at which a shift of these mean squares costs `bits(kappa)`: there KL(N(shift, I) || prior)
+        is just that.
 
         In KL = bits(kappa) + 1/2 sum of [(1 + shift^2) / (1 + kappa P) - 1] / ln 2 the second term is to vanish. With equal
         powers that is kappa = the mean square, and the cost d/2 log2(1 + v/b).
@@ -73,7 +76,9 @@ class Prior:
         return value
 
     def reach(self, energies: Floats, kappa: float) -> float:
-        """How much of its power the hardest group's codewords would have to align with the shift: below 1 can be done."""
+        """Return how much of its power the hardest group's codewords would have to align with the shift: below 1 can be
+        done.
+        """
         return float((energies / self.variances(kappa)).max())
 
 

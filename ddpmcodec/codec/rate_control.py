@@ -26,7 +26,7 @@ _PEAK = 255.0
 
 
 def size_target(pixels: int, target_bytes: int | None, target_bpp: float | None) -> int | None:
-    """Bytes of the file; None where no size is asked for. Raises DdpmCodecError for what is no size."""
+    """Return the bytes of the file; None where no size is asked for. Raises DdpmCodecError for what is no size."""
     if target_bytes is not None:
         return operator.index(target_bytes)
     if target_bpp is None:
@@ -37,7 +37,7 @@ def size_target(pixels: int, target_bytes: int | None, target_bpp: float | None)
 
 
 def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | None:
-    """Mean squared error in squared levels; None where none is asked for. Raises DdpmCodecError for what is none."""
+    """Return the mean squared error in squared levels; None where none is asked for. Raises DdpmCodecError for what is none."""
     if target_psnr is not None:
         if not (math.isfinite(target_psnr) and 0 < target_psnr < 1000):
             raise DdpmCodecError(f"a target of {target_psnr} dB: expected a number above 0, such as 40")
@@ -190,7 +190,7 @@ def _information(stream: StreamWriter) -> float:
 
 
 def _distortion(sender: Sender) -> float:
-    """Of the picture a receiver has here. Its network call is the one that the next step makes."""
+    """Squared error of the picture a receiver has here. Its network call is the one that the next step makes."""
     (picture,), header = sender.pictures, sender.header
     decoded = to_bytes(sender.chain.x0_hat()[0], header.height, header.width)
     return float(np.mean((decoded.astype(np.float64) - picture) ** 2))

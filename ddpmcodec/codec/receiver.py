@@ -37,7 +37,7 @@ class ReceivedStep:
 
 
 class Receiver:
-    """Receives one picture's stream as its bytes arrive, or the packets of `count` streams of one header, step by step.
+    """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by step.
 
     start: a header, or the first bytes of a file: all of its header (37 bytes are always enough), and as much more as
     there is. Memory for a picture of the declared size is taken at once. Raises FormatError for what is no header, or

@@ -27,12 +27,12 @@ def _ignore(step: int) -> None:
 
 
 def mean(model: CodecModel, plan: Plan, state: ReceivedStep) -> Array:
-    """x̂_0: the default."""
+    """Return x̂_0: the default."""
     return state.x0_hat
 
 
 def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstruction:
-    """Ancestral sampling along the rest of the plan, with the variance that fits its long steps.
+    """Return ancestral sampling along the rest of the plan, with the variance that fits its long steps.
 
     seed: another one gives another picture. first: place of the batch's first picture, so that batches don't matter.
     """
@@ -46,7 +46,9 @@ def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstr
 
 
 def flow(steps: int | None = None, on_step: OnStep = _ignore) -> Reconstruction:
-    """DDIM without noise to the plan's end: along its own levels, or in `steps` network calls evenly spread in log-SNR."""
+    """Return DDIM without noise to the plan's end: along its own levels, or in `steps` network calls evenly spread in
+    log-SNR.
+    """
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps of the flow: expected at least 1")
 
@@ -60,5 +62,5 @@ def flow(steps: int | None = None, on_step: OnStep = _ignore) -> Reconstruction:
 
 
 def levels(plan: Plan, log_snr: float) -> list[float]:
-    """Log-SNRs from where a receiver stands to the plan's end."""
+    """Return the log-SNRs from where a receiver stands to the plan's end."""
     return [log_snr, *(level for level in plan.log_snr if level > log_snr)]

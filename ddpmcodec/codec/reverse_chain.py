@@ -28,7 +28,7 @@ Array = NDArray[np.float32]
 
 
 class ReverseChain:
-    """x_T … x_0 for `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0)."""
+    """Chain x_T … x_0 of `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0)."""
 
     def __init__(self, model: CodecModel, plan: Plan, channel: Channel, count: int, height: int, width: int, seed: int):
         self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
@@ -51,34 +51,34 @@ class ReverseChain:
 
     @property
     def posterior(self) -> Posterior:
-        """q(x_s | x_t, x_0) of the plan's next step."""
+        """Coefficients of q(x_s | x_t, x_0) of the plan's next step."""
         return self.posterior_to(None)
 
     def posterior_to(self, log_snr: float | None) -> Posterior:
-        """q(x_s | x_t, x_0) of a step to any level; None is the plan's next."""
+        """Return q(x_s | x_t, x_0) of a step to any level; None is the plan's next."""
         return posterior(self.log_snr, self.plan.level(self.n + 1) if log_snr is None else log_snr)
 
     def x0_hat(self) -> Array:
-        """The network's x_0 given x_t; one call a level, however often it is asked."""
+        """Return the network's x_0 given x_t; one call a level, however often it is asked."""
         if self._x0_hat is None:
             self._x0_hat = x0_hat(self.model, self.x_t, self.log_snr)
         return self._x0_hat
 
     def prior_mean(self) -> Array:
-        """mu_p of the plan's next step."""
+        """Return mu_p of the plan's next step."""
         return self.posterior.mean(self.x0_hat(), self.x_t)  # type: ignore[no-any-return]
 
     def basis(self) -> Basis | None:
-        """Where the next step's prior is diagonal; None where the model has no spectrum, and all priors are white."""
+        """Return where the next step's prior is diagonal; None where the model has no spectrum, and all priors are white."""
         spectrum = self.plan.spectrum
         return None if spectrum is None else basis_of(spectrum.row(self.log_snr), *self.x_t.shape[2:])
 
     def key(self) -> Key:
-        """Shared randomness of the next step."""
+        """Return the name of the next step's shared randomness."""
         return Key(self.seed, self.n + 1)
 
     def advance(self, packets: Sequence[Packet]) -> None:
-        """Takes the next step: x_s = mu_p + sqrt(b) * (what the channel makes of each picture's packet).
+        """Take the next step: x_s = mu_p + sqrt(b) * (what the channel makes of each picture's packet).
 
         The packets go to one level: the plan's next, or a short step's. Raises ValueError where they don't.
         """
@@ -96,7 +96,7 @@ class ReverseChain:
         self.jump(x_s, log_snr)
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:
-        """Takes the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
+        """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
         self.x_t, self._x0_hat = x_s, None
         self.n += 1
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr

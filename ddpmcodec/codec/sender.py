@@ -53,7 +53,7 @@ class SentStep:
 
 
 class Sender:
-    """Sends pictures of one size, each in a stream of its own, through one reverse chain.
+    """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
 
     pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
     exact picture is to follow (lossless), where the streams are expected to be shortest. short_step: a step of fewer bits

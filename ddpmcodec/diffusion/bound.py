@@ -42,7 +42,7 @@ class Estimate:
 class Split:
     """The bound's parts in bits/dim."""
 
-    prior: Estimate  # L_T
+    L_T: Estimate
     chain: Estimate  # L_1 + … + L_{T-1}
     decoder: Estimate  # L_0
     total: Estimate
@@ -66,21 +66,21 @@ class Bound:
 
     log_snr: Floats  # (T,)
     variance: dict[str, Floats]  # (T,) σ² of p(x_{t-1} | x_t); the first one is the decoder's
-    prior: Floats  # (n,) L_T, bits/dim
+    L_T: Floats  # (n,) bits/dim
     terms: dict[str, Floats]  # (n, T) L_{t-1} under each variance, bits/dim; the first column is L_0
     mse: Floats  # (n, T) |x_0 - x̂_0(x_t)|²/d, in squared levels of [0, 255]
     mse_rounded: Floats  # (n, T) with x̂_0 in whole levels
 
     def split(self, name: str) -> Split:
-        """The parts under one of the variances."""
+        """Return the parts under one of the variances."""
         decoder, chain = self.terms[name][:, 0], self.terms[name][:, 1:].sum(axis=1)
-        total = self.prior + chain + decoder
-        return Split(Estimate.of(self.prior), Estimate.of(chain), Estimate.of(decoder), Estimate.of(total))
+        total = self.L_T + chain + decoder
+        return Split(Estimate.of(self.L_T), Estimate.of(chain), Estimate.of(decoder), Estimate.of(total))
 
     def point(self, reverse_time: int) -> Point:
-        """Rate and distortion at reverse time 1 … T."""
+        """Return rate and distortion at reverse time 1 … T."""
         t = len(self.log_snr) - reverse_time + 1
-        rate = {name: float(self.prior.mean() + terms[:, t:].sum(axis=1).mean()) for name, terms in self.terms.items()}
+        rate = {name: float(self.L_T.mean() + terms[:, t:].sum(axis=1).mean()) for name, terms in self.terms.items()}
         exact, rounded = self.mse[:, t - 1], self.mse_rounded[:, t - 1]
         return Point(
             reverse_time,
@@ -93,7 +93,7 @@ class Bound:
 
 
 def model_variances(schedule: NoiseSchedule, curve: ErrorCurve | None) -> dict[str, Floats]:
-    """σ² of p(x_{t-1} | x_t), (T,) each: "beta", "beta-tilde" and, given an error curve, "analytic".
+    """Return σ² of p(x_{t-1} | x_t), (T,) each: "beta", "beta-tilde" and, given an error curve, "analytic".
 
     β and β̃ as in Ho et al. 2020, sec. 3.2; at t = 1, where β̃ is 0, both are β̃_2, as in the paper's code. Analytic: β̃
     plus the expected square of the mean's error, from the curve at λ_t, which makes each expected KL least (Bao et al. 2022,
@@ -123,7 +123,7 @@ def variational_bound(
     seed: int = 0,
     on_call: Callable[[], None] = lambda: None,
 ) -> Bound:
-    """Each L_t of each image from one draw of x_t ~ q(x_t | x_0), with noise by (seed, t, image), whatever the batch.
+    """Return each L_t of each image from one draw of x_t ~ q(x_t | x_0), with noise by (seed, t, image), whatever the batch.
 
     images: (n, h, w, 3) with h and w at least the model's window, never those `curve` was measured on. `on_call` is called
     after each timestep of each batch. Raises DdpmCodecError.
@@ -135,13 +135,13 @@ def variational_bound(
         raise DdpmCodecError(f"batches of {batch} images: expected at least 1")
     n, T = len(images), len(schedule)
     variances = model_variances(schedule, curve)
-    prior, mse, mse_rounded = np.empty(n), np.empty((n, T)), np.empty((n, T))
+    L_T, mse, mse_rounded = np.empty(n), np.empty((n, T)), np.empty((n, T))
     decoder = {name: np.empty(n) for name in variances}
     for start in range(0, n, batch):
         rows = slice(start, min(start + batch, n))
         x_0 = np.stack([to_plane(image) for image in images[rows]])
         noise = Noise(seed, first=start)
-        prior[rows] = _per_image(prior_bits(x_0, schedule.log_snr(T)))
+        L_T[rows] = _per_image(L_T_bits(x_0, schedule.log_snr(T)))
         for t in range(T, 0, -1):
             x_t = q_sample(x_0, schedule.log_snr(t), noise(t, x_0.shape))
             predicted = x0_hat(model, x_t, schedule.log_snr(t)).astype(np.float64)
@@ -154,17 +154,17 @@ def variational_bound(
         name: np.concatenate([decoder[name][:, None], kl_bits(mse[:, 1:] / 127.5**2, variance, schedule)], axis=1)
         for name, variance in variances.items()
     }
-    return Bound(schedule.log_snrs, variances, prior, terms, mse, mse_rounded)
+    return Bound(schedule.log_snrs, variances, L_T, terms, mse, mse_rounded)
 
 
-def prior_bits(x_0: NDArray[np.floating], log_snr: float) -> Floats:
-    """KL(q(x_T | x_0) || N(0, I)) of each value in bits, at x_T's log-SNR (Ho et al., L_T of eq. 5)."""
+def L_T_bits(x_0: NDArray[np.floating], log_snr: float) -> Floats:
+    """Return KL(q(x_T | x_0) || N(0, I)) of each value in bits, at x_T's log-SNR (Ho et al., L_T of eq. 5)."""
     alpha_bar, variance = alpha_bar_of(log_snr), alpha_bar_of(-log_snr)
     return (alpha_bar * x_0.astype(np.float64) ** 2 + variance - 1 - math.log(variance)) / (2 * math.log(2))
 
 
 def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: float) -> Floats:
-    """-log2 of the mass of N(mean, σ²) within half a level of each value, -1 and 1 open outwards (Ho et al., eq. 13).
+    """Return -log2 of the mass of N(mean, σ²) within half a level of each value, -1 and 1 open outwards (Ho et al., eq. 13).
 
     x_0, mean: on [-1, 1], x_0 in whole levels. Exact in the tails, where the paper's code stops at 40 bits.
     """
@@ -180,7 +180,7 @@ def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: f
 
 
 def kl_bits(mse: Floats, variance: Floats, schedule: NoiseSchedule) -> Floats:
-    """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T - 1)."""
+    """Return KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T - 1)."""
     steps = [(float(t), float(s)) for s, t in zip(schedule.log_snrs, schedule.log_snrs[1:], strict=False)]
     ratio = variance[1:] / np.array([beta_tilde(t, s) for t, s in steps])
     excess = mse * np.array([snr_gain(t, s) for t, s in steps])  # |μ_q - μ_p|² / (d β̃)

@@ -54,7 +54,7 @@ class ErrorCurve:
 
     @property
     def side(self) -> int:
-        """Of the square RGB pictures it was measured on."""
+        """Side of the square RGB pictures it was measured on."""
         return math.isqrt(self.dims // 3)
 
     @classmethod
@@ -66,7 +66,7 @@ class ErrorCurve:
         refine: int = REFINE,
         spectrum: Spectrum | None = None,
     ) -> ErrorCurve:
-        """Rounds a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
+        """Round a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
 
         The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE. refine=1 keeps the
         levels just as they are, even or not: for a network that knows no others.
@@ -91,12 +91,14 @@ class ErrorCurve:
         )
 
     def expected_mse(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
-        """|x_0 - x0_hat|^2 / d at any levels, its logarithm interpolated; the ends go on level. Floats: not for streams."""
+        """Return |x_0 - x0_hat|^2 / d at any levels, its logarithm interpolated; the ends go on level. Floats: not for
+        streams.
+        """
         measured = np.log(np.array(self.mse, np.float64)) - FRACTION * math.log(2)
         return np.exp(np.interp(log_snr, np.array(self.log_snr) / 65536, measured))
 
     def to_dict(self) -> dict[str, Any]:
-        """For a model file; a curve without a spectrum is stored as it was before there were any."""
+        """Return it as a model file has it; a curve without a spectrum is stored as it was before there were any."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "spectrum"}
         return values if self.spectrum is None else values | {"spectrum": self.spectrum.to_dict()}
 

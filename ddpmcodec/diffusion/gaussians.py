@@ -23,12 +23,12 @@ class Posterior:
     variance: float  # b, also the least variance of p(x_s | x_t)
 
     def mean(self, x_0: Any, x_t: Any) -> Any:
-        """mu_q for the true x_0, mu_p for the network's x0_hat (eq. 7 and 10): one formula, so they can't drift apart."""
+        """Return mu_q for the true x_0, mu_p for the network's x0_hat (eq. 7, 10): one formula, so they can't drift apart."""
         return x_0 * self.x0_coef + x_t * self.xt_coef
 
 
 def posterior(log_snr_t: float, log_snr_s: float) -> Posterior:
-    """Coefficients of q(x_s | x_t, x_0) (eq. 6, 7); log_snr_s > log_snr_t, else ValueError."""
+    """Return the coefficients of q(x_s | x_t, x_0) (eq. 6, 7); log_snr_s > log_snr_t, else ValueError."""
     if not log_snr_s > log_snr_t:
         raise ValueError(f"log-SNR {log_snr_s} is not less noisy than {log_snr_t}; a reverse step needs s cleaner than t")
     a_t, a_s = alpha_bar_of(log_snr_t), alpha_bar_of(log_snr_s)
@@ -45,23 +45,23 @@ def posterior(log_snr_t: float, log_snr_s: float) -> Posterior:
 
 
 def q_sample(x_0: Any, log_snr: float, eps: Any) -> Any:
-    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (eq. 4)."""
+    """Return x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (eq. 4)."""
     return x_0 * math.sqrt(alpha_bar_of(log_snr)) + eps * math.sqrt(alpha_bar_of(-log_snr))
 
 
 def predict_x0(x_t: Any, eps: Any, log_snr: float) -> Any:
-    """x0_hat from the predicted eps (eq. 15), clipped to the picture's range [-1, 1]."""
+    """Return x0_hat from the predicted eps (eq. 15), clipped to the picture's range [-1, 1]."""
     x_0 = x_t * (1 / math.sqrt(alpha_bar_of(log_snr))) - eps * math.exp(-log_snr / 2)
     return x_0.clip(-1.0, 1.0)
 
 
 def snr_gain(log_snr_t: float, log_snr_s: float) -> float:
-    """SNR_s - SNR_t. Times |x_0 - x0_hat|^2 / d it is v / b, the step's excess variance over the posterior's."""
+    """Return SNR_s - SNR_t. Times |x_0 - x0_hat|^2 / d it is v / b, the step's excess variance over the posterior's."""
     return snr_of(log_snr_s) - snr_of(log_snr_t)
 
 
 def ideal_bits(variance_ratio: float, dims: int) -> float:
-    """d/2 log2(1 + v/b): KL(q || p) in bits with p = N(mu_p, (b + v) I), v = |mu_q - mu_p|^2 / d.
+    """Return d/2 log2(1 + v/b): KL(q || p) in bits with p = N(mu_p, (b + v) I), v = |mu_q - mu_p|^2 / d.
 
     For small v/b this is DDPM's L_{t-1} (eq. 8); letting the variance of p follow v is the "analytic" variance of
     Bao et al. 2022, with one number an image and step.

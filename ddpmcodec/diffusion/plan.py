@@ -31,7 +31,7 @@ _EXCESS_FROM = 20 << BITS_FRACTION
 
 @dataclass(frozen=True)
 class Plan:
-    """K steps: step n (1 … K) goes from level n - 1 to level n; level 0 is pure noise."""
+    """Plan of K steps: step n (1 … K) goes from level n - 1 to level n; level 0 is pure noise."""
 
     log_snr: tuple[float, ...]  # (K,) levels reached, rising
     rate: tuple[int, ...]  # (K,) expected ideal bits of each step for `dims` sub-pixels, units of 1/256 bit
@@ -43,11 +43,13 @@ class Plan:
         return len(self.log_snr)
 
     def level(self, n: int) -> float:
-        """Log-SNR after n steps; -inf before the first."""
+        """Return the log-SNR after n steps; -inf before the first."""
         return self.log_snr[n - 1] if n else float("-inf")
 
     def expected_bits(self, n: int, dims: int) -> int:
-        """Bits step n is expected to send over `dims` sub-pixels, code excess included: an integer, for the stream."""
+        """Return the bits step n is expected to send over `dims` sub-pixels, code excess included: an integer, for the
+        stream.
+        """
         rate = np.array([self.rate[n - 1] * dims // self.dims], np.int64)
         return int(_with_excess(rate)[0]) >> BITS_FRACTION
 
@@ -78,13 +80,13 @@ def _rates(curve: ErrorCurve) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def most_steps(curve: ErrorCurve) -> int:
-    """Length of the longest plan: one step a level of the curve, up to the plan's end."""
+    """Return the length of the longest plan: one step a level of the curve, up to the plan's end."""
     return len(_rates(curve)[1])
 
 
 @lru_cache(maxsize=64)
 def make_plan(curve: ErrorCurve, steps: int) -> Plan:
-    """The `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is END_RMSE.
+    """Return the `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is END_RMSE.
 
     The steps are those that are best with white priors, whatever the spectrum: pictures differ from it, and so gain less by it
     in the early steps than their mean does; measured on training images, its own best steps send 0.4% more bits in all.
@@ -125,6 +127,6 @@ def _coloured_rate(curve: ErrorCurve, spectrum: Spectrum, start: int, snr_gain: 
 
 
 def planned_bits(curve: ErrorCurve, plan: Plan) -> float:
-    """Expected bits in the stream of the plan's dims: rates, excess and bit counts."""
+    """Return the expected bits in the stream of the plan's dims: rates, excess and bit counts."""
     rates = np.array(plan.rate, np.int64)
     return float((_with_excess(rates) + _SIDE_BITS).sum()) / (1 << BITS_FRACTION)

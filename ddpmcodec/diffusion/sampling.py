@@ -1,7 +1,7 @@
 """From an x_t to an x_0: ancestral sampling (Ho et al. 2020, Algorithm 2), DDIM (Song et al. 2021), interpolation.
 
 A sampler takes x_t, (n, c, h, w) float32 with h and w at least the model's window, and `levels`, the rising log-SNRs of
-the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `prior`; a receiver
+the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `draw_x_T`; a receiver
 starts from where it stands, and these are its ways to a picture: `x0_hat` is the mean of what x_0 may be, `ancestral`
 one draw of it, `ddim` the deterministic flow. Equation numbers are the two papers'.
 """
@@ -41,7 +41,7 @@ class Noise:
             raise DdpmCodecError(f"seed {self.seed}: expected a whole number from 0 to 2^64 - 1")
 
     def __call__(self, step: int, shape: tuple[int, ...]) -> Array:
-        """(n, c, h, w), or (1, c, h, w) where it is shared. Step 0 is x_T's."""
+        """Return noise (n, c, h, w), or (1, c, h, w) where it is shared. Step 0 is x_T's."""
         places = [0] if self.shared else range(self.first, self.first + shape[0])
         count = math.prod(shape[1:])
         noise = [gaussian(Key(self.seed, step, SAMPLING, place), count) for place in places]
@@ -52,8 +52,8 @@ def _ignore(step: int) -> None:
     pass
 
 
-def prior(model: Denoiser, count: int, height: int, width: int, noise: Noise = Noise()) -> Array:
-    """x_T ~ N(0, I), (count, c, height, width). Raises DdpmCodecError when it is smaller than the model's window."""
+def draw_x_T(model: Denoiser, count: int, height: int, width: int, noise: Noise = Noise()) -> Array:
+    """Return x_T ~ N(0, I), (count, c, height, width). Raises DdpmCodecError when it is smaller than the model's window."""
     if count < 1 or min(height, width) < model.window:
         found = f"{count} samples of {width}x{height}"
         raise DdpmCodecError(f"{found}: expected at least one, of at least {model.window}x{model.window}")
@@ -62,7 +62,7 @@ def prior(model: Denoiser, count: int, height: int, width: int, noise: Noise = N
 
 
 def levels_from(schedule: NoiseSchedule, steps: int | None = None, start: float | None = None) -> tuple[float, ...]:
-    """Log-SNRs to visit from `start` (default: timestep T) down to timestep 1; `steps` of them, evenly spread in t.
+    """Return the log-SNRs to visit from `start` (default: timestep T) down to timestep 1; `steps` of them, evenly spread in t.
 
     start: log-SNR of the x_t at hand, of any size, -inf too; where fewer than `steps` are left, all are visited.
     Raises DdpmCodecError for steps outside 1 … T. Source: Song et al. 2021, sec. 4.2 (the subsequence τ).
@@ -78,17 +78,18 @@ def levels_from(schedule: NoiseSchedule, steps: int | None = None, start: float 
 
 
 def beta_tilde(log_snr_t: float, log_snr_s: float) -> float:
-    """σ² of q(x_s | x_t, x_0) (Ho et al., eq. 7): best for data of which every picture is the same."""
+    """Return σ² of q(x_s | x_t, x_0) (Ho et al., eq. 7): best for data of which every picture is the same."""
     return posterior(log_snr_t, log_snr_s).variance
 
 
 def beta(log_snr_t: float, log_snr_s: float) -> float:
-    """σ² of q(x_t | x_s), 1 - ᾱ_t/ᾱ_s: best for data that is white noise (Ho et al., sec. 3.2)."""
+    """Return σ² of q(x_t | x_s), 1 - ᾱ_t/ᾱ_s: best for data that is white noise (Ho et al., sec. 3.2)."""
     return beta_tilde(log_snr_t, log_snr_s) * alpha_bar_of(-log_snr_t) / alpha_bar_of(-log_snr_s)
 
 
 def analytic(curve: ErrorCurve) -> Variance:
-    """σ² of p(x_s | x_t) that fits data of the curve's kind: β̃ and what x̂_0's error adds to it (Bao et al. 2022, Theorem 1).
+    """Return σ² of p(x_s | x_t) that fits data of the curve's kind: β̃ and what x̂_0's error adds to it (Bao et al.
+    2022, Theorem 1).
 
     On steps as long as a plan's, β and β̃ are far off.
     """
@@ -109,7 +110,7 @@ def ancestral(
     noise: Noise = Noise(),
     on_step: Callable[[int], None] = _ignore,
 ) -> Array:
-    """x_0 by drawing x_s ~ N(μ_p, σ² I) from level to level (Ho et al., Algorithm 2); the last step, x̂_0, has no noise."""
+    """Draw x_0 by drawing x_s ~ N(μ_p, σ² I) from level to level (Ho et al., Algorithm 2); the last step, x̂_0, has no noise."""
     for n, (t, s) in enumerate(pairwise(levels), 1):
         mean = posterior(t, s).mean(x0_hat(model, x_t, t), x_t)
         x_t = mean + noise(n, x_t.shape) * math.sqrt(variance(t, s))
@@ -126,7 +127,7 @@ def ddim(
     noise: Noise = Noise(),
     on_step: Callable[[int], None] = _ignore,
 ) -> Array:
-    """x_0 by Song et al., eq. 12, with σ of eq. 16; η = 0 is deterministic, η = 1 is `ancestral` with `beta_tilde`.
+    """Return x_0 by Song et al., eq. 12, with σ of eq. 16; η = 0 is deterministic, η = 1 is `ancestral` with `beta_tilde`.
 
     ε̂ is the noise that goes with the clipped x̂_0. Raises DdpmCodecError for an η outside [0, 1].
     """
@@ -144,7 +145,7 @@ def ddim(
 
 
 def interpolate(x_0: Array, other: Array, log_snr: float, count: int, noise: Noise = Noise()) -> Array:
-    """x_t's on the way from one picture to another, (count, c, h, w): samplers go on from them (Ho et al., sec. 4.4).
+    """Return x_t's on the way from one picture to another, (count, c, h, w): samplers go on from them (Ho et al., sec. 4.4).
 
     x_0, other: (c, h, w) on [-1, 1]. Both get the same noise, so mixing the x_t's linearly leaves it whole, and each is a
     draw of q(x_t | mixed x_0); spherical mixing, which noises of their own would need, would spoil that. The first and

@@ -15,17 +15,17 @@ from ddpmcodec.errors import DdpmCodecError
 
 
 def alpha_bar_of(log_snr: float) -> float:
-    """alpha_bar = sigmoid(log_snr), in (0, 1); 0 for -inf, which is pure noise."""
+    """Return alpha_bar = sigmoid(log_snr), in (0, 1); 0 for -inf, which is pure noise."""
     return 1.0 / (1.0 + math.exp(-log_snr)) if log_snr > -700 else 0.0
 
 
 def snr_of(log_snr: float) -> float:
-    """Signal-to-noise ratio alpha_bar / (1 - alpha_bar) = exp(log_snr)."""
+    """Return the signal-to-noise ratio alpha_bar / (1 - alpha_bar) = exp(log_snr)."""
     return math.exp(log_snr) if log_snr > -700 else 0.0
 
 
 def log_snr_of(alpha_bar: float) -> float:
-    """Inverse of `alpha_bar_of`, for 0 < alpha_bar < 1."""
+    """Return the inverse of `alpha_bar_of`, for 0 < alpha_bar < 1."""
     if not 0.0 < alpha_bar < 1.0:
         raise ValueError(f"alpha_bar {alpha_bar}: expected a number strictly between 0 and 1")
     return math.log(alpha_bar) - math.log1p(-alpha_bar)
@@ -47,18 +47,18 @@ class NoiseSchedule:
         return len(self.log_snrs)
 
     def log_snr(self, t: int) -> float:
-        """Log-SNR of timestep t, 1 <= t <= T."""
+        """Return the log-SNR of timestep t, 1 <= t <= T."""
         if not 1 <= t <= len(self):
             raise ValueError(f"timestep {t}: expected 1 to {len(self)}")
         return float(self.log_snrs[t - 1])
 
     def nearest_timestep(self, log_snr: float) -> int:
-        """The timestep whose log-SNR is nearest; for networks that know only discrete timesteps."""
+        """Return the timestep whose log-SNR is nearest; for networks that know only discrete timesteps."""
         return int(np.abs(self.log_snrs - log_snr).argmin()) + 1
 
 
 def from_betas(betas: NDArray[np.float64]) -> NoiseSchedule:
-    """alpha_bar_t = prod(1 - beta_s) (Ho et al. 2020, eq. 4). betas: (T,), each in (0, 1)."""
+    """Return the schedule of alpha_bar_t = prod(1 - beta_s) (Ho et al. 2020, eq. 4). betas: (T,), each in (0, 1)."""
     betas = np.asarray(betas, np.float64)
     if ((betas <= 0) | (betas >= 1)).any():
         raise ValueError("every beta must lie strictly between 0 and 1")
@@ -67,18 +67,18 @@ def from_betas(betas: NDArray[np.float64]) -> NoiseSchedule:
 
 
 def linear(timesteps: int = 1000, first: float = 1e-4, last: float = 0.02) -> NoiseSchedule:
-    """The paper's schedule: beta from 1e-4 to 0.02 in equal steps (Ho et al. 2020, sec. 4)."""
+    """Return the paper's schedule: beta from 1e-4 to 0.02 in equal steps (Ho et al. 2020, sec. 4)."""
     return from_betas(np.linspace(first, last, timesteps))
 
 
 def cosine(timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
-    """alpha_bar_t ~ cos^2 of the way through, beta clipped (Nichol & Dhariwal 2021, eq. 17)."""
+    """Return the schedule of alpha_bar_t ~ cos^2 of the way through, beta clipped (Nichol & Dhariwal 2021, eq. 17)."""
     f = np.cos((np.arange(timesteps + 1) / timesteps + offset) / (1 + offset) * np.pi / 2) ** 2
     return from_betas(np.minimum(1 - f[1:] / f[:-1], max_beta))
 
 
 def uniform(timesteps: int, first: float = 9.5, last: float = -8.0) -> NoiseSchedule:
-    """Log-SNRs in equal steps from `first` (cleanest) to `last` (noisiest)."""
+    """Return log-SNRs in equal steps from `first` (cleanest) to `last` (noisiest)."""
     return NoiseSchedule(np.linspace(first, last, timesteps))
 
 
@@ -86,7 +86,7 @@ SCHEDULES = {"linear": 21, "cosine": 2}  # by name, with the fewest timesteps
 
 
 def named(name: str, timesteps: int) -> NoiseSchedule:
-    """The schedule a user names. Linear betas scale with 1000 / T, so that x_T is pure noise for every T.
+    """Return the schedule a user names. Linear betas scale with 1000 / T, so that x_T is pure noise for every T.
 
     Raises DdpmCodecError for an unknown name or too few timesteps. Source: Nichol & Dhariwal 2021, sec. 3.2 and 4.
     """

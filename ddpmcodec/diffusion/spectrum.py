@@ -53,7 +53,7 @@ class Spectrum:
 
     @classmethod
     def from_floats(cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64]) -> Spectrum:
-        """Rounds a measured one. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,) coefficients.
+        """Round a measured one. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,) coefficients.
 
         Rows nearer than SPACING to the one before are merged into it. A band that small windows don't have takes its
         neighbour's power. Raises ModelError where no error was measured at all.
@@ -74,7 +74,9 @@ class Spectrum:
         return cls(tuple(log_snr[i] for i in starts), tuple(rows))
 
     def row(self, log_snr: float) -> tuple[int, ...]:
-        """The powers at a level: those of the last row that is not above it; the first row stands for noisier ones, too."""
+        """Return the powers at a level: those of the last row that is not above it; the first row stands for noisier
+        ones, too.
+        """
         return self.power[max(bisect_right(self.log_snr, log_snr * 65536) - 1, 0)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,20 +84,22 @@ class Spectrum:
 
 
 def tiles(length: int) -> list[tuple[int, int]]:
-    """(count, size) of the tiles along one side, larger ones first: as near to 32 as equal shares of it can be."""
+    """Return (count, size) of the tiles along one side, larger ones first: as near to 32 as equal shares of it can be."""
     count = max(1, (length + TILE // 2) // TILE)
     size, larger = divmod(length, count)
     return [run for run in ((larger, size + 1), (count - larger, size)) if run[0]]
 
 
 def transform(x: Array) -> Array:
-    """(..., 3, h, w) to coefficients in their places: opponent colours, tiles, an orthonormal 2-D DCT-II of each."""
+    """Return coefficients in their places, (..., 3, h, w) as the planes: opponent colours, tiles, an orthonormal 2-D
+    DCT-II of each.
+    """
     y = np.einsum("ab,...bhw->...ahw", OPPONENT, x)
     return _in_tiles(_in_tiles(y).swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def transform_back(y: Array) -> Array:
-    """The inverse of `transform`."""
+    """Return the planes of coefficients: the inverse of `transform`."""
     x = _in_tiles(_in_tiles(y, back=True).swapaxes(-1, -2), back=True).swapaxes(-1, -2)
     return np.einsum("ab,...ahw->...bhw", OPPONENT, x)  # type: ignore[no-any-return]
 
@@ -115,7 +119,7 @@ def _in_tiles(x: Array, back: bool = False) -> Array:
 
 @lru_cache(maxsize=8)
 def bands(height: int, width: int) -> NDArray[np.uint8]:
-    """(height, width): the band of each coefficient of `transform`, 32 up to Nyquist's; the last has the corners, too."""
+    """Return the band (height, width) of each coefficient, 32 up to Nyquist's; the last has the corners, too."""
 
     def frequencies(length: int) -> NDArray[np.int64]:
         return np.concatenate([np.tile((np.arange(size, dtype=np.int64) << 20) // size, n) for n, size in tiles(length)])
@@ -128,29 +132,31 @@ def bands(height: int, width: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def class_counts(height: int, width: int) -> NDArray[np.int64]:
-    """(96,) coefficients of each class."""
+    """Return how many coefficients each class has, (96,)."""
     return np.tile(np.bincount(bands(height, width).ravel(), minlength=BANDS), COLOURS)
 
 
 def classes(height: int, width: int) -> NDArray[np.uint8]:
-    """(dims,) the class of each coefficient, in the order of a picture's values: colour, row, column."""
+    """Return the class (dims,) of each coefficient, in the order of a picture's values: colour, row, column."""
     band = bands(height, width).ravel()
     return np.concatenate([np.uint8(colour * BANDS) + band for colour in range(COLOURS)])
 
 
 def by_power(row: tuple[int, ...]) -> list[int]:
-    """The classes, strongest first; ties to the lower class."""
+    """Return the classes, strongest first; ties to the lower class."""
     return sorted(range(CLASSES), key=lambda c: (-row[c], c))
 
 
 def group_edges(dims: int) -> list[int]:
-    """(25,) where each run of the sorted coefficients begins, and the end."""
+    """Return where each run (25,) of the sorted coefficients begins, and the end."""
     return [g * dims // GROUPS for g in range(GROUPS + 1)]
 
 
 @lru_cache(maxsize=256)
 def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
-    """(24,) power of a coefficient of each group over that of all, units of 2^-16; falls. ModelError for a tiny canvas."""
+    """Return the power (24,) of a coefficient of each group over that of all, units of 2^-16; falls. ModelError for a
+    tiny canvas.
+    """
     if COLOURS * height * width < GROUPS:
         raise ModelError(f"a model with a spectrum has a window of {width}x{height}: expected at least {GROUPS} sub-pixels")
     counts = class_counts(height, width)

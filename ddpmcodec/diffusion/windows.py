@@ -38,7 +38,7 @@ class Denoiser(Protocol):
 
 
 def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
-    """The plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond limits."""
+    """Return the plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond limits."""
     canvas = max(height, window), max(width, window)
     if canvas[0] * canvas[1] > MAX_PIXELS:
         raise FormatError(
@@ -61,7 +61,7 @@ def _weight(window: int) -> NDArray[np.float32]:
 
 
 def predict_eps(model: Denoiser, x_t: NDArray[np.float32], log_snr: float) -> NDArray[np.float32]:
-    """ε̂ for pictures of any size: x_t (n, c, h, w) with h, w at least the window; float32 like x_t."""
+    """Return ε̂ for pictures of any size: x_t (n, c, h, w) with h, w at least the window; float32 like x_t."""
     n, _, height, width = x_t.shape
     window = model.window
     stride = STRIDE_NOISY if log_snr < NOISY_LOG_SNR else STRIDE
@@ -83,7 +83,8 @@ def predict_eps(model: Denoiser, x_t: NDArray[np.float32], log_snr: float) -> ND
 
 
 def x0_hat(model: Denoiser, x_t: NDArray[np.float32], log_snr: float) -> NDArray[np.float32]:
-    """The mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): the picture of least expected squared error.
+    """Return the mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): the picture of least expected
+    squared error.
 
     The network is asked at the nearest level it was trained on.
     """

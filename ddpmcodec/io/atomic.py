@@ -22,7 +22,7 @@ _MARK = ".partial-"
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path in the same directory that becomes `path` when the block ends, and vanishes when it raises.
+    """Yield a temporary path in the same directory that becomes `path` when the block ends, and vanishes when it raises.
 
     A link stays a link; what it points to is replaced. Permissions are those of a new file. Raises OSError.
     """
@@ -51,13 +51,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes bytes by rename, so that a reader sees the old file or the whole new one. Raises OSError."""
+    """Write bytes by rename, so that a reader sees the old file or the whole new one. Raises OSError."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def remove_leftovers(directory: str | os.PathLike[str]) -> None:
-    """Removes what killed processes left of `replacing` in a directory; what others are writing now stays."""
+    """Remove what killed processes left of `replacing` in a directory; what others are writing now stays."""
     if fcntl is None:
         return
     for path in Path(directory).glob(f".*{_MARK}*"):
@@ -81,7 +81,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Whether it could be had; some network file systems have none."""
+    """Lock a file; whether it could be had: some network file systems have none."""
     if fcntl is not None:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,7 @@ _BEHIND = (255, 255, 255)  # transparent pixels
 
 
 def load_images(path: str | os.PathLike[str], side: int, limit: int | None = None) -> NDArray[np.uint8]:
-    """Pictures of side × side, the first `limit` of them: (n, side, side, 3) uint8.
+    """Return pictures of side × side, the first `limit` of them: (n, side, side, 3) uint8.
 
     path: a mosaic file of side × side tiles (see `load_tiles`); a folder of pictures, whose middles are taken where they
     are larger; or, where no such file exists, cifar10-train, cifar10-test or cifar10, which is the training split.
@@ -37,7 +37,9 @@ def load_images(path: str | os.PathLike[str], side: int, limit: int | None = Non
 
 
 def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[np.uint8]:
-    """Tiles of a mosaic, row by row: (n, side, side, 3) uint8. Raises DdpmCodecError when the size is no multiple."""
+    """Return the tiles of a mosaic, row by row: (n, side, side, 3) uint8. Raises DdpmCodecError when the size is no
+    multiple.
+    """
     _check_limit(limit)
     if not path.is_file():
         names = ", ".join(_CIFAR10_TRAIN)
@@ -53,7 +55,7 @@ def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[
 
 
 def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
-    """The first `limit` pictures of a folder by name, one after another: each file and its (h, w, 3) uint8.
+    """Yield the first `limit` pictures of a folder by name, one after another: each file and its (h, w, 3) uint8.
 
     Other files and subfolders are passed over; transparent pixels become white. Raises DdpmCodecError, as it gets there, when
     there is no picture, or one can't be read.
@@ -76,7 +78,7 @@ def readable_suffixes() -> set[str]:
 
 
 def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
-    """A split of CIFAR-10, (n, 32, 32, 3) uint8, through torchvision, which downloads it once (170 MB).
+    """Return a split of CIFAR-10, (n, 32, 32, 3) uint8, through torchvision, which downloads it once (170 MB).
 
     It is kept in $DDPMCODEC_DATA, else ~/.cache/ddpmcodec. Raises DdpmCodecError without torchvision or the network.
     """

@@ -19,7 +19,7 @@ _FRAME_MS, _LAST_FRAME_MS = 200, 2000  # of an animation
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
-    """A picture array as uint8 H×W×3: grey (H×W or H×W×1) expands. Raises ImageError for anything else."""
+    """Return a picture array as uint8 H×W×3: grey (H×W or H×W×1) expands. Raises ImageError for anything else."""
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise ImageError(f"picture of type {array.dtype}: expected uint8 with values 0 to 255; scale and convert it first")
@@ -35,18 +35,18 @@ def as_rgb(image: Any) -> NDArray[np.uint8]:
 
 
 def to_plane(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(h, w, 3) bytes to (3, h, w) on [-1, 1]."""
+    """Return the plane (3, h, w) on [-1, 1] of bytes (h, w, 3)."""
     return rgb.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def to_bytes(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
-    """(c, h, w) on [-1, 1] to the top left (height, width, c) in whole levels."""
+    """Return the top left (height, width, c) of a plane (c, h, w) on [-1, 1], in whole levels."""
     levels = np.rint((plane[:, :height, :width].transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5))
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def read_image(data: bytes, flatten: tuple[int, int, int] | None = None) -> NDArray[np.uint8]:
-    """Decodes a picture file to uint8 H×W×3: EXIF orientation applied, palettes and grey expanded.
+    """Decode a picture file to uint8 H×W×3: EXIF orientation applied, palettes and grey expanded.
 
     flatten: colour put behind transparent pixels; None refuses pictures that have any alpha channel. 16-bit, float and CMYK
     pictures are refused with advice. Raises ImageError.
@@ -102,7 +102,7 @@ def _to_rgb(picture: Image.Image, flatten: tuple[int, int, int] | None) -> NDArr
 
 
 def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
-    """The picture in the format of the path's suffix; PNG where it has none. Raises ImageError for an unknown suffix."""
+    """Return the picture in the format of the path's suffix; PNG where it has none. Raises ImageError for an unknown suffix."""
     kind, buffer = image_format(path), io.BytesIO()
     try:
         Image.fromarray(rgb).save(buffer, kind)
@@ -112,7 +112,9 @@ def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
 
 
 def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
-    """Pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is lossless."""
+    """Return pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is
+    lossless.
+    """
     buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]
     durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
@@ -121,7 +123,7 @@ def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
 
 
 def image_format(path: Path) -> str:
-    """Pillow's name of the format that a path's suffix stands for. Raises ImageError for one it can't write."""
+    """Return Pillow's name of the format that a path's suffix stands for. Raises ImageError for one it can't write."""
     kind = Image.registered_extensions().get(path.suffix.lower() or ".png")
     if kind is None or kind not in Image.SAVE:
         raise ImageError(f"output {path.name}: Pillow can't write {path.suffix} files; use .png")
@@ -129,7 +131,7 @@ def image_format(path: Path) -> str:
 
 
 def picture_grid(pictures: Sequence[NDArray[np.uint8]], columns: int, gap: int = 2) -> NDArray[np.uint8]:
-    """Equal-sized (h, w, 3) pictures row by row, `gap` white pixels between them."""
+    """Return equal-sized (h, w, 3) pictures row by row, `gap` white pixels between them."""
     height, width, channels = pictures[0].shape
     rows = -(-len(pictures) // columns)
     grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)

@@ -27,13 +27,13 @@ def way_model() -> SymbolModel:
 
 
 def tempered(mixture: Mixtures, own: NDArray[np.int64], way: int) -> Mixtures:
-    """own: (n,) the ε-model's predictions."""
+    """Return the mixtures as a way has them. own: (n,) the ε-model's predictions."""
     share, wider = _SHARES[way // len(_WIDER)], _WIDER[way % len(_WIDER)]
     centre = own[:, None] + ((mixture.centre - own[:, None]) * share >> 2)
     return Mixtures(centre, np.clip(mixture.scale + wider, LEAST_SCALE, MOST_SCALE), mixture.odds)
 
 
 def best_way(mixture: Mixtures, own: NDArray[np.int64], values: NDArray[np.int64]) -> int:
-    """The way that codes the values in the fewest bits, its own name included."""
+    """Return the way that codes the values in the fewest bits, its own name included."""
     named = -np.log2(np.array(way_model().frequencies) / 256)
     return int(np.argmin([bits_of(tempered(mixture, own, way), values) + named[way] for way in range(WAYS)]))

@@ -21,7 +21,9 @@ TOGETHER = 4096  # sub-pixels whose frequencies are made at a time
 
 
 def make_tables() -> dict[str, NDArray[np.int64]]:
-    """Floats rounded once, then shipped: a table that each machine made for itself might differ in its last digit."""
+    """Make the tables from floats, once, to be shipped: a table that each machine made for itself might differ in its
+    last digit.
+    """
     from statistics import NormalDist
 
     normal = NormalDist()
@@ -41,7 +43,7 @@ def tables() -> dict[str, NDArray[np.int64]]:
 
 
 def frequencies(mixture: Mixtures) -> NDArray[np.float64]:
-    """(n, 256) whole numbers, for values 0 … 255; what lies beyond goes to the ends."""
+    """Return whole numbers (n, 256), for values 0 … 255; what lies beyond goes to the ends."""
     cumulative = np.zeros((len(mixture.odds), 257), np.int64)
     cumulative[:, 1:256] = _below(mixture, np.arange(1, 256, dtype=np.int64)[None, :])
     cumulative[:, 256] = 1 << TOTAL
@@ -49,7 +51,7 @@ def frequencies(mixture: Mixtures) -> NDArray[np.float64]:
 
 
 def bits_of(mixture: Mixtures, values: NDArray[np.int64]) -> float:
-    """-log2 of the probability of n values, together."""
+    """Return -log2 of the probability of n values, together."""
     edges = _below(mixture, np.stack([values, values + 1], 1))
     low, high = np.where(values > 0, edges[:, 0], 0), np.where(values < 255, edges[:, 1], 1 << TOTAL)
     return float((math.log2((1 << TOTAL) + 256 * _FLOOR) - np.log2(high - low + _FLOOR)).sum())

@@ -31,14 +31,14 @@ class Group:
 
     @property
     def around(self) -> tuple[tuple[int, int, int], ...]:
-        """All neighbours, in every colour, but the sub-pixel itself: where the prediction is known."""
+        """Neighbours in every colour, all but the sub-pixel itself: where the prediction is known."""
         return tuple(o for o in _OFFSETS if o != (self.colour, 0, 0))
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
         return (height - self.row + 1) // 2, (width - self.column + 1) // 2
 
     def of(self, planes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The group's members in (3, h, w): a view."""
+        """Return the group's members in (3, h, w): a view."""
         return planes[self.colour, self.row :: 2, self.column :: 2]
 
 
@@ -55,7 +55,7 @@ def groups() -> tuple[Group, ...]:
 
 
 def bands(group: Group, height: int, width: int) -> Iterator[slice]:
-    """The group's rows in bands of at most CHUNK members, a row at least."""
+    """Yield the group's rows in bands of at most CHUNK members, a row at least."""
     rows, columns = group.shape(height, width)
     step = max(1, CHUNK // max(columns, 1))
     for first in range(0, rows if columns else 0, step):
@@ -65,7 +65,7 @@ def bands(group: Group, height: int, width: int) -> Iterator[slice]:
 def neighbours(
     padded: NDArray[np.int64], group: Group, offsets: tuple[tuple[int, int, int], ...], band: slice, columns: int
 ) -> NDArray[np.int64]:
-    """(members of the band, len(offsets)): `padded` is (3, h, w) with RADIUS more on every side."""
+    """Return values (members of the band, len(offsets)): `padded` is (3, h, w) with RADIUS more on every side."""
     count = band.stop - band.start
     out = np.empty((count, columns, len(offsets)), np.int64)
     for k, (c, dy, dx) in enumerate(offsets):

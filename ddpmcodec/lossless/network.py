@@ -33,7 +33,7 @@ MIX_BOUND = 6 * MIX_STEP
 
 @dataclass(frozen=True)
 class Mixtures:
-    """For each of n sub-pixels: two centres (n, 2) in UNITs, two scale classes (n, 2), log-odds of the first (n,)."""
+    """Mixtures for n sub-pixels: two centres (n, 2) in UNITs, two scale classes (n, 2), log-odds of the first (n,)."""
 
     centre: NDArray[np.int64]
     scale: NDArray[np.int64]
@@ -50,7 +50,7 @@ class Layers:
 
 @cache
 def layers() -> tuple[Layers, ...]:
-    """One network for each of `groups()`."""
+    """Return one network for each of `groups()`."""
     with np.load(WEIGHTS, allow_pickle=False) as file:
         return tuple(
             Layers(
@@ -77,7 +77,8 @@ def compand(difference: NDArray[np.int64]) -> NDArray[np.int64]:
 def inputs(
     errors: NDArray[np.int64], around: NDArray[np.int64], own: NDArray[np.int64], scale: int, log_snr: int
 ) -> NDArray[np.float64]:
-    """(n, inputs). errors: (n, known) of neighbours; around: (n, around) predictions; own: (n,) prediction; all in UNITs.
+    """Return inputs (n, inputs). errors: (n, known) of neighbours; around: (n, around) predictions; own: (n,)
+    prediction; all in UNITs.
 
     scale: expected root mean square error, in UNITs. log_snr: of x_t, in 2^-16.
     """
@@ -90,7 +91,7 @@ def inputs(
 
 
 def mixtures(net: Layers, x: NDArray[np.float64], own: NDArray[np.int64], scale: int) -> Mixtures:
-    """x: (n, inputs) from `inputs`; own, scale: likewise."""
+    """Return a network's mixtures. x: (n, inputs) from `inputs`; own, scale: likewise."""
     (w0, w1, w2), (b0, b1, b2) = net.w, net.b
     shift = 2.0 ** (6 + WEIGHT - HIDDEN)  # INPUT is 2^6
     hidden = np.clip(np.floor((x @ w0 + b0) / shift), 0, _HIDDEN_BOUND)

@@ -35,7 +35,9 @@ def blocks(count: int) -> list[slice]:
 
 @lru_cache(maxsize=8)
 def try_model(size: int) -> SymbolModel:
-    """Model of the number of failed tries before the one that serves a block of `size` values: geometric, in integers."""
+    """Return the model of the number of failed tries before the one that serves a block of `size` values: geometric, in
+    integers.
+    """
     succeed = ((1 << 30) - 9 * (1 << 20)) ** size >> (30 * (size - 1))  # (1 - p)^size
     fail = (1 << 30) - succeed
     weights, left = [], 1 << 30
@@ -50,14 +52,14 @@ def try_model(size: int) -> SymbolModel:
 
 
 def dithers(key: Key, size: int, first: int, count: int) -> NDArray[np.int64]:
-    """(count, size) numbers from 0 to CELL - 1: the `first`-th dither of a block and those after it."""
+    """Return numbers (count, size) from 0 to CELL - 1: the `first`-th dither of a block and those after it."""
     words = -(-size // 16) * 4  # four numbers a word, and whole counters
     values = key.words(words * count, words * first).astype("<u4").view(np.uint8)
     return values.reshape(count, -1)[:, :size].astype(np.int64) % CELL
 
 
 def choose(values: NDArray[np.float64], key: Key) -> int:
-    """The first dither that keeps every value of a block clear of boundaries. values: (size,) in UNITs."""
+    """Return the first dither that keeps every value of a block clear of boundaries. values: (size,) in UNITs."""
     for first in range(0, _MAX_TRIES, _TOGETHER):
         place = (values + dithers(key, len(values), first, _TOGETHER)) % CELL
         clear = ((place >= TOLERANCE) & (place <= CELL - TOLERANCE)).all(axis=1)
@@ -67,6 +69,6 @@ def choose(values: NDArray[np.float64], key: Key) -> int:
 
 
 def rounded(values: NDArray[np.float64], key: Key, chosen: int) -> NDArray[np.int64]:
-    """The middles of the cells the values lie in, dither taken off again: (size,) integers in UNITs."""
+    """Return the middles of the cells the values lie in, dither taken off again: (size,) integers in UNITs."""
     dither = dithers(key, len(values), chosen, 1)[0]
     return np.floor((values + dither) / CELL).astype(np.int64) * CELL + CELL // 2 - dither

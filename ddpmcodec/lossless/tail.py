@@ -47,7 +47,7 @@ class TailLevel:
 
     @classmethod
     def of(cls, curve: ErrorCurve, log_snr: float) -> TailLevel:
-        """log_snr: a level of the curve's, as a plan has them."""
+        """Return what is known at a level of the curve's, as a plan has them."""
         level = round(log_snr * 65536)
         mse = curve.mse[curve.log_snr.index(level)]
         scale = math.isqrt(mse * (255 * UNIT) ** 2 >> (FRACTION + 2))  # [-1, 1] is 255 levels wide
@@ -55,7 +55,7 @@ class TailLevel:
 
 
 def usual_steps(curve: ErrorCurve, plan: Plan) -> int:
-    """After how many steps of a plan the tail begins where nothing else is asked for: integers decide."""
+    """Return after how many steps of a plan the tail begins where nothing else is asked for: integers decide."""
     wanted = fixed_log2(np.array([USUAL_MSE], np.uint64), FRACTION)[0]
     places = [curve.log_snr.index(round(level * 65536)) for level in plan.log_snr]
     distance = np.abs(fixed_log2(np.array([curve.mse[i] for i in places], np.uint64), FRACTION) - wanted)
@@ -63,7 +63,9 @@ def usual_steps(curve: ErrorCurve, plan: Plan) -> int:
 
 
 def encode_tail(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> bytes:
-    """picture: (h, w, 3). x0_hat: (3, h, w) on [-1, 1], the network's, given the last x_t. key: shared with the receiver."""
+    """Return the tail of a picture (h, w, 3). x0_hat: (3, h, w) on [-1, 1], given the last x_t. key: shared with the
+    receiver.
+    """
     encoder = constriction.stream.queue.RangeEncoder()
     values = _in_units(x0_hat)
     predictions = np.empty(values.size, np.int64)
@@ -87,7 +89,7 @@ def encode_tail(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: 
 
 
 def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> NDArray[np.uint8]:
-    """The picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far off."""
+    """Return the picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far off."""
     if len(data) < TAIL_CHECK_BYTES:
         raise FormatError(f"the lossless tail has {len(data)} bytes; expected {TAIL_CHECK_BYTES} at least: the file is damaged")
     coded, check = data[:-TAIL_CHECK_BYTES], data[-TAIL_CHECK_BYTES:]
@@ -124,7 +126,7 @@ def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key:
 
 
 def symbol_bits(picture: NDArray[np.uint8], predictions: Planes, level: TailLevel) -> float:
-    """-log2 of the probability that the networks give the picture (h, w, 3): what an ideal range coder spends on it.
+    """Return -log2 of the probability that the networks give the picture (h, w, 3): what an ideal range coder spends on it.
 
     predictions: (3, h, w) in 1/512 of a level, however they were rounded. For measurements.
     """

@@ -26,7 +26,7 @@ ROUNDING = 5  # of the lossless tail's predictions
 
 @dataclass(frozen=True)
 class Key:
-    """Names one independent random sequence: no two steps, purposes or parts share one."""
+    """Name of one independent random sequence: no two steps, purposes or parts share one."""
 
     seed: int  # 64 bits, chosen by the sender
     step: int  # position in the reverse chain, 0 for x_T
@@ -34,7 +34,7 @@ class Key:
     part: int = 0  # trellis block or chunk within the step
 
     def words(self, count: int, skip: int = 0) -> NDArray[np.uint32]:
-        """`count` 32-bit words of the sequence, after the first `skip` (a multiple of 4)."""
+        """Return `count` 32-bit words of the sequence, after the first `skip` (a multiple of 4)."""
         words = np.empty(count, np.uint32)
         for first in range(0, count, _PIECE):
             piece = words[first : first + _PIECE]
@@ -46,7 +46,7 @@ class Key:
 
 
 def philox4x32(counter: tuple[NDArray[np.uint64], ...], key: int) -> NDArray[np.uint32]:
-    """Ten rounds over four arrays of 32-bit counter words (held in uint64) and a 64-bit key; returns (n, 4) words."""
+    """Return ten rounds over four arrays of 32-bit counter words (held in uint64) and a 64-bit key; returns (n, 4) words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF
     for _ in range(10):
@@ -68,7 +68,7 @@ def _gaussian_table() -> NDArray[np.int16]:
 
 
 def gaussian(key: Key, count: int, skip_words: int = 0) -> NDArray[np.float32]:
-    """`count` standard normal numbers from a table of integers (multiples of 2^-12, |z| < 4.4): the same everywhere."""
+    """Return `count` standard normal numbers from a table of integers (multiples of 2^-12, |z| < 4.4): the same everywhere."""
     words = key.words((count + 1) // 2, skip_words)
     z = np.empty((len(words), 2), np.float32)
     z[:, 0] = _gaussian_table()[words & np.uint32(0xFFFF)]

@@ -28,12 +28,12 @@ class SymbolModel:
 
 @lru_cache(maxsize=1024)
 def categorical(frequencies: tuple[int, ...]) -> Any:
-    """A constriction model from integer frequencies that sum to a power of two: no rounding depends on the machine."""
+    """Return a constriction model from integer frequencies that sum to a power of two: no rounding depends on the machine."""
     weights = np.array(frequencies, np.float64)
     return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)
 
 
 def uniform_words(bits: int) -> list[SymbolModel]:
-    """`bits` raw bits as 16-bit symbols and one shorter one."""
+    """Return the models of `bits` raw bits as 16-bit symbols and one shorter one."""
     parts = [SymbolModel(bits // 16, 1 << 16), SymbolModel(1, 1 << (bits % 16))]
     return [a for a in parts if a.count and a.size > 1]

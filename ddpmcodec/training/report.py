@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpmcodec.diffusion.sampling import ddim, levels_from, prior
+from ddpmcodec.diffusion.sampling import ddim, draw_x_T, levels_from
 from ddpmcodec.diffusion.schedule import linear
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.io.atomic import remove_leftovers, replacing, write_whole
@@ -193,6 +193,6 @@ class Reporter:
         """Samples by DDIM, from the same noise each time, so that sheets compare."""
         denoiser = open_denoiser(str(self.model), self.trainer.where.device).network
         window = denoiser.window
-        x_0 = ddim(denoiser, prior(denoiser, _SAMPLES, window, window), levels_from(linear(), _SAMPLE_STEPS))
+        x_0 = ddim(denoiser, draw_x_T(denoiser, _SAMPLES, window, window), levels_from(linear(), _SAMPLE_STEPS))
         grid = picture_grid([to_bytes(plane, window, window) for plane in x_0], columns=math.isqrt(_SAMPLES))
         write_whole(self.directory / SAMPLES, image_bytes(grid, Path(SAMPLES)))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.diffusion.bound import kl_bits, model_variances, prior_bits
+from ddpmcodec.diffusion.bound import L_T_bits, kl_bits, model_variances
 from ddpmcodec.diffusion.schedule import NoiseSchedule, named
 from ddpmcodec.eval.rd import measure
 from ddpmcodec.eval.rd.curves import RMSE, Curve, distortion_curve, rate_at
@@ -48,10 +48,10 @@ def measured(
     """One batch of one turn: what `table4` takes."""
     schedule, at = named("linear", T), timesteps(turn, turn_count)
     table = measure.denoised(model, images, schedule, at, seed, first, on_step)
-    prior = np.array([prior_bits(to_plane(i), schedule.log_snr(T)).mean() for i in images])
+    L_T = np.array([L_T_bits(to_plane(i), schedule.log_snr(T)).mean() for i in images])
     by_timestep = np.full((len(images), T), np.nan)
     by_timestep[:, np.array(at[: -len(ROWS)]) - 1] = table["exact_mse"][:, : -len(ROWS)]
-    return {"exact_mse": by_timestep, "row_mse": table["mse"][:, -len(ROWS) :], "prior": prior[:, None]}
+    return {"exact_mse": by_timestep, "row_mse": table["mse"][:, -len(ROWS) :], "L_T": L_T[:, None]}
 
 
 def table4(table: dict[str, Floats], model: CodecModel, ideal: Curve, real: dict[str, Curve]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def table4(table: dict[str, Floats], model: CodecModel, ideal: Curve, real: dict
         "reverse_time": [r for r, _, _ in TABLE4],
         "paper_ideal_bits_per_dim": [b for _, b, _ in TABLE4],
         "paper_rmse": [e for _, _, e in TABLE4],
-        "pictures": len(table["prior"]),
+        "pictures": len(table["L_T"]),
     }
     for name, rates in _cumulative(table, model, schedule).items():
         result[f"ideal_T1000_{name}_bits_per_dim"] = [float(rates[t - 1]) for t in ROWS]
@@ -87,5 +87,5 @@ def _cumulative(table: dict[str, Floats], model: CodecModel, schedule: NoiseSche
             warnings.simplefilter("ignore")  # a column that no picture measured stays NaN, and shows
             mean = np.nanmean(kl, axis=0)
         passed = np.concatenate([np.cumsum(mean[::-1])[::-1], [0.0]])  # at t - 1: L_t + … + L_{T-1}
-        result[name] = float(table["prior"].mean()) + passed
+        result[name] = float(table["L_T"].mean()) + passed
     return result

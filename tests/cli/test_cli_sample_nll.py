@@ -137,7 +137,7 @@ def test_nll_reports_the_bound(folder: Path):
     assert (values["model"], values["images"], values["timesteps"]) == ("tiny", 3, 21)
     assert list(values["bits_per_dim"]) == ["beta", "beta-tilde", "analytic"]
     for parts in values["bits_per_dim"].values():
-        assert parts["total"]["mean"] == pytest.approx(sum(parts[p]["mean"] for p in ("prior", "chain", "decoder")))
+        assert parts["total"]["mean"] == pytest.approx(sum(parts[p]["mean"] for p in ("L_T", "chain", "decoder")))
         assert parts["total"]["error"] > 0
     assert [p["reverse_time"] for p in values["points"]] == [21 * i // 10 for i in range(10, 0, -1)]
     assert len(values["by_timestep"]["terms"]["analytic"]) == len(values["by_timestep"]["mse"]) == 21

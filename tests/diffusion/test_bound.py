@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ddpmcodec.diffusion.bound import Bound, Estimate, decoder_bits, model_variances, prior_bits, variational_bound
+from ddpmcodec.diffusion.bound import Bound, Estimate, L_T_bits, decoder_bits, model_variances, variational_bound
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.gaussians import posterior
 from ddpmcodec.diffusion.schedule import NoiseSchedule, alpha_bar_of, cosine, linear, snr_of, uniform
@@ -83,8 +83,8 @@ def test_prior_term(bound: Bound, images: NDArray[np.uint8]):
     alpha_bar = alpha_bar_of(CHAIN.log_snr(40))
     x_0 = images.astype(np.float64) / 127.5 - 1
     expected = (alpha_bar * x_0**2 + 1 - alpha_bar - 1 - np.log(1 - alpha_bar)).mean(axis=(1, 2, 3)) / 2 / math.log(2)
-    np.testing.assert_allclose(bound.prior, expected, rtol=1e-6)
-    assert prior_bits(np.ones(1), -60.0) == pytest.approx(0, abs=1e-15)
+    np.testing.assert_allclose(bound.L_T, expected, rtol=1e-6)
+    assert L_T_bits(np.ones(1), -60.0) == pytest.approx(0, abs=1e-15)
 
 
 def test_variances_of_the_paper():
@@ -142,9 +142,9 @@ def test_points_are_the_paper_s_table(bound: Bound):
     last, first = bound.point(40), bound.point(1)
     for name in bound.terms:
         split = bound.split(name)
-        assert last.rate[name] == pytest.approx(split.prior.mean + split.chain.mean)
+        assert last.rate[name] == pytest.approx(split.L_T.mean + split.chain.mean)
         assert last.rate[name] + split.decoder.mean == pytest.approx(split.total.mean)
-        assert first.rate[name] == pytest.approx(split.prior.mean)
+        assert first.rate[name] == pytest.approx(split.L_T.mean)
         step = bound.point(11).rate[name] - bound.point(10).rate[name]
         assert step == pytest.approx(bound.terms[name][:, 30].mean())  # x_31 was known, now x_30
     assert last.root_mse == pytest.approx(math.sqrt(bound.mse[:, 0].mean()))

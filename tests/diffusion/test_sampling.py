@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.diffusion.gaussians import posterior, q_sample
-from ddpmcodec.diffusion.sampling import Noise, ancestral, beta, beta_tilde, ddim, interpolate, levels_from, prior, x0_hat
+from ddpmcodec.diffusion.sampling import Noise, ancestral, beta, beta_tilde, ddim, draw_x_T, interpolate, levels_from, x0_hat
 from ddpmcodec.diffusion.schedule import NoiseSchedule, alpha_bar_of, linear, uniform
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.io.images import to_plane
@@ -41,7 +41,7 @@ def mean_and_variance(x_0: NDArray[np.float32]) -> tuple[float, float]:
 )
 def test_samples_are_like_the_data(tiny_model: CodecModel, sampler):
     """With the exact ε of Gaussian data; fixed variances of p leave errors of the order of the steps."""
-    x_0 = sampler(tiny_model, prior(tiny_model, 3, 32, 32), levels_from(uniform(200, first=9.0, last=-8.0)))
+    x_0 = sampler(tiny_model, draw_x_T(tiny_model, 3, 32, 32), levels_from(uniform(200, first=9.0, last=-8.0)))
     mean, variance = mean_and_variance(x_0)
     assert x_0.dtype == np.float32
     assert mean == pytest.approx(0, abs=0.01)
@@ -50,7 +50,7 @@ def test_samples_are_like_the_data(tiny_model: CodecModel, sampler):
 
 def test_variances_bracket_the_data_s(tiny_model: CodecModel):
     """β̃ is too little and β too much for data between all-equal and white (Ho et al., sec. 3.2)."""
-    x_t = prior(tiny_model, 3, 32, 32)
+    x_t = draw_x_T(tiny_model, 3, 32, 32)
     small, large = (mean_and_variance(ancestral(tiny_model, x_t, LEVELS, variance=v))[1] for v in (beta_tilde, beta))
     assert small < PRIOR_VARIANCE < large
 
@@ -71,13 +71,13 @@ def test_variances_are_those_of_the_forward_chain():
 def test_ddim_with_all_noise_is_ancestral_sampling(model: CodecModel, start: float | None):
     """η = 1 (Song et al., sec. 4.1), also from a state in the middle or from pure noise, clipped predictions included."""
     levels = levels_from(uniform(4), start=start)
-    x_t = prior(model, 2, 32, 32)
+    x_t = draw_x_T(model, 2, 32, 32)
     np.testing.assert_allclose(ddim(model, x_t, levels, eta=1.0), ancestral(model, x_t, levels), atol=2e-3)
 
 
 def test_ancestral_sampling_is_algorithm_2(tiny_model: CodecModel):
     """One step and the last, written out."""
-    x_t, (t, s) = prior(tiny_model, 2, 32, 32), (-2.0, 1.0)
+    x_t, (t, s) = draw_x_T(tiny_model, 2, 32, 32), (-2.0, 1.0)
     q = posterior(t, s)
     x_s = q.x0_coef * x0_hat(tiny_model, x_t, t) + q.xt_coef * x_t + math.sqrt(beta(t, s)) * Noise(3)(1, x_t.shape)
     found = ancestral(tiny_model, x_t, (t, s), variance=beta, noise=Noise(3))
@@ -85,7 +85,7 @@ def test_ancestral_sampling_is_algorithm_2(tiny_model: CodecModel):
 
 
 def test_without_eta_ddim_is_deterministic_and_keeps_its_argument(tiny_model: CodecModel):
-    x_t = prior(tiny_model, 2, 32, 32)
+    x_t = draw_x_T(tiny_model, 2, 32, 32)
     kept = x_t.copy()
     first, second = (ddim(tiny_model, x_t, LEVELS[::6], noise=Noise(seed)) for seed in (1, 2))
     np.testing.assert_array_equal(first, second)
@@ -95,7 +95,7 @@ def test_without_eta_ddim_is_deterministic_and_keeps_its_argument(tiny_model: Co
 
 def test_ddim_of_gaussian_data_is_the_flow_s_linear_map(tiny_model: CodecModel):
     """x_0 - m = s (x_T - √ᾱ m) / √(ᾱ s² + 1 - ᾱ): the probability flow in closed form (Song et al., eq. 14)."""
-    x_t, m = prior(tiny_model, 1, 32, 32), prior_mean()
+    x_t, m = draw_x_T(tiny_model, 1, 32, 32), prior_mean()
     alpha_bar = alpha_bar_of(LEVELS[0])
     spread = math.sqrt(alpha_bar * PRIOR_VARIANCE + 1 - alpha_bar)
     expected = m + math.sqrt(PRIOR_VARIANCE) * (x_t - math.sqrt(alpha_bar) * m) / spread
@@ -105,7 +105,7 @@ def test_ddim_of_gaussian_data_is_the_flow_s_linear_map(tiny_model: CodecModel):
 
 
 def test_one_step_is_the_mean(tiny_model: CodecModel):
-    x_t = prior(tiny_model, 2, 32, 32)
+    x_t = draw_x_T(tiny_model, 2, 32, 32)
     for sampler in (ancestral, ddim):
         np.testing.assert_array_equal(sampler(tiny_model, x_t, levels_from(CHAIN, 1)), x0_hat(tiny_model, x_t, LEVELS[0]))
 
@@ -167,28 +167,28 @@ def test_noise_belongs_to_a_picture_not_to_a_batch():
 
 
 def test_a_sample_does_not_depend_on_how_many_are_drawn(tiny_model: CodecModel):
-    two, three = (ancestral(tiny_model, prior(tiny_model, n, 32, 32), LEVELS[::10]) for n in (2, 3))
+    two, three = (ancestral(tiny_model, draw_x_T(tiny_model, n, 32, 32), LEVELS[::10]) for n in (2, 3))
     np.testing.assert_allclose(two, three[:2], atol=1e-6)
 
 
 def test_progress_counts_network_calls(tiny_model: CodecModel):
     for sampler in (ancestral, ddim):
         steps: list[int] = []
-        sampler(tiny_model, prior(tiny_model, 1, 32, 32), LEVELS[::20], on_step=steps.append)
+        sampler(tiny_model, draw_x_T(tiny_model, 1, 32, 32), LEVELS[::20], on_step=steps.append)
         assert steps == [1, 2, 3]
 
 
 def test_larger_pictures_are_drawn_too(model: CodecModel):
-    assert ddim(model, prior(model, 1, 33, 40), levels_from(CHAIN, 2)).shape == (1, 3, 33, 40)
+    assert ddim(model, draw_x_T(model, 1, 33, 40), levels_from(CHAIN, 2)).shape == (1, 3, 33, 40)
 
 
 def test_bad_sizes_and_eta_are_refused(tiny_model: CodecModel):
     for arguments in ((0, 32, 32), (1, 31, 32), (1, 32, 31)):
         with pytest.raises(DdpmCodecError, match="at least"):
-            prior(tiny_model, *arguments)
+            draw_x_T(tiny_model, *arguments)
     for eta in (-0.1, 1.1, math.nan):
         with pytest.raises(DdpmCodecError, match="eta"):
-            ddim(tiny_model, prior(tiny_model, 1, 32, 32), LEVELS, eta=eta)
+            ddim(tiny_model, draw_x_T(tiny_model, 1, 32, 32), LEVELS, eta=eta)
 
 
 def test_interpolation_goes_from_one_picture_to_the_other(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
@@ -222,7 +222,7 @@ def test_a_network_without_an_error_curve_samples_like_one_with(tmp_path: Path, 
     for path, measured in ((tmp_path / "a.safetensors", None), (tmp_path / "b.safetensors", curve)):
         save_model(path, network, measured, "mine")
         denoiser = open_denoiser(str(path)).network
-        drawn.append(ddim(denoiser, prior(denoiser, 2, 8, 8), LEVELS[::20]))
+        drawn.append(ddim(denoiser, draw_x_T(denoiser, 2, 8, 8), LEVELS[::20]))
     np.testing.assert_allclose(*drawn, atol=1e-3)
     with pytest.raises(ModelError, match="no error curve"):
         load_model(tmp_path / "a.safetensors")
@@ -240,5 +240,5 @@ def test_a_chain_noisier_than_the_training_range_is_asked_at_its_end(tiny_model:
             return tiny_model.predict_eps(x_t, log_snr)
 
     levels = levels_from(NoiseSchedule(np.array([12.0, 0.0, -20.0])))
-    assert np.isfinite(ddim(Listening(), prior(tiny_model, 1, 32, 32), levels)).all()
+    assert np.isfinite(ddim(Listening(), draw_x_T(tiny_model, 1, 32, 32), levels)).all()
     assert asked == [-8.0, 0.0, 9.5]

@@ -67,6 +67,9 @@ def golden_files(model: CodecModel) -> dict[str, bytes]:
         "odd": code(picture(33, 41), plan_steps=8, steps=5, channel="trellis:8", seed=2026),
         "random-coding": code(small, plan_steps=8, steps=4, channel="orc:10", seed=(1 << 64) - 1),
         "large": code(picture(60, 70), plan_steps=8, steps=3),
+        # Windows move apart at a log-SNR of -1: the second steps of these go there, and just short of it.
+        "windows-apart": code(picture(33, 56), plan_steps=22, steps=4),
+        "windows-close": code(picture(33, 56), plan_steps=23, steps=4),
         "short-step": code(small, plan_steps=10, target_bytes=150),
         "no-short-step": without_short_step(plain, model),
         "lossless": code(small, plan_steps=10, lossless=True),
@@ -127,12 +130,13 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
             for name, data in files.items()
         },
     }
-    before: dict[str, Any] = json.loads(summary.read_text()) if summary.exists() else {"version": 0}
-    if before["version"] == VERSION and before != values and not force:
-        changed = [k for k, v in values["files"].items() if before["files"].get(k) != v]
+    before: dict[str, Any] = json.loads(summary.read_text()) if summary.exists() else {"version": 0, "files": {}}
+    changed = [name for name, found in before["files"].items() if values["files"].get(name) != found]
+    changed += [key for key in ("model", "tail_weights") if before.get(key) != values[key]]
+    if before["version"] == VERSION and changed and not force:
         raise DdpmCodecError(
-            f"files of format version {VERSION} would change ({', '.join(changed) or 'model or tail weights'}): a decoder that "
-            "is out there could not read them; raise VERSION in bitstream/header.py, or pass --force before its release"
+            f"files of format version {VERSION} would change ({', '.join(changed)}): a decoder that is out there could not "
+            "read them; raise VERSION in ddpmcodec/bitstream/header.py, or pass --force before its release"
         )
     for path in (*folder.glob("*.bin"), *folder.glob("*.png")):
         path.unlink()
