@@ -52,7 +52,7 @@ def plan(
     check_output(str(target))
     picture = plot or target.with_suffix(".plan.png")
     check_output(str(picture))
-    images = TrainingImages(training_images(data, source.config.window), source.config.window, seed)
+    images = TrainingImages(training_images(data, source.config.window).training, source.config.window, seed)
     count = min(limit, len(images))
     try:
         where = torch.device(device)

@@ -26,22 +26,29 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="The run's directory: checkpoint, model, log, plot, samples.")],
     data: Annotated[
         list[str],
-        typer.Option("--data", help="Training images: cifar10 (downloads), a folder, a mosaic file. May be repeated."),
+        typer.Option("--data", help="Training images: cifar10 (downloads), a folder, a mosaic, a zip or tar. May be repeated."),
     ],
-    preset: Annotated[str | None, typer.Option(help="cifar10-small (default), cifar10-base or ddpm-paper.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="cifar10-small (default), photo-small, cifar10-base or ddpm-paper.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Train so many steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train so many minutes in all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run's directory.")] = False,
     init: Annotated[str | None, typer.Option(help="Start from this model's weights: a model file or an embedded name.")] = None,
     objective: Annotated[str | None, typer.Option(help="vlb (log-SNR uniform: the bound) or simple (the paper's).")] = None,
     schedule: Annotated[str | None, typer.Option(help="Of the simple objective: linear or cosine.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step and process.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    ema: Annotated[float | None, typer.Option(help="Decay of the weights' average.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
+    muon: Annotated[bool | None, typer.Option("--muon/--adamw", help="Muon for convolutions, or AdamW for all.")] = None,
+    muon_lr: Annotated[float | None, typer.Option(help="Peak learning rate of Muon.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
+    ema: Annotated[list[float] | None, typer.Option(help="Decay of an average of the weights. May be repeated.")] = None,
     dropout: Annotated[float | None, typer.Option(help="In the residual blocks.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
     bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="Autocast to bfloat16.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network; needs a C++ compiler.")] = False,
+    hold_out: Annotated[
+        bool, typer.Option("--hold-out/--all", help="Keep 1 picture in 16 (tile in 256) from training, to measure on.")
+    ] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")] = "cpu",
     log_every: Annotated[int, typer.Option(help="Steps between records.", min=1)] = 50,
     save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints, plots and sample sheets.")] = 5.0,
@@ -50,11 +57,22 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train an ε-model; `ddpmcodec plan` then makes it a codec. Ctrl-C saves; --resume goes on."""
-    given = {"objective": objective, "schedule": schedule, "batch": batch, "lr": lr, "ema": ema, "seed": seed, "bf16": bf16}
-    recipe = {k: v for k, v in given.items() if v is not None}
+    given: dict[str, Any] = {
+        "objective": objective,
+        "schedule": schedule,
+        "batch": batch,
+        "muon": muon,
+        "muon_lr": muon_lr,
+        "lr": lr,
+    }
+    given |= {"ema": tuple(ema) if ema else None, "seed": seed, "bf16": bf16}
+    recipe: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     network = {} if dropout is None else {"dropout": dropout}
     if resume and (recipe or network or preset or init):
-        extra = ", ".join(f"--{k}" for k in [*recipe, *network, *(["preset"] if preset else []), *(["init"] if init else [])])
+        extra = ", ".join(
+            f"--{k.replace('_', '-')}"
+            for k in [*recipe, *network, *(["preset"] if preset else []), *(["init"] if init else [])]
+        )
         raise TrainingError(f"--resume goes on with the run's own settings; leave out {extra}")
     if schedule is not None and objective != "simple" and preset != "ddpm-paper":
         raise TrainingError("--schedule belongs to --objective simple; the vlb objective draws log-SNRs uniformly")
@@ -62,6 +80,7 @@ def train(
         raise TrainingError(f"--save-minutes {save_minutes}: expected a positive number")
     from ddpmcodec.training import (
         Goal,
+        HeldOut,
         Trainer,
         TrainingImages,
         initial_weights,
@@ -99,10 +118,13 @@ def train(
                     soft_wrap=True,
                 )
         with where.one_goes_first():
-            pictures = training_images(data, config.window)
-        if state is not None and state.pictures != len(pictures):
-            raise TrainingError(f"the run was trained on {state.pictures} images, found {len(pictures)}: give the same --data")
-        images = TrainingImages(pictures, config.window, settings.seed)
+            pictures = training_images(data, config.window, hold_out)
+        if state is not None and state.pictures != len(pictures.training):
+            found = f"{state.pictures} images, found {len(pictures.training)}"
+            raise TrainingError(f"the run was trained on {found}: give the same --data, and --all if it had that")
+        images = TrainingImages(pictures.training, config.window, settings.seed, where.device)
+        low, high = settings.views_of(config)[0].levels
+        held_out = HeldOut.of(pictures.held_out, config.window, low, high)
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -112,12 +134,12 @@ def train(
             trainer.load_weights(weights)
         if state is not None:
             trainer.resume(state)
-        reporter = Reporter(output, trainer, " ".join(data))
+        reporter = Reporter(output, trainer, " ".join(data), held_out)
         with _progress(goal, where.first and not quiet) as show:
 
             def on_record(record: Record) -> None:
                 reporter.record(record)
-                show(record)
+                show(record, reporter.held_out_bound)
 
             reached = trainer.run(
                 goal,
@@ -132,7 +154,8 @@ def train(
     last: Any = reporter.last
     if as_json:
         values = {"step": last.step, "images": last.images, "seconds": round(last.seconds, 1), "loss": last.loss}
-        typer.echo(json.dumps(values | {"bits_per_dim": last.bits_per_dim, "model": str(reporter.model), "done": reached}))
+        values |= {"bits_per_dim": last.bits_per_dim, "held_out_bits_per_dim": trainer.best}
+        typer.echo(json.dumps(values | {"model": str(reporter.model), "done": reached}))
     elif not quiet:
         for note in reporter.notes:
             stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
@@ -140,6 +163,8 @@ def train(
         stderr.print(
             f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal", highlight=False
         )
+        if trainer.best is not None:
+            stderr.print(f"{reporter.model}: {trainer.best:.4f} bits/dim ideal on held-out pictures", highlight=False)
         if reached:
             stderr.print(f"make it a codec: ddpmcodec plan {output} --data {data[0]}", highlight=False, soft_wrap=True)
     if not reached:
@@ -147,32 +172,33 @@ def train(
 
 
 @contextmanager
-def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any], None]]:
+def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], None]]:
     """A function that shows a record: a line that moves on a terminal, one line in a while elsewhere."""
 
-    def text(record: Any) -> str:
+    def text(record: Any, bound: float | None) -> str:
         done = goal.progress(record.step, record.seconds)
-        left = max(0.0, record.seconds * (1 / max(done, 1e-9) - 1))
+        left = int(max(0.0, record.seconds * (1 / max(done, 1e-9) - 1)))
+        held_out = "" if bound is None else f"{bound:.4f} held out  "
         return (
-            f"step {record.step}  loss {record.loss:.4f}  {record.bits_per_dim:.4f} bits/dim ideal  "
-            f"{record.images_per_second:.0f} images/s  {int(left // 3600)}:{int(left // 60) % 60:02d}:{int(left) % 60:02d} left"
+            f"step {record.step}  loss {record.loss:.4f}  {record.bits_per_dim:.4f} bits/dim ideal  {held_out}"
+            f"{record.images_per_second:.0f} images/s  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
         )
 
     if not show:
-        yield lambda record: None
+        yield lambda record, bound: None
         return
     if not stderr.is_terminal:
         printed = [-_LINE_SECONDS]
 
-        def line(record: Any) -> None:
+        def line(record: Any, bound: float | None) -> None:
             if time.monotonic() - printed[0] >= _LINE_SECONDS or goal.progress(record.step, record.seconds) >= 1:
                 printed[0] = time.monotonic()
-                stderr.print(text(record), highlight=False, soft_wrap=True)
+                stderr.print(text(record, bound), highlight=False, soft_wrap=True)
 
         yield line
         return
     with Progress(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=stderr) as progress:
         task = progress.add_task("starting", total=1.0)
-        yield lambda record: progress.update(
-            task, description=text(record), completed=min(1.0, goal.progress(record.step, record.seconds))
+        yield lambda record, bound: progress.update(
+            task, description=text(record, bound), completed=min(1.0, goal.progress(record.step, record.seconds))
         )

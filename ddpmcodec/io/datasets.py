@@ -64,12 +64,17 @@ def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> It
     path = Path(path)
     if not path.is_dir():
         raise DdpmCodecError(f"{path} not found: expected a folder of pictures")
-    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    readable = readable_suffixes()
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in readable and f.name[0] != "." and f.is_file())
     if not files:
         raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp right inside it")
     for file in files[:limit]:
         yield file, _read(file)
+
+
+def readable_suffixes() -> set[str]:
+    """Suffixes of picture files that can be read, such as ".png"."""
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ddpmcodec.diffusion.schedule import NoiseSchedule, from_betas
 from ddpmcodec.errors import ModelError
-from ddpmcodec.models.unet_config import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
+from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
 
 LEVELS = 141  # of the error curve; the project's own models are measured at as many
 # Levels worth measuring: below, even a picture of 256×256 pixels sends less than a bit; above, an 8-bit picture is exact.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.diffusers_adapter import DiffusersConfig
 from ddpmcodec.models.unet_config import UNetConfig
 
@@ -35,11 +36,13 @@ class NetworkConfig(Protocol):
         ...
 
 
+_KINDS: tuple[Any, ...] = (UNetConfig, ConvUNetConfig, DiffusersConfig)
+
+
 def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
     """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
-    if architecture == UNetConfig.architecture:
-        return UNetConfig.from_dict(values)
-    if architecture == DiffusersConfig.architecture:
-        return DiffusersConfig.from_dict(values)
-    known = f"{UNetConfig.architecture} and {DiffusersConfig.architecture}"
+    for kind in _KINDS:
+        if architecture == kind.architecture:
+            return kind.from_dict(values)
+    known = ", ".join(kind.architecture for kind in _KINDS)
     raise ModelError(f"a network of architecture {architecture!r}: this version of ddpmcodec knows {known}")

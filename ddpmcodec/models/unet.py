@@ -91,10 +91,10 @@ class Precondition(nn.Module):
     ε = √(1-ᾱ)·x_t + √ᾱ·v (Salimans & Ho 2022; Karras et al. 2022 argue for the like).
     """
 
-    def __init__(self, config: UNetConfig):
+    def __init__(self, min_log_snr: float, max_log_snr: float, knots: int):
         super().__init__()
-        self.low, self.high, self.last = config.min_log_snr, config.max_log_snr, config.knots - 1
-        alpha_bar = torch.linspace(self.low, self.high, config.knots, dtype=torch.float64).sigmoid()
+        self.low, self.high, self.last = min_log_snr, max_log_snr, knots - 1
+        alpha_bar = torch.linspace(self.low, self.high, knots, dtype=torch.float64).sigmoid()
         self.gain = nn.Parameter(alpha_bar.sqrt().float())
         self.skip = nn.Parameter((1 - alpha_bar).sqrt().float())
 
@@ -153,7 +153,8 @@ class UNet(nn.Module):
                 self.upsample.append(Upsample(c))
         self.norm_out = nn.GroupNorm(config.groups, c)
         self.conv_out = nn.Conv2d(c, config.image_channels, 3, padding=1)
-        self.precondition = Precondition(config) if config.knots else None
+        trained = config.min_log_snr, config.max_log_snr
+        self.precondition = Precondition(*trained, config.knots) if config.knots else None
 
     def zero_branches(self) -> None:
         """Makes every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW, require_levels, require_types
 
 if TYPE_CHECKING:
     from ddpmcodec.models.unet import UNet
-
-MAX_WIDTH = 1 << 16  # of any layer
-MAX_BLOCKS = 64  # a level
-MAX_WINDOW = 1024
-MAX_LOG_SNR = 64.0  # beyond, either way, nothing of the picture or of the noise is left in float64
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class UNetConfig:
     scale: bool = True  # the noise level scales and shifts features; False: it only shifts them, as in the paper
 
     def __post_init__(self) -> None:
-        _require_types(self)
+        require_types(self, "U-Net")
         if min(self.groups, self.heads, self.blocks, self.embedding, self.frequencies, self.image_channels) < 1:
             raise ModelError("groups, heads, blocks, embedding, frequencies and image_channels must be at least 1")
         if self.middle_blocks < 2:
@@ -66,10 +61,7 @@ class UNetConfig:
         widest = max(*self.channels, self.embedding, self.frequencies, self.image_channels, self.knots)
         if widest > MAX_WIDTH or max(self.blocks, self.middle_blocks) > MAX_BLOCKS:
             raise ModelError(f"a U-Net of layers {widest} wide: expected at most {MAX_WIDTH}, and {MAX_BLOCKS} blocks a level")
-        if not -MAX_LOG_SNR <= self.min_log_snr < self.max_log_snr <= MAX_LOG_SNR:
-            raise ModelError(
-                f"log-SNRs from {self.min_log_snr} to {self.max_log_snr}: expected a rising pair within ±{MAX_LOG_SNR:g}"
-            )
+        require_levels(self.min_log_snr, self.max_log_snr)
 
     @property
     def downsampling(self) -> int:
@@ -132,19 +124,3 @@ class UNetConfig:
             return cls(**given)
         except TypeError as error:
             raise ModelError(f"U-Net configuration not understood: {error}") from error
-
-
-def _require_types(config: UNetConfig) -> None:
-    """Annotations hold: JSON has numbers of any kind and size where a whole number of layers is meant."""
-    for field in fields(config):
-        value, wanted = getattr(config, field.name), str(field.type)
-        parts = value if wanted.startswith("tuple") and isinstance(value, tuple) else (value,)
-        if wanted == "float":
-            fits = isinstance(value, float) or (type(value) is int and abs(value) < 1 << 53)
-            fits = fits and math.isfinite(value)
-        elif wanted == "bool":
-            fits = type(value) is bool
-        else:
-            fits = isinstance(value, tuple) == wanted.startswith("tuple") and all(type(v) is int for v in parts)
-        if not fits:
-            raise ModelError(f"U-Net configuration not understood: {field.name} is {str(value)[:40]!r}, expected {wanted}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +12,58 @@ from torch import Tensor
 
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.io.atomic import replacing
-from ddpmcodec.models.unet_config import UNetConfig
-from ddpmcodec.training.recipe import Goal, Recipe
+from ddpmcodec.models.network_config import parse_config
+from ddpmcodec.training.recipe import Goal, NetworkToTrain, Recipe
 
 NAME = "checkpoint.pt"
-_FORMAT = "ddpmcodec-checkpoint-1"
+_FORMAT = "ddpmcodec-checkpoint-2"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """The state of a run after `step` steps. Batches and noise are functions of (seed, step), so no generator is stored."""
 
-    network: UNetConfig
+    network: NetworkToTrain
     recipe: Recipe
     step: int
     images: int  # seen so far, all processes together
     seconds: float  # trained so far
     weights: dict[str, Tensor]
-    average: dict[str, Tensor]  # EMA
-    optimiser: dict[str, Any]
+    averages: dict[float, dict[str, Tensor]]  # of `Averages`, by decay
+    optimiser: list[dict[str, Any]]
     goal: Goal  # the learning rate's decay is measured against it
     pictures: int  # training images there were
-    processes: int = 1  # that shared each batch
+    processes: int  # that shared each batch
+    best: float | None  # the least held-out bound of any model this run has written, bits/dim
 
     def recipe_for(self, processes: int) -> Recipe:
         """The recipe for so many processes, with the same whole batch, hence the same trajectory. Raises TrainingError."""
-        whole = self.recipe.batch * self.processes
-        if whole % processes:
+        whole = self.recipe.with_batch(self.recipe.batch * self.processes)
+        if any(part % processes for part in (whole.batch, *(v.count for v in whole.views))):
             raise TrainingError(
-                f"the run's batches of {whole} images came from {self.processes} processes and can't be shared by {processes}: "
-                f"start as many again (torchrun --nproc-per-node {self.processes}), or a number that divides {whole}"
+                f"the run's batches of {whole.batch} images came from {self.processes} processes and can't be shared by "
+                f"{processes}: start as many again (torchrun --nproc-per-node {self.processes}), or a number that divides "
+                f"{whole.batch}"
             )
-        return replace(self.recipe, batch=whole // processes)
+        return whole.with_batch(whole.batch // processes)
 
     def save(self, directory: Path) -> None:
         """Raises TrainingError when it can't be written; the one before is then still there."""
         values = {
             "format": _FORMAT,
+            "architecture": self.network.architecture,
             "network": self.network.to_dict(),
             "recipe": self.recipe.to_dict(),
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
             "weights": self.weights,
-            "average": self.average,
+            "averages": self.averages,
             "optimiser": self.optimiser,
             "goal": {"steps": self.goal.steps, "minutes": self.goal.minutes},
             "pictures": self.pictures,
             "processes": self.processes,
+            "best": self.best,
         }
         try:
             with replacing(directory / NAME) as temporary, temporary.open("wb") as file:
@@ -84,22 +88,32 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         raise TrainingError(f"{path} is not a checkpoint of this version: expected format {_FORMAT}")
     try:
         state = Checkpoint(
-            UNetConfig.from_dict(values["network"]),
-            Recipe(**values["recipe"]),
+            _network(values["architecture"], values["network"]),
+            Recipe.from_dict(values["recipe"]),
             values["step"],
             values["images"],
             values["seconds"],
             values["weights"],
-            values["average"],
+            values["averages"],
             values["optimiser"],
             Goal(**values["goal"]),
             values["pictures"],
-            values.get("processes", 1),
+            values["processes"],
+            values["best"],
         )
         held, needed = sum(t.numel() for t in state.weights.values()), state.network.elements
         counts = (state.step, state.images, state.pictures, state.processes)
+        if not isinstance(state.averages, dict) or set(state.averages) != set(state.recipe.ema):
+            raise ValueError("its averages aren't those of its recipe")
         if held != needed or not all(isinstance(n, int) and n >= 0 for n in counts) or state.processes < 1:
             raise ValueError(f"{held} weights for a network of {needed}, counts {counts}")
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise TrainingError(f"{path} is not understood: {error!r}") from error
     return state
+
+
+def _network(architecture: str, values: dict[str, Any]) -> NetworkToTrain:
+    config = parse_config(architecture, values)
+    if not isinstance(config, NetworkToTrain):
+        raise ValueError(f"a {architecture} network, which ddpmcodec train doesn't make")
+    return config

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.training.recipe import Recipe
 
 
@@ -21,19 +20,19 @@ class Levels:
     bits: Tensor  # (n,) what a unit of ε-MSE there is worth in bits/dim: its mean times the loss estimates the rate
 
 
-def draw_levels(recipe: Recipe, network: UNetConfig, count: int, generator: torch.Generator) -> Levels:
-    """Levels of a whole batch of `count` images, on the generator's device.
+def draw_levels(recipe: Recipe, span: tuple[float, float], count: int, generator: torch.Generator) -> Levels:
+    """Levels of `count` crops between two log-SNRs, on the generator's device.
 
-    vlb: λ uniform over the trained range, one draw in each of `count` equal strata. The rate of a chain of many steps is
+    vlb: λ uniform over the span, one draw in each of `count` equal strata. The rate of a chain of many steps is
     ½ ∫ E|ε − ε̂|²/d dλ nats a dimension (Kingma et al. 2021, eq. 17), so the plain loss is the bound.
-    simple: t uniform over 1 … T (Ho et al. 2020, eq. 14).
+    simple: t uniform over 1 … T, whatever the span (Ho et al. 2020, eq. 14).
     """
     device = generator.device
     if recipe.objective == "vlb":
         u = (torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)) / count
-        span = network.max_log_snr - network.min_log_snr
-        log_snr = network.min_log_snr + span * u
-        return Levels(log_snr, torch.full_like(log_snr, span / (2 * math.log(2))))
+        low, high = span
+        log_snr = low + (high - low) * u
+        return Levels(log_snr, torch.full_like(log_snr, (high - low) / (2 * math.log(2))))
     levels = torch.from_numpy(recipe.noise_schedule().log_snrs).to(device, torch.float32)
     steps = levels[:-1] - levels[1:]
     t = torch.randint(len(levels), (count,), generator=generator, device=device)

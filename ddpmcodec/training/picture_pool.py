@@ -46,6 +46,11 @@ class PicturePool(Sequence[NDArray[np.uint8]]):
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def values(self) -> NDArray[np.uint8]:
+        """All pictures' values, one after another; read-only."""
+        return np.frombuffer(self._bytes, np.uint8)
+
     @overload
     def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
     @overload

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ddpmcodec.diffusion.schedule import NoiseSchedule, named
 from ddpmcodec.errors import TrainingError
+from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.unet_config import UNetConfig
 
 OBJECTIVES = ("vlb", "simple")
+
+NetworkToTrain = UNetConfig | ConvUNetConfig
+
+
+@dataclass(frozen=True)
+class View:
+    """Crops of one kind that every step holds: as the codec will look at pictures at these levels.
+
+    At noisy levels the codec shows the network a picture of 1/factor of the size, so crops are scaled down for it, and the
+    levels are those of the full picture: what the network is asked at is 2 ln(factor) cleaner.
+    """
+
+    side: int  # of the crop, after scaling down
+    factor: int  # that pixels are averaged over, each way
+    count: int  # crops of a step, of one process
+    min_log_snr: float
+    max_log_snr: float
+
+    def __post_init__(self) -> None:
+        if min(self.side, self.factor, self.count) < 1 or not self.min_log_snr < self.max_log_snr:
+            raise TrainingError(f"{self}: expected a side, factor and count of at least 1, and rising log-SNRs")
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The log-SNRs that the network is asked at."""
+        cleaner = 2 * math.log(self.factor)
+        return self.min_log_snr + cleaner, self.max_log_snr + cleaner
 
 
 @dataclass(frozen=True)
@@ -19,14 +48,18 @@ class Recipe:
     objective: str = "vlb"  # vlb: log-SNR uniform and stratified, plain ε-MSE; simple: the paper's L_simple, t uniform
     schedule: str = "linear"  # simple only: the discrete chain whose timesteps are drawn
     timesteps: int = 1000  # simple only
-    batch: int = 128  # of one process
-    lr: float = 1e-3
+    batch: int = 128  # crops of one process; with views, the sum of their counts
+    views: tuple[View, ...] = ()  # none: crops of the network's window, at all its levels
+    tilt: float = 0.0  # a crop's loss counts exp(-tilt·λ) times: what is above 0 moves effort to noisy levels
+    muon: bool = True  # for the convolutions between features; False: AdamW for all
+    muon_lr: float = 0.01
+    lr: float = 1e-3  # of AdamW
     warmup: int = 200  # steps of linearly rising learning rate
     decay: bool = True  # cosine from lr to lr / 100 at the end of training; False: constant
     beta2: float = 0.99
     weight_decay: float = 0.01
     clip: float = 1.0  # gradient norm
-    ema: float = 0.999  # half-life of ln 2 / (1 - ema) steps; shorter at the start of training
+    ema: tuple[float, ...] = (0.999,)  # averages of the weights, each with a half-life of ln 2 / (1 - ema) steps
     seed: int = 0
     bf16: bool = False  # autocast; weights, averages and losses stay in float32
 
@@ -35,16 +68,45 @@ class Recipe:
             raise TrainingError(f"objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
         if self.batch < 1 or self.warmup < 0 or not 0 <= self.seed < 1 << 63:
             raise TrainingError("batch must be at least 1, warmup at least 0, seed from 0 to 2^63 - 1")
-        if not 0 < self.lr <= 1 or not 0 <= self.ema < 1 or self.clip <= 0 or self.weight_decay < 0 or not 0 <= self.beta2 < 1:
-            raise TrainingError("lr must lie in (0, 1], ema and beta2 in [0, 1), clip above 0, weight decay from 0")
+        if not (0 < self.lr <= 1 and 0 < self.muon_lr <= 1) or self.clip <= 0 or self.weight_decay < 0:
+            raise TrainingError("lr and muon_lr must lie in (0, 1], clip above 0, weight decay from 0")
+        averages = self.ema if isinstance(self.ema, tuple) else ()
+        if not averages or len(set(averages)) < len(averages) or not all(0 <= v < 1 for v in (*averages, self.beta2)):
+            raise TrainingError("ema must be one or more different numbers in [0, 1), beta2 in [0, 1)")
+        if not 0 <= self.tilt <= 1:
+            raise TrainingError(f"tilt={self.tilt}: expected 0 to 1")
+        if self.views and (self.objective != "vlb" or sum(v.count for v in self.views) != self.batch):
+            counts = [v.count for v in self.views]
+            raise TrainingError(f"views of {counts} crops: expected the vlb objective, and the batch's {self.batch} in all")
         self.noise_schedule()  # raises for a bad name or length
 
     def noise_schedule(self) -> NoiseSchedule:
         """The discrete chain of the simple objective."""
         return named(self.schedule, self.timesteps)
 
+    def with_batch(self, batch: int) -> Recipe:
+        """The same mixture of views in batches of another size. Raises TrainingError when that would take parts of crops."""
+        if any(v.count * batch % self.batch for v in self.views) or batch < 1:
+            whole = self.batch // math.gcd(self.batch, *(v.count for v in self.views))
+            raise TrainingError(f"batches of {batch} crops: expected a multiple of {whole}, which shares out among the views")
+        views = tuple(replace(v, count=v.count * batch // self.batch) for v in self.views)
+        return replace(self, batch=batch, views=views)
+
+    def views_of(self, network: NetworkToTrain) -> tuple[View, ...]:
+        """The crops of a step, whether or not the recipe names views."""
+        whole = View(network.window, 1, self.batch, network.min_log_snr, network.max_log_snr)
+        return self.views or (whole,)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """The recipe as a checkpoint stores it. Raises TypeError or TrainingError for what is none."""
+        given = dict(values)
+        given["views"] = tuple(View(**v) for v in given.get("views", ()))
+        given["ema"] = tuple(given.get("ema", cls.ema))
+        return cls(**{f.name: given.pop(f.name) for f in fields(cls) if f.name in given}, **given)
 
 
 @dataclass(frozen=True)
@@ -68,13 +130,25 @@ class Goal:
 class Preset:
     """A network and the recipe that suits it."""
 
-    network: UNetConfig
+    network: NetworkToTrain
     recipe: Recipe
+
+
+# Coarse steps of the codec see the picture at 1/2 … 1/8 of its size; large crops, so that edges aren't everywhere.
+_PHOTO_VIEWS = (
+    View(64, 1, 10, -5.0, 9.5),
+    View(128, 1, 1, -5.0, 9.5),
+    View(64, 2, 2, -6.0, 1.5),
+    View(64, 4, 2, -8.0, -0.5),
+    View(32, 8, 3, -10.0, -2.0),
+)
 
 
 def _paper() -> Preset:
     """Ho et al. 2020, appendix B: 35.7 M parameters, T = 1000, linear beta, L_simple, Adam 2e-4, batch 128, EMA 0.9999."""
-    recipe = Recipe(objective="simple", lr=2e-4, warmup=5000, decay=False, beta2=0.999, weight_decay=0.0, ema=0.9999)
+    recipe = Recipe(
+        objective="simple", muon=False, lr=2e-4, warmup=5000, decay=False, beta2=0.999, weight_decay=0.0, ema=(0.9999,)
+    )
     levels = recipe.noise_schedule().log_snrs
     network = UNetConfig(
         channels=(128, 256, 256, 256),
@@ -93,11 +167,15 @@ def _paper() -> Preset:
 
 
 def presets() -> dict[str, Preset]:
-    """By name: `cifar10-small` (what the package embeds), `cifar10-base` (for a GPU), `ddpm-paper` (the paper's setting)."""
+    """By name: `cifar10-small` and `photo-small` (what the package embeds), `cifar10-base` (for a GPU), `ddpm-paper` (the
+    paper's setting)."""
     base = UNetConfig(channels=(96, 160, 224), blocks=2, attention_levels=(1, 2), groups=32, embedding=384, knots=36)
     return {
         "cifar10-small": Preset(UNetConfig(middle_blocks=4, knots=36), Recipe(batch=64)),
-        "cifar10-base": Preset(base, Recipe(batch=512, lr=8e-4, warmup=500, ema=0.9995, bf16=True)),
+        "photo-small": Preset(
+            ConvUNetConfig(min_log_snr=-6.0), Recipe(batch=18, views=_PHOTO_VIEWS, tilt=0.2, ema=(0.99, 0.997, 0.999))
+        ),
+        "cifar10-base": Preset(base, Recipe(batch=512, lr=8e-4, warmup=500, ema=(0.9995,), bf16=True)),
         "ddpm-paper": _paper(),
     }
 
@@ -107,9 +185,13 @@ def preset(name: str, network: dict[str, Any] | None = None, recipe: dict[str, A
     known = presets()
     if name not in known:
         raise TrainingError(f"preset {name!r}: expected one of {', '.join(known)}")
-    found = known[name]
-    chosen = replace(found.recipe, **(recipe or {}))
-    changed = replace(found.network, **(network or {}))
+    found, settings = known[name], dict(recipe or {})
+    batch = settings.pop("batch", found.recipe.batch)
+    chosen = replace(found.recipe.with_batch(batch), **settings)
+    try:
+        changed = replace(found.network, **(network or {}))
+    except TypeError as error:
+        raise TrainingError(f"preset {name}: {error}; its network has no such setting") from error
     if chosen.objective == "simple":
         levels = chosen.noise_schedule().log_snrs  # the network is asked at the chain's own levels only
         changed = replace(changed, min_log_snr=float(levels[-1]), max_log_snr=float(levels[0]))

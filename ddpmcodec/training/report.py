@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ddpmcodec.diffusion.sampling import ddim, draw_x_T, levels_from
 from ddpmcodec.diffusion.schedule import linear
@@ -17,9 +19,10 @@ from ddpmcodec.errors import TrainingError
 from ddpmcodec.io.atomic import remove_leftovers, replacing, write_whole
 from ddpmcodec.io.images import image_bytes, picture_grid, to_bytes
 from ddpmcodec.models.source import open_denoiser
-from ddpmcodec.models.unet import UNet
 from ddpmcodec.models.weights import save_model
-from ddpmcodec.training.trainer import BINS, Record, Trainer
+from ddpmcodec.training.held_out import HeldOut
+from ddpmcodec.training.step import BINS
+from ddpmcodec.training.trainer import Record, Trainer
 
 LOG, PLOT, SAMPLES, MODEL = "log.jsonl", "loss.png", "samples.png", "model.safetensors"
 _SAMPLES, _SAMPLE_STEPS = 16, 30
@@ -108,13 +111,18 @@ def plot_losses(directory: Path) -> None:
 
 
 class Reporter:
-    """Keeps a run's directory: the log, and at each save the averaged network, the plot and a sheet of samples."""
+    """Keeps a run's directory: the log, and at each save the averaged network, the plot and a sheet of samples.
 
-    def __init__(self, directory: Path, trainer: Trainer, data: str):
-        self.directory, self.trainer, self.data = directory, trainer, data
+    held_out: pictures on which averages are compared; the model file is the best there of all that were there at a save.
+    Without them it is the longest average of the newest save.
+    """
+
+    def __init__(self, directory: Path, trainer: Trainer, data: str, held_out: HeldOut | None = None):
+        self.directory, self.trainer, self.data, self.held_out = directory, trainer, data, held_out
         self.model = directory / MODEL
         self.last: Record | None = None
         self.notes: list[str] = []
+        self.held_out_bound: float | None = None  # of the newest save, the best average's
         if trainer.where.first:
             remove_leftovers(directory)
             rewrite_log(directory, read_log(directory, trainer.step))  # a resumed run repeats what came after its checkpoint
@@ -128,19 +136,49 @@ class Reporter:
 
         Raises TrainingError when the model can't be written; what fails of plot and samples is a warning in the log.
         """
-        trainer = self.trainer
-        network = UNet(trainer.config)
-        network.load_state_dict(trainer.average)
-        network.eval().requires_grad_(False)
+        self.notes = []
+        trainer, averages = self.trainer, self.trainer.averages()
+        bounds = self._bounds(averages)
+        decay = min(bounds, key=lambda d: bounds[d]) if bounds else max(averages)
+        if not bounds or trainer.best is None or bounds[decay] < trainer.best or not self.model.exists():
+            self._save_model(averages[decay], decay, bounds.get(decay))
+        self._attempt(SAMPLES, self._save_samples)
+        self._attempt(PLOT, lambda: plot_losses(self.directory))
+
+    def _bounds(self, averages: dict[float, dict[str, Tensor]]) -> dict[float, float]:
+        """The held-out bound of each average, bits/dim; into the log. Empty without held-out pictures."""
+        if self.held_out is None:
+            return {}
+        network, device = self._network(), self.trainer.where.device
+        network.to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        bounds = {}
+        for decay, weights in averages.items():
+            network.load_state_dict(weights)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.trainer.recipe.bf16):
+                bounds[decay] = self.held_out.bound(network, device)
+        line = {"step": self.trainer.step, "held_out_bits_per_dim": {str(d): round(b, 5) for d, b in bounds.items()}}
+        with suppress(OSError), (self.directory / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.held_out_bound = min(bounds.values())
+        return bounds
+
+    def _network(self) -> torch.nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            return self.trainer.config.build().eval().requires_grad_(False)
+
+    def _save_model(self, weights: dict[str, Tensor], decay: float, bound: float | None) -> None:
+        trainer, network = self.trainer, self._network()
+        network.load_state_dict(weights)
         recipe = json.dumps(trainer.recipe.to_dict())
-        note = f"trained with ddpmcodec train on {self.data}: {trainer.step} steps, {trainer.seen} images, {recipe}"
+        seen = f"{trainer.step} steps, {trainer.seen} images, EMA {decay}"
+        measured = "" if bound is None else f", {bound:.4f} bits/dim on held-out pictures"
+        note = f"trained with ddpmcodec train on {self.data}: {seen}{measured}, {recipe}"
         try:
             save_model(self.model, network, None, self.directory.resolve().name, note)
         except OSError as error:
             raise TrainingError(f"can't write to {self.directory}: {error.strerror or error}") from error
-        self.notes = []
-        self._attempt(SAMPLES, self._save_samples)
-        self._attempt(PLOT, lambda: plot_losses(self.directory))
+        trainer.best = bound
 
     def _attempt(self, name: str, draw: Callable[[], None]) -> None:
         """A picture is no reason to lose a run."""

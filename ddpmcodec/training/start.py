@@ -7,19 +7,20 @@ from dataclasses import fields
 from torch import Tensor
 
 from ddpmcodec.errors import TrainingError
-from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.models.weights import load_network
+from ddpmcodec.training.recipe import NetworkToTrain
 
 
-def initial_weights(model: str, network: UNetConfig) -> dict[str, Tensor]:
+def initial_weights(model: str, network: NetworkToTrain) -> dict[str, Tensor]:
     """The weights of a model file or embedded model. TrainingError where they would mean something else in this network.
 
     Many architectures share their weights' shapes, so the configurations are compared. Dropout and window may differ, and
     so may the trained levels, unless output preconditioning is tied to them.
     """
     loaded, info = load_network(model)
-    if not isinstance(info.config, UNetConfig):
-        raise TrainingError(f"{model} holds a {info.config.architecture} network: expected one that ddpmcodec train makes")
+    if type(info.config) is not type(network):
+        found, expected = info.config.architecture, network.architecture
+        raise TrainingError(f"{model} holds a {found} network: expected a {expected}; choose its preset")
     free = {"dropout", "window"} | (set() if network.knots else {"min_log_snr", "max_log_snr"})
     pairs = {f.name: (getattr(info.config, f.name), getattr(network, f.name)) for f in fields(network) if f.name not in free}
     differing = [f"{name} is {there}, here {here}" for name, (there, here) in pairs.items() if there != here]

@@ -28,9 +28,8 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpmcodec.eval.results import provenance, write_json
-from ddpmcodec.models.unet import UNet
-from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.training import preset
+from ddpmcodec.training.recipe import NetworkToTrain
 
 _LOG_EVERY = 5  # steps between the records that are counted
 _PRODUCT = 2048  # side of the matrices
@@ -60,9 +59,9 @@ WAYS = (
 )
 
 
-def gigaflop_an_image(config: UNetConfig) -> float:
+def gigaflop_an_image(config: NetworkToTrain) -> float:
     """Multiplications and additions of one image's forward and backward pass, in 10^9, as torch counts them."""
-    network = UNet(config).train()
+    network = config.build().train()
     x_t, log_snr = torch.zeros(1, config.image_channels, config.window, config.window), torch.zeros(1)
     counter = FlopCounterMode(display=False)
     with counter:

@@ -67,7 +67,7 @@ def test_no_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_folder_is_read_one_by_one(tmp_path: Path):
     for i, picture in enumerate(pictures()):
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-    source = training_images([str(tmp_path)], 8)
+    source = training_images([str(tmp_path)], 8).training
     assert [p.shape[:2] for p in source] == SIZES
     (tmp_path / "1.png").write_bytes(b"no picture")
     reading = named_pictures(tmp_path)

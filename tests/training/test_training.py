@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError, TrainingError
 from ddpmcodec.models import UNetConfig, load_network
+from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.unet import UNet
 from ddpmcodec.training import (
     Goal,
@@ -28,6 +30,7 @@ from ddpmcodec.training import (
     Record,
     Trainer,
     TrainingImages,
+    View,
     load_checkpoint,
     preset,
     presets,
@@ -38,7 +41,8 @@ from ddpmcodec.training.trainer import BINS
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=8)
-RECIPE = Recipe(batch=4, lr=2e-3, warmup=3, ema=0.9, seed=3)
+SPAN = TINY.min_log_snr, TINY.max_log_snr
+RECIPE = Recipe(batch=4, lr=2e-3, warmup=3, ema=(0.9,), seed=3)
 
 
 def pictures(count: int = 24, side: int = 8) -> NDArray[np.uint8]:
@@ -97,20 +101,20 @@ class TestBatches:
 
 class TestObjective:
     def test_vlb_levels_fill_the_range_evenly(self):
-        levels = draw_levels(RECIPE, TINY, 64, torch.Generator().manual_seed(0))
+        levels = draw_levels(RECIPE, SPAN, 64, torch.Generator().manual_seed(0))
         edges = np.linspace(TINY.min_log_snr, TINY.max_log_snr, 65)
         assert ((levels.log_snr.numpy() >= edges[:-1] - 1e-5) & (levels.log_snr.numpy() <= edges[1:] + 1e-5)).all()
 
     def test_vlb_rate_of_a_known_error(self):
         """An ε-MSE of 1 everywhere is half the log-SNR span in nats."""
-        levels = draw_levels(RECIPE, TINY, 100, torch.Generator())
+        levels = draw_levels(RECIPE, SPAN, 100, torch.Generator())
         assert float(levels.bits.mean()) == pytest.approx((TINY.max_log_snr - TINY.min_log_snr) / 2 / math.log(2), rel=1e-5)
 
     @pytest.mark.parametrize("schedule", ["linear", "cosine"])
     def test_simple_draws_the_chain_s_own_levels(self, schedule: str):
         recipe = replace(RECIPE, objective="simple", schedule=schedule, timesteps=30)
         own = recipe.noise_schedule().log_snrs.astype(np.float32)
-        levels = draw_levels(recipe, TINY, 4000, torch.Generator().manual_seed(0))
+        levels = draw_levels(recipe, SPAN, 4000, torch.Generator().manual_seed(0))
         assert set(levels.log_snr.tolist()) == set(own.tolist())
         # an ε-MSE of 1 everywhere is, again, half the span of the chain's log-SNRs, up to the draw
         assert float(levels.bits.mean()) == pytest.approx((own[0] - own[-1]) / 2 / math.log(2), rel=0.1)
@@ -130,11 +134,12 @@ class TestObjective:
 
 class TestPresets:
     def test_sizes(self):
-        def parameters(config: UNetConfig) -> int:
-            return sum(p.numel() for p in UNet(config).parameters())
+        def parameters(config: UNetConfig | ConvUNetConfig) -> int:
+            return sum(p.numel() for p in config.build().parameters())
 
         found = {name: parameters(p.network) for name, p in presets().items()}
         assert found["cifar10-small"] <= 4_000_000
+        assert found["photo-small"] <= 6_000_000
         assert 15_000_000 <= found["cifar10-base"] <= 20_000_000
         assert found["ddpm-paper"] == 35_746_307  # that of Ho et al.'s CIFAR-10 network
 
@@ -156,7 +161,19 @@ class TestPresets:
         UNet(presets()["cifar10-small"].network).load_state_dict(network.state_dict())
 
     @pytest.mark.parametrize(
-        "bad", [{"lr": 0.0}, {"batch": 0}, {"ema": 1.0}, {"seed": -1}, {"objective": "l1"}, {"schedule": "cubic"}]
+        "bad",
+        [
+            {"lr": 0.0},
+            {"batch": 0},
+            {"ema": (1.0,)},
+            {"ema": ()},
+            {"ema": (0.9, 0.9)},
+            {"muon_lr": 0},
+            {"tilt": -1},
+            {"seed": -1},
+            {"objective": "l1"},
+            {"schedule": "cubic"},
+        ],
     )
     def test_bad_settings(self, bad: dict[str, Any]):
         with pytest.raises(DdpmCodecError):
@@ -207,8 +224,9 @@ class TestTrainer:
         rest.resume(state)
         seen = seen[: state.step] + run(rest, tmp_path, state.goal)
         assert [r.loss for r in seen] == [r.loss for r in records]
-        for a, b in zip(whole.average.values(), rest.average.values(), strict=True):
-            assert torch.equal(a, b)
+        for name, a in whole.averages()[0.9].items():
+            assert torch.equal(a, rest.averages()[0.9][name])
+        assert all(torch.equal(a, b) for a, b in zip(whole.net.parameters(), rest.net.parameters(), strict=True))
 
     def test_bf16_and_preconditioning(self, tmp_path: Path):
         records = run(trainer(replace(RECIPE, bf16=True), replace(TINY, knots=6)), tmp_path, Goal(steps=3))
@@ -218,9 +236,9 @@ class TestTrainer:
         t = trainer()
         run(t, tmp_path, Goal(steps=2))
         state = t.checkpoint(Goal(steps=4))
-        before = state.optimiser["state"][0]["exp_avg"].clone()
+        before = state.optimiser[0]["state"][0]["exp_avg"].clone()
         run(t, tmp_path, Goal(steps=4))
-        assert torch.equal(state.optimiser["state"][0]["exp_avg"], before)
+        assert torch.equal(state.optimiser[0]["state"][0]["exp_avg"], before)
 
     def test_any_seed_will_do(self, tmp_path: Path):
         losses = {
@@ -229,15 +247,15 @@ class TestTrainer:
         assert len(losses) == 4
 
     def test_the_average_follows_the_weights(self, tmp_path: Path):
-        t = trainer(replace(RECIPE, ema=0.0))
-        run(t, tmp_path, Goal(steps=3))
-        assert all(torch.equal(t.average[k], v) for k, v in t.net.state_dict().items())
-        slow = trainer(replace(RECIPE, ema=0.999))
-        before = {k: v.clone() for k, v in slow.average.items()}
-        run(slow, tmp_path, Goal(steps=3))
-        moved = sum(float((slow.average[k] - before[k]).abs().sum()) for k in before)
-        weights = sum(float((v - before[k]).abs().sum()) for k, v in slow.net.state_dict().items())
-        assert 0 < moved < weights
+        t = trainer(replace(RECIPE, ema=(0.0, 0.5, 0.999)))
+        seen = []
+        t.run(Goal(steps=3), tmp_path, log_every=1, on_record=lambda r: seen.append(copy.deepcopy(t.net.state_dict())))
+        averages = t.averages()
+        for name, last in t.net.state_dict().items():
+            first, second, _ = (weights[name] for weights in seen)
+            assert torch.equal(averages[0.0][name], last)
+            assert torch.allclose(averages[0.5][name], (first + 2 * second + 4 * last) / 7, atol=1e-6)
+            assert torch.allclose(averages[0.999][name], (first + second + last) / 3, atol=1e-3)
 
     def test_the_learning_rate_rises_and_falls(self, tmp_path: Path):
         rates = [r.lr for r in run(trainer(), tmp_path, Goal(steps=20))]
@@ -300,6 +318,73 @@ class TestTrainer:
         thread.start()
         thread.join()
         assert load_checkpoint(tmp_path).step == 1
+
+
+class TestViews:
+    NETWORK = ConvUNetConfig(
+        channels=(8, 12), down_blocks=(1, 1), up_blocks=(1, 0), embedding=8, frequencies=4, window=8, knots=4
+    )
+    VIEWS = (View(8, 1, 3, -4.0, 9.5), View(16, 1, 1, -4.0, 9.5), View(8, 4, 2, -8.0, 0.0))
+    RECIPE = replace(RECIPE, batch=6, tilt=0.1, ema=(0.5, 0.9), views=VIEWS)
+
+    def trainer(self, recipe: Recipe | None = None) -> Trainer:
+        recipe = recipe or self.RECIPE
+        return Trainer(self.NETWORK, recipe, TrainingImages(pictures(24, 40), 8, recipe.seed), ALONE)
+
+    def test_learns_from_all_of_them(self, tmp_path: Path):
+        records = run(self.trainer(replace(self.RECIPE, lr=1e-2, muon_lr=0.05)), tmp_path, Goal(steps=80))
+        first, last = (np.mean([r.loss for r in part]) for part in (records[:20], records[-20:]))
+        assert last < 0.95 * first
+        assert records[-1].images == 480
+
+    def test_the_network_sees_scaled_pictures_at_cleaner_levels(self):
+        t = self.trainer()
+        seen: list[tuple[tuple[int, ...], float, float]] = []
+
+        def look(module: Any, inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+            seen.append((tuple(inputs[0].shape), float(inputs[1].min()), float(inputs[1].max())))
+
+        t.net.register_forward_pre_hook(look)
+        t._train_step(Goal(steps=1))
+        assert [shape for shape, _, _ in seen] == [(3, 3, 8, 8), (1, 3, 16, 16), (2, 3, 8, 8)]
+        assert -8 + 2 * math.log(4) <= seen[2][1] < seen[2][2] <= 2 * math.log(4)
+
+    def test_resuming_is_the_same_trajectory(self, tmp_path: Path):
+        whole = self.trainer()
+        run(whole, tmp_path, Goal(steps=4))
+        half = self.trainer()
+        half.run(Goal(steps=2), tmp_path)
+        state = load_checkpoint(tmp_path)
+        assert state.recipe == self.RECIPE
+        assert state.network == self.NETWORK
+        again = self.trainer()
+        again.resume(replace(state, goal=Goal(steps=4)))
+        assert again.step == 2
+        # the cosine of a goal of 2 steps has ended, so only the state is compared
+        assert all(torch.equal(a, b) for a, b in zip(half.net.parameters(), again.net.parameters(), strict=True))
+        losses = [run(t, tmp_path, Goal(steps=4))[-1].loss for t in (half, again)]
+        assert losses[0] == losses[1]
+
+    def test_batches_keep_the_mixture(self):
+        twice = self.RECIPE.with_batch(12)
+        assert [v.count for v in twice.views] == [6, 2, 4]
+        with pytest.raises(TrainingError, match="multiple of 6"):
+            self.RECIPE.with_batch(9)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"batch": 5},
+            {"objective": "simple"},
+            {"views": (View(6, 1, 6, 0.0, 1.0),)},  # no multiple of the network's downsampling
+            {"views": (View(16, 4, 6, 0.0, 1.0),)},  # larger than the pictures
+        ],
+    )
+    def test_impossible_views(self, bad: dict[str, Any], tmp_path: Path):
+        with pytest.raises(TrainingError):
+            run(self.trainer(replace(self.RECIPE, **bad)), tmp_path, Goal(steps=1))
+        with pytest.raises(TrainingError):
+            View(8, 0, 1, 0.0, 1.0)
 
 
 class TestFailures:
@@ -379,6 +464,8 @@ class TestCheckpoint:
             {"step": "3"},
             {"images": -1},
             {"processes": 0},
+            {"architecture": "diffusers-unet2d", "network": {}},
+            {"averages": []},
             {"recipe": {"batch": "many"}},
             {"recipe": {"schedule": "cubic"}},
             {"network": {"channels": [1 << 16]}},  # gigabytes, of weights that aren't there
@@ -393,13 +480,6 @@ class TestCheckpoint:
         torch.save(values | change, tmp_path / NAME)
         with pytest.raises(TrainingError, match=r"not understood|expected"):
             load_checkpoint(tmp_path)
-
-    def test_of_before_processes_were_counted(self, tmp_path: Path):
-        run(trainer(), tmp_path, Goal(steps=1))
-        values = torch.load(tmp_path / NAME, weights_only=True)
-        del values["processes"]
-        torch.save(values, tmp_path / NAME)
-        assert load_checkpoint(tmp_path).processes == 1
 
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x80\x04K\x01."])
     def test_damaged(self, content: bytes, tmp_path: Path):
@@ -455,5 +535,5 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path):
     a, b = load_checkpoint(tmp_path / "one"), load_checkpoint(tmp_path / "two")
     assert (a.processes, b.processes) == (1, 2)
     assert b.recipe_for(1) == a.recipe
-    for name, tensor in a.average.items():
-        assert torch.allclose(tensor, b.average[name], atol=1e-4), name
+    for name, tensor in a.averages[0.9].items():
+        assert torch.allclose(tensor, b.averages[0.9][name], atol=1e-3), name  # Muon works in bfloat16
