@@ -257,5 +257,4 @@ def _require_usable(unet: dict[str, Any]) -> None:
 
 
 def _one_line(error: Exception, lines: int = 9) -> str:
-    message = " ".join(" ".join(str(error).splitlines()[:lines]).split())
-    return f"{type(error).__name__}: {message[:300]}"
+    return f"{type(error).__name__}: {' '.join(' '.join(str(error).splitlines()[:lines]).split())[:300]}"

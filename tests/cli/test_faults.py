@@ -55,7 +55,7 @@ def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr("ddpmcodec.training.report.plot_losses", lambda directory: None)
     monkeypatch.setattr(Reporter, "_save_samples", lambda self: None)
     monkeypatch.setattr("ddpmcodec.eval.rd.plots.draw_all", lambda result, output: None)
-    monkeypatch.setattr("ddpmcodec.models.weights._frozen", lambda network: network)
+    monkeypatch.setattr("ddpmcodec.models.weights.frozen", lambda network: network)
     return tmp_path
 
 
