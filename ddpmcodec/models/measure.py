@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import q_sample
+from ddpmcodec.diffusion.placement import placed
 from ddpmcodec.diffusion.resolution import Resolution, Resolutions, level_of_smaller
 from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
@@ -21,6 +22,7 @@ from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
+STORED_PLANS = (8, 12, 16, 20, 24, 32, 46, 64, 100)  # lengths of the plans whose steps are placed with care
 _CHEAPER = 1.01  # a smaller size is taken if its error is at most so many times the least
 # Where a size is worth measuring, in log-SNR; no photograph or network seen had its best size elsewhere by much.
 _TRIED = {
@@ -121,7 +123,8 @@ def measure_curve(
         spectrum = Spectrum.from_floats(levels, best, class_counts(side, side))
     resolutions = Resolutions.of(log_snr, chosen) if max(factors) > 1 else None
     mse = np.array([found[r] for found, r in zip(total, chosen, strict=True)]) / images.size
-    return ErrorCurve.from_floats(log_snr, mse, int(np.prod(images.shape[1:])), refine, spectrum, resolutions)
+    curve = ErrorCurve.from_floats(log_snr, mse, int(np.prod(images.shape[1:])), refine, spectrum, resolutions)
+    return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
 
 
 def _candidates(level: float, factors: Sequence[int]) -> list[Resolution]:
