@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpmcodec.channel import native
 from ddpmcodec.channel.base import Alphabet, uniform_words
 from ddpmcodec.channel.codebook import (
     Codebook,
@@ -138,6 +139,9 @@ class TrellisChannel:
         rms = math.sqrt(max(1, int(np.einsum("i,i->", y, y, dtype=np.int64))) / block.count)
         scale = branch_limit(self.memory) / (BRANCH_SIGMAS * rms)
         older, newer = taps(self.memory)
+        if native.enabled():
+            found = native.branch_metrics(y, book.taps, shape.edges, older + newer, scale, branch_limit(self.memory))
+            return found.reshape(-1, 1 << older, 1 << newer)
         step_of_dim = shape.step_of_dim
         metrics = np.empty((block.count, 1 << older, 1 << newer), np.int16)
         for first in range(0, block.count, _TABLE_STEPS):

@@ -1,0 +1,21 @@
+"""The one part that a compiler makes, and only where there is one: everything else stands in pyproject.toml.
+
+The extension is loaded through ctypes (ddpmcodec/channel/native.py), so it is the same for every Python: hence the tag abi3.
+"""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "ddpmcodec.channel._native",
+            ["ddpmcodec/channel/native.c"],
+            depends=["ddpmcodec/channel/native_kernels.h"],
+            # Sums wrap and floats round as numpy's do, whatever the processor.
+            extra_compile_args=["-O3", "-fwrapv", "-ffp-contract=off", "-fvisibility=hidden"],
+            py_limited_api=True,
+            optional=True,  # without a compiler the install succeeds, and numpy searches
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
