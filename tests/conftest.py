@@ -16,6 +16,7 @@ from skimage import data
 from torch import Tensor
 
 from ddpmcodec.basis import transform, transform_back
+from ddpmcodec.channel import native
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.plan import ErrorCurve
 from ddpmcodec.spectrum import BANDS, Spectrum, bands, class_counts
@@ -111,6 +112,15 @@ def no_file_beyond(size: int) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["numpy", "native"])
+def each_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both searches of the CPU, one after the other; native code is left out where it was not built."""
+    if request.param == "native" and not native.built():
+        pytest.skip("native code was not built")
+    monkeypatch.setenv(native.VARIABLE, request.param)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

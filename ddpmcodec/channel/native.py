@@ -1,7 +1,7 @@
 """The channel's inner loops in C (native.c), where they were built: the same integers as numpy's, sooner and without the GIL.
 
-The environment variable DDPMCODEC_SEARCH chooses: `native`, or `numpy`; unset, native code is used where it is there. Callers ask
-`enabled()`, and have numpy do the same where it says no. All arguments are checked by them; arrays are C-contiguous.
+The environment variable DDPMCODEC_SEARCH chooses: `native`, or `numpy`; unset, native code is used where it is there. Callers
+ask `enabled()`, and have numpy do the same where it says no. They answer for shapes and ranges; arrays are C-contiguous.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ def enabled() -> bool:
             f"Clang), or unset {VARIABLE} to search with numpy"
         )
     return wanted != "numpy" and _library() is not None
+
+
+def built() -> bool:
+    """Whether there is native code for this machine, wanted or not."""
+    return _library() is not None
 
 
 def description() -> str:

@@ -9,13 +9,15 @@ from typing import TypeVar
 
 import torch
 
+from ddpmcodec.channel import native
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of each item, in order. As many threads as `workers`; none where there is one item."""
-    count = min(workers(), len(items))
+    """`function` of each item, in order. As many threads as `workers` says; none for a single item, or where numpy searches."""
+    count = min(workers(), len(items)) if native.enabled() else 1
     if count <= 1:
         return [function(item) for item in items]
     # A pool of its own each time: starting it takes 0.1 ms, and none is left behind in a process that forks.
@@ -24,6 +26,6 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
 
 def workers() -> int:
-    """Processors that this process may use: by the system's leave, and no more than torch has been told to (OMP_NUM_THREADS)."""
+    """Processors that this process may use: those the system allows, and no more than torch was told to (OMP_NUM_THREADS)."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, torch.get_num_threads()))

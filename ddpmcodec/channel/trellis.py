@@ -10,9 +10,9 @@ bit still drives coefficients of all groups. So bits go where this shift needs t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import numpy as np
 import torch
@@ -34,10 +34,11 @@ from ddpmcodec.channel.codebook import (
 )
 from ddpmcodec.channel.philox import TRELLIS, Key, gaussian
 from ddpmcodec.channel.prior import Prior
+from ddpmcodec.channel.threads import in_threads
 from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
 
 MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
-SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, are held at a time
+SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, a GPU is given at a time
 TARGET_RMS = 64  # the shift is quantised to integers of this root mean square before anything is searched
 _TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to stay in the cache
 BRANCH_SIGMAS = 4.5  # branch metrics are clipped at this multiple of their own root mean square
@@ -50,7 +51,7 @@ _EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.04
 class TrellisChannel:
     """Trellis code with 2^memory states; see `base.Channel` for the contract.
 
-    device: where the search runs; None is numpy, else torch. The bits don't depend on it.
+    device: where the search runs: None is the CPU (see `viterbi.search`), else torch. The bits don't depend on it.
     """
 
     memory: int = 12
@@ -85,27 +86,31 @@ class TrellisChannel:
     def encode(
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
     ) -> list[NDArray[np.int32]]:
-        paths: list[list[NDArray[np.uint8]]] = [[] for _ in bits]
-        waiting: list[tuple[int, Metrics]] = []  # searched together: that is what a GPU is fast at
-
-        def search_waiting() -> None:
-            found = search([metrics for _, metrics in waiting], self.memory, self.device)
-            for (image, _), path in zip(waiting, found, strict=True):
-                paths[image].append(path)
-            waiting.clear()
-
-        for image, (shift, count, prior) in enumerate(zip(shifts, bits, priors or [None] * len(bits), strict=True)):
+        jobs: list[tuple[NDArray[np.int32], _Block]] = []
+        counts = []  # blocks of each picture
+        for shift, count, prior in zip(shifts, bits, priors or [None] * len(bits), strict=True):
             if prior is not None:
                 # log q/p is linear in the codeword with weights shift * sqrt(variance). Favouring strong coefficients by as
                 # much again sends 2% fewer bits up to RMSE 12, measured on training images: early on, they matter most.
                 shift = shift * prior.spread(prior.variances(self.kappa(count, prior)))
-            target = _quantise(shift)
-            for block in _blocks(count, len(shift), key, prior is not None):
-                waiting.append((image, self._metrics(target[block.dims], block)))
-                if sum(len(metrics) for _, metrics in waiting) >= SEARCHED_TOGETHER:
-                    search_waiting()
-        search_waiting()
-        return [_pack(np.concatenate(p)) if p else np.zeros(0, np.int32) for p in paths]
+            target, blocks = _quantise(shift), _blocks(count, len(shift), key, prior is not None)
+            jobs += [(target[block.dims], block) for block in blocks]
+            counts.append(len(blocks))
+        paths = iter(self._search_all(jobs))
+        return [_pack(np.concatenate([np.zeros(0, np.uint8), *islice(paths, count)])) for count in counts]
+
+    def _search_all(self, jobs: Sequence[tuple[NDArray[np.int32], _Block]]) -> Iterator[NDArray[np.uint8]]:
+        """The best path of each block, given its target."""
+        if self.device is None:  # one by one, or in threads
+            yield from in_threads(lambda job: search([self._metrics(*job)], self.memory)[0], jobs)
+            return
+        waiting: list[Metrics] = []  # searched together: that is what a GPU is fast at
+        for job in jobs:
+            waiting.append(self._metrics(*job))
+            if sum(map(len, waiting)) >= SEARCHED_TOGETHER:
+                yield from search(waiting, self.memory, self.device)
+                waiting.clear()
+        yield from search(waiting, self.memory, self.device)
 
     def decode(
         self, code: NDArray[np.int32], bits: int, dims: int, key: Key, prior: Prior | None = None
