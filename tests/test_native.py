@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,20 @@ def metrics_of(steps: int, memory: int, kind: str, seed: int) -> NDArray[np.int1
     return metrics
 
 
+@pytest.fixture(params=[16, 32])
+def vectors(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Vectors of each size that this processor has: each is code of its own."""
+    if native.use_vectors(request.param) != request.param:
+        pytest.skip(f"no vectors of {request.param} bytes here")
+    yield request.param
+    native.use_vectors()
+
+
 KINDS = ("usual", "ties", "limit", "zero", "up", "down", "up then down", "other starts")
 
 
 @needs_native
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_search_finds_numpy_s_bits(memory: int, kind: str):
@@ -87,6 +97,7 @@ def both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> tuple[
 
 
 @needs_native
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize(("bits", "dims"), [(1, 768), (2, 3072), (63, 3072), (64, 3072), (65, 3000), (1000, 3072), (768, 768)])
@@ -103,6 +114,7 @@ def test_branch_metrics_are_numpy_s(memory: int, grouped: bool, bits: int, dims:
 
 
 @needs_native
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("size", [1 << 11, 1 << 16, 1 << 22, 1 << 26])
 def test_branch_metrics_are_numpy_s_where_sums_are_large(size: int, monkeypatch: pytest.MonkeyPatch):
     """As they are in large pictures: beyond 2^24 numbers are scaled as float64, beyond 2^31 they are added as such."""
@@ -116,6 +128,7 @@ def test_branch_metrics_are_numpy_s_where_sums_are_large(size: int, monkeypatch:
 
 
 @needs_native
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("order", range(4, 13))
 @pytest.mark.parametrize("rows", [1, 3])
 def test_hadamard_transforms_are_exact(order: int, rows: int):

@@ -82,22 +82,30 @@ static void wide_metrics(const i32 *y, const i16 *taps, i64 first, i64 end, int 
 #define TARGET __attribute__((target("avx2")))
 #define MAX(a, b) (v16)_mm256_max_epi16((__m256i)(a), (__m256i)(b))
 #include "native_kernels.h"
-#define DISPATCH(function, ...) (__builtin_cpu_supports("avx2") ? function##_avx2(__VA_ARGS__) : function##_sse2(__VA_ARGS__))
-EXPORT const char *instructions(void) { return __builtin_cpu_supports("avx2") ? "AVX2" : "SSE2"; }
+static int wide = 0;
+#define DISPATCH(function, ...) (wide ? function##_avx2(__VA_ARGS__) : function##_sse2(__VA_ARGS__))
+#define WIDE_SUPPORTED __builtin_cpu_supports("avx2")
 #else
 #define ISA plain
 #define WIDTH 8
 #define TARGET
 #ifdef __ARM_NEON
 #define MAX(a, b) (v16)vmaxq_s16((int16x8_t)(a), (int16x8_t)(b))
-EXPORT const char *instructions(void) { return "NEON"; }
 #else
 #define MAX(a, b) (((a) & ((a) > (b))) | ((b) & ~((a) > (b))))
-EXPORT const char *instructions(void) { return "16-byte vectors"; }
 #endif
 #include "native_kernels.h"
+static int wide;
 #define DISPATCH(function, ...) function##_plain(__VA_ARGS__)
+#define WIDE_SUPPORTED 0
 #endif
+
+/* Has the rest use vectors of at most so many bytes, and as many as there are; called first. How many they are: 16 or 32. */
+EXPORT int use_vectors(int most)
+{
+    wide = most >= 32 && WIDE_SUPPORTED;
+    return wide ? 32 : 16;
+}
 
 /* viterbi.search of one code: metrics (steps, 2^older, 2^newer) to bits (steps,).
 

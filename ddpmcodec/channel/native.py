@@ -40,7 +40,12 @@ def built() -> bool:
 
 def description() -> str:
     """What runs the search on the CPU, in a few words."""
-    return f"native, {_loaded().instructions().decode()}" if enabled() else "numpy"
+    return f"native, {8 * use_vectors()}-bit vectors" if enabled() else "numpy"
+
+
+def use_vectors(most: int = 32) -> int:
+    """Bytes of the vectors that native code uses from now on: as many as the processor has, at most so many (for tests)."""
+    return int(_loaded().use_vectors(most))
 
 
 def search(metrics: NDArray[np.int16], memory: int, initial: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -94,11 +99,11 @@ def _library() -> ctypes.CDLL | None:
         except OSError:
             continue
         pointer, whole, small, word = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_uint32
-        library.instructions.restype = ctypes.c_char_p
         library.search.argtypes = [pointer, whole, small, small, small, pointer, pointer, pointer]
         library.branch_metrics.argtypes = [pointer, pointer, pointer, whole, small, ctypes.c_double, small, pointer]
         library.hadamard.argtypes = [pointer, whole, small]
         library.philox.argtypes = [pointer, whole, ctypes.c_uint64, word, word, word, ctypes.c_uint64]
+        library.use_vectors(32)
         for function in (library.search, library.branch_metrics, library.hadamard, library.philox):
             function.restype = None
         return library
