@@ -35,6 +35,11 @@
 #define CHUNK 64      /* _TABLE_STEPS of trellis.py */
 #define MOST_TAPS 10
 
+/* Clipped and rounded to the nearest, ties to even: magic is 1.5 * 2^52, or 1.5 * 2^23 for floats, whose last digit is worth 1.
+   Clipping first gives the same, for the limit is whole. Needs no libm, and vectorises. */
+#define ROUNDED(type, x, limit, magic) ((i16)(CLIPPED(x, limit) + (type)(magic) - (type)(magic)))
+#define CLIPPED(x, limit) ((x) > (limit) ? (limit) : (x) < -(limit) ? -(limit) : (x))
+
 typedef int16_t i16;
 typedef int32_t i32;
 typedef int64_t i64;
@@ -64,7 +69,7 @@ static void wide_metrics(const i32 *y, const i16 *taps, i64 first, i64 end, int 
                 x[j] = a + b, x[j + h] = a - b;
             }
     for (int j = 0; j < 1 << order; j++)
-        out[j] = (i16)__builtin_rint(__builtin_fmin(__builtin_fmax(x[j] * scale, -limit), limit));
+        out[j] = ROUNDED(double, x[j] * scale, limit, 6755399441055744.0);
 }
 
 #define PASTE(a, b) a##b

@@ -105,14 +105,13 @@ TARGET static void FUNCTION(hadamard)(i32 *x, int order)
 }
 
 /* Each trellis step's dimensions go, as they are, to the place of their taps; the transform makes of that the correlation with
-   every pattern of active bits. Scaling is numpy's: float32 where the integers of a chunk are exact in it, else float64. Clipping
-   before rounding is the same as after, and then adding and taking away 1.5 * 2^23 (2^52) rounds to the nearest, ties to even. */
+   every pattern of active bits. Scaling is numpy's: float32 where the integers of a chunk are exact in it, else float64. */
 TARGET static void FUNCTION(branch_metrics)(const i32 *y, const i16 *taps, const i64 *edges, i64 steps, int order, double scale,
                                             int limit, i16 *metrics)
 {
     const int n = 1 << order;
-    const float scale32 = (float)scale, limit32 = (float)limit, round32 = 12582912.0f;
-    const double limit64 = limit, round64 = 6755399441055744.0;
+    const float scale32 = (float)scale, limit32 = (float)limit;
+    const double limit64 = limit;
     i32 table[1 << MOST_TAPS];
     i64 sum = 0;
     for (i64 i = 0; i < steps; i++, metrics += n) {
@@ -122,7 +121,7 @@ TARGET static void FUNCTION(branch_metrics)(const i32 *y, const i16 *taps, const
             for (i64 k = edges[i]; k < end; k++)
                 sum += y[k] < 0 ? -(i64)y[k] : y[k];
         }
-        if (sum >> 31) {
+        if (sum >> 31) { /* might not fit 32 bits */
             wide_metrics(y, taps, edges[i], edges[i + 1], order, scale, limit64, metrics);
             continue;
         }
@@ -132,17 +131,13 @@ TARGET static void FUNCTION(branch_metrics)(const i32 *y, const i16 *taps, const
         FUNCTION(hadamard)(table, order);
         if (sum >> 24)
             for (int j = 0; j < n; j++) {
-                double x = table[j] * scale;
-                x = x > limit64 ? limit64 : x;
-                x = x < -limit64 ? -limit64 : x;
-                metrics[j] = (i16)(x + round64 - round64);
+                const double x = table[j] * scale;
+                metrics[j] = ROUNDED(double, x, limit64, 6755399441055744.0);
             }
         else
             for (int j = 0; j < n; j++) {
-                float x = (float)table[j] * scale32;
-                x = x > limit32 ? limit32 : x;
-                x = x < -limit32 ? -limit32 : x;
-                metrics[j] = (i16)(x + round32 - round32);
+                const float x = (float)table[j] * scale32;
+                metrics[j] = ROUNDED(float, x, limit32, 12582912.0f);
             }
     }
 }
