@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from ddpmcodec.channel import TrellisChannel, native, viterbi
+from ddpmcodec.channel.blocks import blocks_of
 from ddpmcodec.channel.codebook import codebook, hadamard_transform, taps
+from ddpmcodec.channel.metrics import branch_metrics
 from ddpmcodec.channel.philox import TRELLIS, Key
 from ddpmcodec.channel.prior import Prior
 from ddpmcodec.channel.threads import in_threads, workers
-from ddpmcodec.channel.trellis import _blocks
 from ddpmcodec.channel.viterbi import branch_limit
 from ddpmcodec.errors import DdpmCodecError
 
@@ -102,12 +103,12 @@ def both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> tuple[
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize(("bits", "dims"), [(1, 768), (2, 3072), (63, 3072), (64, 3072), (65, 3000), (1000, 3072), (768, 768)])
 def test_branch_metrics_are_numpy_s(memory: int, grouped: bool, bits: int, dims: int, monkeypatch: pytest.MonkeyPatch):
-    channel, rng = TrellisChannel(memory), np.random.default_rng(bits)
-    (block,) = _blocks(bits, dims, Key(5, 6), grouped)
+    rng = np.random.default_rng(bits)
+    (block,) = blocks_of(bits, dims, memory, Key(5, 6), grouped)
     spike = np.zeros(dims, np.int32)
     spike[dims // 3] = 64 * math.isqrt(dims)
     for target in (np.rint(64 * rng.normal(size=dims)).astype(np.int32), spike, np.zeros(dims, np.int32)):
-        one, other = both(monkeypatch, lambda target=target: channel._metrics(target, block))
+        one, other = both(monkeypatch, lambda target=target: branch_metrics(target, block))
         np.testing.assert_array_equal(one, other)
         assert one.dtype == other.dtype
         assert one.shape == other.shape
@@ -118,11 +119,10 @@ def test_branch_metrics_are_numpy_s(memory: int, grouped: bool, bits: int, dims:
 @pytest.mark.parametrize("size", [1 << 11, 1 << 16, 1 << 22, 1 << 26])
 def test_branch_metrics_are_numpy_s_where_sums_are_large(size: int, monkeypatch: pytest.MonkeyPatch):
     """As they are in large pictures: beyond 2^24 numbers are scaled as float64, beyond 2^31 they are added as such."""
-    channel = TrellisChannel(12)
-    (block,) = _blocks(100, 4096, Key(5, 6))
+    (block,) = blocks_of(100, 4096, 12, Key(5, 6))
     target = np.random.default_rng(size).integers(-size, size, 4096).astype(np.int32)
-    monkeypatch.setattr("ddpmcodec.channel.trellis.rotate", lambda x, book, shape: x)
-    one, other = both(monkeypatch, lambda: channel._metrics(target, block))
+    monkeypatch.setattr("ddpmcodec.channel.metrics.rotate", lambda x, book, shape: x)
+    one, other = both(monkeypatch, lambda: branch_metrics(target, block))
     np.testing.assert_array_equal(one, other)
     assert len(np.unique(one)) > 100
 

@@ -32,7 +32,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define RENORMALISE 8 /* as in viterbi.py */
 #define GROUP 8       /* vectors of butterflies whose 16 decision bits make one vector of 16-bit words */
-#define CHUNK 64      /* _TABLE_STEPS of trellis.py */
+#define CHUNK 64      /* _TABLE_STEPS of metrics.py */
 #define MOST_TAPS 10
 
 /* Clipped and rounded to the nearest, ties to even: magic is 1.5 * 2^52, or 1.5 * 2^23 for floats, whose last digit is worth 1.
@@ -120,7 +120,7 @@ EXPORT void search(const i16 *metrics, i64 steps, int memory, int older, int new
     DISPATCH(search, metrics, steps, memory, older, newer, paths, decisions, bits);
 }
 
-/* TrellisChannel._metrics from the rotated target y (dims,) on: metrics (steps, 2^order). edges: (steps + 1,). */
+/* metrics.branch_metrics from the rotated target y (dims,) on: metrics (steps, 2^order). edges: (steps + 1,). */
 EXPORT void branch_metrics(const i32 *y, const i16 *taps, const i64 *edges, i64 steps, int order, double scale, int limit, i16 *metrics)
 {
     DISPATCH(branch_metrics, y, taps, edges, steps, order, scale, limit, metrics);
