@@ -52,7 +52,7 @@ def search(metrics: NDArray[np.int16], memory: int, initial: NDArray[np.int16]) 
     """See `viterbi.search`, of one code. metrics: (steps, 2^older, 2^newer); initial: (2^memory,) metrics before step 0."""
     steps, older, newer = len(metrics), metrics.shape[1].bit_length() - 1, metrics.shape[2].bit_length() - 1
     paths, bits = np.empty((2, 1 << memory), np.int16), np.empty(steps, np.uint8)
-    paths[0] = initial
+    paths[:] = initial
     decisions = np.empty(steps << (memory - 4), np.uint16)
     _loaded().search(*_at(metrics), steps, memory, older, newer, *_at(paths, decisions, bits))
     return bits

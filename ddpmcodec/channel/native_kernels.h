@@ -20,19 +20,32 @@ struct NAMED(v32, _at) { v32 v; } __attribute__((packed, may_alias));
 #define LAST_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #endif
 
+TARGET static i16 FUNCTION(largest)(const i16 *x, int n)
+{
+    v16 most = LOAD(v16, x);
+    for (int i = WIDTH; i < n; i += WIDTH)
+        most = MAX(most, LOAD(v16, x + i));
+    i16 top = most[0];
+    for (int k = 1; k < WIDTH; k++)
+        top = most[k] > top ? most[k] : top;
+    return top;
+}
+
 /* The Viterbi algorithm. A state is (oldest bit, rest); both states of a rest go on to (rest, newest bit), so a vector of rests
    is two loads, four sums, two maxima and an interleaved store. What is kept for tracing back is one bit a state and step, which
    of the two won, so that 2^16 states still run in the cache: 2^memory / 8 bytes a step in place of 2 * 2^memory.
 
-   All sums wrap like numpy's int16 (-fwrapv), but branch_limit sees to it that none does. */
+   Before step i only the first 2^i states can be reached from state 0; all others, in both arrays, stand so far below that they
+   lose to any of them (see branch_limit), and need not be gone through. All sums wrap like numpy's (-fwrapv), but none does. */
 TARGET static void FUNCTION(search)(const i16 *metrics, i64 steps, int memory, int older, int newer, i16 *paths,
                                     uint16_t *decisions, uint8_t *bits)
 {
     const int half = 1 << (memory - 1), between = memory - 1 - older, row = (1 << newer) - 1;
     i16 *now = paths, *next = paths + 2 * half;
     uint16_t *words = decisions;
-    for (i64 i = 0; i < steps; i++, metrics += (i64)1 << (older + newer)) {
-        for (int first = 0; first < half; first += GROUP * WIDTH, words += WIDTH) {
+    for (i64 i = 0; i < steps; i++, metrics += (i64)1 << (older + newer), words += half / GROUP) {
+        const int started = i < memory - 1 ? 1 << i : half, rests = started > GROUP * WIDTH ? started : GROUP * WIDTH;
+        for (int first = 0; first < rests; first += GROUP * WIDTH) {
             v16 word = {0};
             for (int rest = first; rest < first + GROUP * WIDTH; rest += WIDTH) {
                 const v16 x = LOAD(v16, metrics + (rest >> between << newer | (rest & row)));
@@ -45,25 +58,21 @@ TARGET static void FUNCTION(search)(const i16 *metrics, i64 steps, int memory, i
                 STORE(v16, next + 2 * rest, SHUFFLE(v16, n0, n1, FIRST_HALVES));
                 STORE(v16, next + 2 * rest + WIDTH, SHUFFLE(v16, n0, n1, LAST_HALVES));
             }
-            STORE(v16, words, word);
+            STORE(v16, words + first / GROUP, word);
         }
         if (i % RENORMALISE == RENORMALISE - 1) {
-            v16 most = LOAD(v16, next);
-            for (int s = WIDTH; s < 2 * half; s += WIDTH)
-                most = MAX(most, LOAD(v16, next + s));
-            i16 top = most[0];
-            for (int k = 1; k < WIDTH; k++)
-                top = most[k] > top ? most[k] : top;
-            for (int s = 0; s < 2 * half; s += WIDTH)
+            const i16 top = FUNCTION(largest)(next, 2 * rests);
+            for (int s = 0; s < 2 * rests; s += WIDTH)
                 STORE(v16, next + s, LOAD(v16, next + s) - top);
         }
         i16 *other = now;
         now = next, next = other;
     }
-    int best = 0;
-    for (int s = 1; s < 2 * half; s++)
-        best = now[s] > now[best] ? s : best;
-    trace_back(decisions, steps, memory, WIDTH, (unsigned)best, bits);
+    const i16 top = FUNCTION(largest)(now, 2 * half);
+    unsigned best = 0;
+    while (now[best] != top)
+        best++;
+    trace_back(decisions, steps, memory, WIDTH, best, bits);
 }
 
 /* One stage inside a vector: a lane becomes its sum with the lane at distance h, or that one less itself. */
