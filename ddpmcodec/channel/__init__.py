@@ -10,12 +10,12 @@ from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.errors import DdpmCodecError, FormatError
 from ddpmcodec.header import RANDOM_CODING, TRELLIS
 
-SMALL_DIMS = 16384  # up to here the default trellis has 2^13 states: fewer bits for time that such pictures can spare
+SMALL_DIMS = 16384  # up to here the default trellis has 2^16 states: fewer bits for time that such pictures can spare
 
 
 def default_memory(dims: int) -> int:
     """Trellis memory of a stream whose header names none."""
-    return 13 if dims <= SMALL_DIMS else 12
+    return 16 if dims <= SMALL_DIMS else 14
 
 
 def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | None = None) -> Channel:
