@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.base import Alphabet, uniform_words
-from ddpmcodec.channel.blocks import MAX_BLOCK_BITS, Block, blocks_of
+from ddpmcodec.channel.blocks import MAX_BLOCK_BITS, Block, blocks_of, memory_of
 from ddpmcodec.channel.codebook import parity, rotate_back, shift_register
 from ddpmcodec.channel.metrics import branch_metrics, quantised
 from ddpmcodec.channel.philox import Key, gaussian
@@ -35,7 +35,7 @@ _EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.04
 
 @dataclass(frozen=True)
 class TrellisChannel:
-    """Trellis code with 2^memory states; see `base.Channel` for the contract.
+    """Trellis code with 2^memory states, fewer in short blocks (`blocks.memory_of`); see `base.Channel` for the contract.
 
     device: where the search runs: None is the CPU (see `viterbi.search`), else torch. The bits don't depend on it.
     """
@@ -51,7 +51,7 @@ class TrellisChannel:
         """
         blocks = max(1, math.ceil(bits / MAX_BLOCK_BITS))
         b, d = bits / blocks, dims / blocks
-        loss = 0.74 + 0.5 * math.log2(max(b, 2.0)) + _EXCESS_PER_BIT[self.memory] * max(0.0, b - 20)
+        loss = 0.74 + 0.5 * math.log2(max(b, 2.0)) + _EXCESS_PER_BIT[memory_of(b, self.memory)] * max(0.0, b - 20)
         loss += 0.03 * max(0.0, b - d / 3) + 0.8 * max(0.0, b - d / 2) ** 2 / d
         return blocks * min(loss, 0.9 * b)
 
