@@ -90,10 +90,10 @@ def encode(
     if as_json:
         typer.echo(json.dumps(values))
     elif not quiet:
-        quality = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
+        reached = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         stderr.print(
             f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
-            f"({values['ideal_bits_per_dim']:.4f} ideal), {quality}, RMSE {values['rmse']:.3f}, "
+            f"({values['ideal_bits_per_dim']:.4f} ideal), {reached}, RMSE {values['rmse']:.3f}, "
             f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
             highlight=False,
             soft_wrap=True,
