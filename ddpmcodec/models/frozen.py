@@ -8,13 +8,14 @@ import warnings
 import torch
 
 from ddpmcodec.models.base import EpsModel
+from ddpmcodec.models.conv_unet import ConvUNet
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.models.unet import UNet
 
 _freezing = threading.Lock()
 
 
-def frozen(network: UNet) -> EpsModel:
+def frozen(network: UNet | ConvUNet) -> EpsModel:
     """Return the same operations without Python between them: 1.7 times as fast for one window on a CPU, bit for bit."""
     # The trace holds for any size, so the least will do.
     side, channels = network.config.downsampling, network.config.image_channels
