@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_native import needs_native
 
 from ddpmcodec.eval.channels import search_speed, states
 from ddpmcodec.models import CodecModel
 from ddpmcodec.numerics import native
+from tests.numerics.test_native import needs_native
 
 
 def test_payload_and_ideal_bits_of_each_l_are_reported(
