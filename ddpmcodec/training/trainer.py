@@ -45,10 +45,16 @@ class Trainer:
     """A network in training. `run` until a goal; `checkpoint` whenever you like."""
 
     def __init__(
-        self, network: NetworkToTrain, recipe: Recipe, images: TrainingImages, where: Processes, compiled: bool = False
+        self,
+        network: NetworkToTrain,
+        recipe: Recipe,
+        images: TrainingImages,
+        where: Processes,
+        compiled: bool = False,
+        record: bool = True,
     ):
         self.config, self.recipe, self.images, self.where, self.compiled = network, recipe, images, where, compiled
-        self._step = TrainingStep(network, recipe, images, where, compiled)
+        self._step = TrainingStep(network, recipe, images, where, compiled, record)
         self.net = self._step.net
         self.step, self.seen, self.seconds = 0, 0, 0.0
         self.best: float | None = None  # the least held-out bound of any model written
