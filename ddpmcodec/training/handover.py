@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,7 @@ class Handover:
 
     def __init__(self, shape: tuple[int, ...], device: torch.device):
         self.values = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.waited_seconds = 0.0  # for a device that was behind
         self._buffers, self._copied, self._turn = [self.values], [], 0
         if device.type == "cuda":
             self._buffers = [torch.zeros(shape, dtype=torch.int64, pin_memory=True) for _ in range(_AHEAD)]
@@ -30,7 +32,9 @@ class Handover:
         """Lets `write` fill an array of the tensor's shape, and sends it off on the current stream."""
         buffer = self._buffers[self._turn]
         if self._copied:
+            start = time.perf_counter()
             self._copied[self._turn].synchronize()  # of the step that had this buffer last
+            self.waited_seconds += time.perf_counter() - start
         write(buffer.numpy())
         if self._copied:
             self.values.copy_(buffer, non_blocking=True)

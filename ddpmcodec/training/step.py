@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -63,12 +64,20 @@ class TrainingStep:
         self._generator = torch.Generator(where.device)
         self._handover = Handover((sum(v.count for v in self.views), 4), where.device)
         self._picks = self._handover.values.split([v.count for v in self.views])
+        self.host_seconds = 0.0  # in `prepare`, all steps together, what it waited for the device included
         self._work = Recorded(self._update, where.device, self._generator, record and where.count == 1)
 
     def take(self, step: int, rate: float) -> None:
         """Takes step number `step`, with this share of the peak learning rates."""
+        start = time.perf_counter()
         self.prepare(step, rate)
+        self.host_seconds += time.perf_counter() - start
         self._work()
+
+    @property
+    def waited_seconds(self) -> float:
+        """What of `host_seconds` the host only waited for the device."""
+        return self._handover.waited_seconds
 
     def prepare(self, step: int, rate: float) -> None:
         """Brings what changes from step to step to the device: seeds, picks, learning rates. All that the host does."""
