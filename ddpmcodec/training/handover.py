@@ -37,6 +37,7 @@ class Handover:
             self.waited_seconds += time.perf_counter() - start
         write(buffer.numpy())
         if self._copied:
-            self.values.copy_(buffer, non_blocking=True)
-            self._copied[self._turn].record()
+            with torch.cuda.device(self.values.device):
+                self.values.copy_(buffer, non_blocking=True)
+                self._copied[self._turn].record()
         self._turn = (self._turn + 1) % len(self._buffers)

@@ -63,7 +63,7 @@ class TrainingStep:
         self._forward = torch.compile(forward, dynamic=False) if compiled else forward
         self._generator = torch.Generator(where.device)
         self._handover = Handover((sum(v.count for v in self.views), 4), where.device)
-        self._picks = self._handover.values.split([v.count for v in self.views])
+        self._picks = torch.split(self._handover.values, [v.count for v in self.views])
         self.host_seconds = 0.0  # in `prepare`, all steps together, what it waited for the device included
         self._work = Recorded(self._update, where.device, self._generator, record and where.count == 1)
 

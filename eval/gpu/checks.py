@@ -54,7 +54,7 @@ def card(device: str) -> dict[str, Any]:
         "memory_gib": properties.total_memory / (1 << 30),
         "multiprocessors": properties.multi_processor_count,
         "torch": torch.__version__,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
 
 
@@ -108,7 +108,8 @@ def _exact(data: bytes, picture: NDArray[np.uint8], model: CodecModel) -> bool:
 def _cases(setting: Setting) -> dict[str, tuple[NDArray[np.uint8], dict[str, Any], bytes]]:
     """Picture, options and file of a CPU, by the determinism table's names."""
     if setting.small:
-        picture, options = shipped_picture(32), {"plan_steps": 4, "lossless": True}
+        picture = shipped_picture(32)
+        options: dict[str, Any] = {"plan_steps": 4, "lossless": True}
         return {"32x32, 4 steps, lossless": (picture, options, ddpmcodec.encode(picture, model=load_model(), **options))}
     found = {}
     for i, (name, (picture, options)) in enumerate(determinism.pictures().items()):

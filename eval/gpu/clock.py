@@ -66,6 +66,7 @@ def run_day(jobs: Sequence[Job], seconds: float, setting: Setting) -> dict[str, 
     setting.output.mkdir(parents=True, exist_ok=True)
     setting.scratch.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for GPUs must not begin using one: see _process
+    output = setting.output
     begin, whole = time.monotonic(), sum(job.share for job in jobs)
     found: dict[str, Any] = provenance() | {"device": setting.device, "seconds": seconds, "jobs": {}}
     used = 0.0
@@ -75,7 +76,7 @@ def run_day(jobs: Sequence[Job], seconds: float, setting: Setting) -> dict[str, 
 
         def keep(result: dict[str, Any], job: Job = job) -> None:
             found["jobs"][job.name] = result
-            write_json(setting.output / RESULTS, found)
+            write_json(output / RESULTS, found)
 
         result = _run(job, mine, keep)
         if result["status"] == "failed" and "forked subprocess" in result["reason"]:
@@ -86,7 +87,7 @@ def run_day(jobs: Sequence[Job], seconds: float, setting: Setting) -> dict[str, 
             result = _run(job, replace(mine, record=False), keep) | {"first_try_with_a_cuda_graph": first}
         keep(result)
     found["total_seconds"] = time.monotonic() - begin
-    write_json(setting.output / RESULTS, found)
+    write_json(output / RESULTS, found)
     return found
 
 

@@ -38,10 +38,10 @@ class Way:
 WAYS = (
     Way("cifar10-small", 512),
     Way("cifar10-small", 512, record=False),
-    Way("photo-small", 288),
+    Way("photo-small", 576),
     Way("cifar10-small", 256),
     Way("cifar10-small", 1024),
-    Way("photo-small", 576),
+    Way("photo-small", 288),
     Way("cifar10-small", 512, compiled=True),  # compiling takes long, so it comes last
 )
 SMALL = (Way("cifar10-small", 2),)
