@@ -7,7 +7,7 @@ from typing import Any
 
 from ddpmcodec.eval.gpu.checks import peak_memory
 from ddpmcodec.eval.gpu.clock import Setting
-from ddpmcodec.eval.gpu.pictures import sources, test_pictures
+from ddpmcodec.eval.gpu.pictures import sources, unseen_pictures
 from ddpmcodec.eval.gpu.weights import join_parts
 from ddpmcodec.eval.rd.curves import rate_at
 from ddpmcodec.eval.rd.measurement import Measurement, Options
@@ -28,7 +28,7 @@ def measure_rates(setting: Setting) -> None:
     counts = (2,) if setting.small else (128, 1000)
     for channels in ((), ("trellis",)):
         for count in counts if channels else counts[-1:]:
-            pictures = test_pictures(setting.data, count)
+            pictures = unseen_pictures(setting.data, count)
             options = Options(4 if setting.small else None, channels)
             directory = setting.scratch / f"rd-{count}"  # where the ideal rates are found again
             start = time.perf_counter()

@@ -9,9 +9,9 @@ from ddpmcodec.eval.gpu.speed import measure_speed
 from ddpmcodec.eval.gpu.training import train
 
 JOBS = (
-    Job("checks", 60, check),
-    Job("photo-small", 250, train, records=True),
-    Job("cifar10-small", 200, train, records=True),
+    Job("checks", 75, check),
+    Job("photo-small", 245, train, records=True),
+    Job("cifar10-small", 195, train, records=True),
     Job("rd", 60, measure_rates),
     Job("speed", 40, measure_speed),
     Job("cifar10-base", 400, train, records=True),

@@ -28,7 +28,7 @@ def sources(folder: Path | None, window: int, photos: bool) -> Sources:
     return Sources(training, training_images([str(folder / held_out)], window).training)
 
 
-def test_pictures(folder: Path | None, count: int) -> Pictures:
+def unseen_pictures(folder: Path | None, count: int) -> Pictures:
     """The first test pictures of 32 × 32. Raises DdpmCodecError."""
     if folder is None or not (folder / TEST).exists():
         images = list(_generated(32)[:count])
