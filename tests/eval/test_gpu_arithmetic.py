@@ -26,7 +26,7 @@ def test_operations_are_counted_without_computing():
     assert four.flop == pytest.approx(4 * one.flop)
     assert one.flop / 1e9 == pytest.approx(gigaflop_an_image(NETWORK), rel=0.1)
     assert one.bytes < four.bytes < 4 * one.bytes  # weights don't grow with the batch
-    assert one.seconds >= one.kernels * Card().kernel_seconds
+    assert one.seconds >= one.kernels * Card().kernel_seconds * 0.999
 
 
 def test_muon_costs_kernels():
