@@ -34,6 +34,11 @@ class Optimisers:
             self._parts.append(Muon(kernels, lr=self.rates[1], weight_decay=recipe.weight_decay))
 
     @property
+    def parts(self) -> tuple[torch.optim.Optimizer, ...]:
+        """AdamW, and Muon where there is one."""
+        return tuple(self._parts)
+
+    @property
     def rate(self) -> float:
         """AdamW's learning rate now."""
         return float(self._parts[0].param_groups[0]["lr"])
