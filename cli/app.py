@@ -16,6 +16,7 @@ __all__ = ["app", "coding", "decode", "nll", "plan", "rd", "sample", "train", "t
 def main(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
     if version:
         from ddpmcodec import __version__
+        from ddpmcodec.numerics import native
 
-        typer.echo(f"ddpmcodec {__version__}")
+        typer.echo(f"ddpmcodec {__version__}\ntrellis search on the CPU: {native.description()}")
         raise typer.Exit()

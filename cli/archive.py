@@ -34,9 +34,10 @@ def encode_all(
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.codec.archives import encode_archive
     from ddpmcodec.models import load_model
+    from ddpmcodec.models.choice import AUTO, name_for
 
     pictures = _read_pictures(names, flatten)
-    codec = load_model(model, device)
+    codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     loaded = time.perf_counter()
     report = _Report(pictures, verbose, options["lossless"])
     with progress_bar("encoding", len(pictures) * codec.plan(options["plan_steps"]).steps, not quiet) as advance:
@@ -143,12 +144,14 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.codec.archives import decode_archive
     from ddpmcodec.io.images import image_bytes
-    from ddpmcodec.models import load_model, read_model_info
+    from ddpmcodec.models import load_model
+    from ddpmcodec.models.choice import receiving_info
 
     archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
     _check_folder(output, archive.count)
-    found = read_info(archive.stream(0), read_model_info(model)).pictures if archive.begun else 0
-    codec, start = load_model(model, device), time.perf_counter()
+    known = receiving_info(model, archive.header.fingerprint)
+    found = read_info(archive.stream(0), known).pictures if archive.begun else 0
+    codec, start = load_model(known.path, device), time.perf_counter()
     digits, done, item = max(5, len(str(archive.count - 1))), 0, None
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):

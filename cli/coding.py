@@ -23,7 +23,7 @@ def encode(
         typer.Argument(metavar="IN...", help="A picture file, or - for stdin; several, of one size, make an archive."),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
-    model: ModelOption = "cifar10-small",
+    model: ModelOption = "auto",
     plan_steps: Annotated[int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")] = None,
     channel: Annotated[
         str, typer.Option(help="trellis, trellis:8…16 (memory), orc or orc:8…16 (log2 candidates).")
@@ -34,6 +34,10 @@ def encode(
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
     psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
     rmse: Annotated[float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")] = None,
+    quality: Annotated[
+        float | None, typer.Option(help="1 to 100; 75 where nothing else says when to stop and the picture isn't tiny.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Go on to the end of the chain, whatever the picture's size.")] = False,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
     device: DeviceOption = "cpu",
@@ -48,6 +52,7 @@ def encode(
     check_output(output)
     behind = None if flatten is None else _colour(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
+    options |= {"quality": quality, "full": full}
     targets: dict[str, Any] = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": psnr, "target_rmse": rmse}
     if archive or len(images) > 1:
         from ddpmcodec.cli.archive import encode_all
@@ -61,9 +66,10 @@ def encode(
     from ddpmcodec.codec.encoding import encode_stream
     from ddpmcodec.io.images import read_image
     from ddpmcodec.models import load_model
+    from ddpmcodec.models.choice import AUTO, name_for
 
     picture = read_image(read_input(images[0]), behind)
-    codec = load_model(model, device)
+    codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
     loaded = time.perf_counter()
     report = _EncodeReport(picture, lossless)
     with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
@@ -84,10 +90,10 @@ def encode(
     if as_json:
         typer.echo(json.dumps(values))
     elif not quiet:
-        quality = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
+        reached = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         stderr.print(
             f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
-            f"({values['ideal_bits_per_dim']:.4f} ideal), {quality}, RMSE {values['rmse']:.3f}, "
+            f"({values['ideal_bits_per_dim']:.4f} ideal), {reached}, RMSE {values['rmse']:.3f}, "
             f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
             highlight=False,
             soft_wrap=True,
@@ -149,7 +155,7 @@ class _EncodeReport:
 def info(
     stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin.")],
     index: Annotated[int | None, typer.Option(help="Show one picture of an archive, from 0.")] = None,
-    model: ModelOption = "cifar10-small",
+    model: ModelOption = "auto",
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

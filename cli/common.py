@@ -26,7 +26,7 @@ app = typer.Typer(
 stderr = Console(stderr=True)
 
 MODEL_HELP = "A model file or embedded name, a training run's directory, or a diffusers folder or hub id."
-ModelOption = Annotated[str, typer.Option("--model", help="An embedded model's name or a .safetensors model file.")]
+ModelOption = Annotated[str, typer.Option("--model", help="auto, an embedded model's name or a .safetensors file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]

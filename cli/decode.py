@@ -14,6 +14,7 @@ from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOp
 from ddpmcodec.cli.files import check_output, read_input, write_output
 from ddpmcodec.errors import DdpmCodecError
 
+_HEAD = 8  # bytes of a stream that say whose it is
 _PIECE = 1 << 16  # bytes read at a time, at most
 
 
@@ -38,7 +39,7 @@ def decode(
     frames: Annotated[Path | None, typer.Option(help="A directory for one PNG a step.")] = None,
     gif: Annotated[Path | None, typer.Option(help="An animated GIF of the steps.")] = None,
     webp: Annotated[Path | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
-    model: ModelOption = "cifar10-small",
+    model: ModelOption = "auto",
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -64,7 +65,8 @@ def decode(
         check_output(path)
     from ddpmcodec.codec.decoding import picture_of
     from ddpmcodec.io.images import animation_bytes, image_bytes, image_format
-    from ddpmcodec.models import load_model, read_model_info
+    from ddpmcodec.models import load_model
+    from ddpmcodec.models.choice import receiving_info
 
     if index is not None:
         from ddpmcodec.cli.archive import take
@@ -74,10 +76,12 @@ def decode(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
         stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
-    source = _Source(stream, data, watch, steps, allow_partial, read_model_info(model))
+    source = _Source(stream, data, watch, steps, allow_partial)
+    known = receiving_info(model, source.fingerprint())
+    source.look(known)
     if frames is not None:
         _make_directory(frames)
-    codec, start = load_model(model, device), time.perf_counter()
+    codec, start = load_model(known.path, device), time.perf_counter()
     pictures: list[Any] = []
     keeps_all, item = gif is not None or webp is not None, None
     with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
@@ -111,14 +115,28 @@ def decode(
 class _Source:
     """The stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
 
-    def __init__(self, stream: str, data: bytes, watch: bool, steps: int | None, allow_partial: bool, info: Any):
+    def __init__(self, stream: str, data: bytes, watch: bool, steps: int | None, allow_partial: bool):
         self.stream, self.watch, self.limit, self.allow_partial = stream, watch, steps, allow_partial
         self.data = data  # b"" at first where it is watched
         self.found = self.planned = 0  # steps in the file, and of its plan; 0: not known while it arrives
         self.complete = True
-        if watch:
-            if steps is not None and steps < 1:
-                raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
+        self._waiting: list[bytes] = []  # pieces that came and were only looked at
+        self._read = self._reader() if watch else lambda: b""
+        if watch and steps is not None and steps < 1:
+            raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
+
+    def fingerprint(self) -> str:
+        """What the header says of the model. Of a stream that arrives, waits for it."""
+        from ddpmcodec.codec.decoding import read_header
+
+        while self.watch and sum(map(len, self._waiting)) < _HEAD and (piece := self._read()):
+            self._waiting.append(piece)
+        head = b"".join(self._waiting) if self.watch else self.data
+        return head[4:_HEAD].hex() if len(head) >= _HEAD and self.watch else read_header(head).fingerprint
+
+    def look(self, info: Any) -> None:
+        """Counts the steps, unless they are still to arrive."""
+        if self.watch:
             return
         from ddpmcodec.bitstream.file import read_info
 
@@ -142,8 +160,7 @@ class _Source:
 
     def _pieces(self) -> Iterator[bytes]:
         """Bytes as they come; the first ones are kept, for they hold the header."""
-        read = self._reader()
-        while piece := read():
+        while piece := self._waiting.pop(0) if self._waiting else self._read():
             if len(self.data) < _PIECE:
                 self.data += piece
             yield piece

@@ -9,9 +9,9 @@ from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.channel.names import TRELLIS, default_memory
 from ddpmcodec.codec.decoding import read_header
-from ddpmcodec.diffusion.windows import canvas_size
-from ddpmcodec.models import read_model_info
+from ddpmcodec.diffusion.denoiser import canvas_size
 from ddpmcodec.models.base import default_steps
+from ddpmcodec.models.choice import receiving_info
 
 
 def describe(data: bytes, model: str) -> dict[str, Any]:
@@ -29,12 +29,12 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     }
     if archive:
         values |= _pictures_of(archive)
-    known = read_model_info(model)
+    known = receiving_info(model, header.fingerprint)
     if not known.fingerprint.startswith(header.fingerprint):
         values["model"] = f"unknown (not {known.name}, {known.fingerprint[:8]}); give the sender's with --model"
         return values
     if header.channel is None:
-        height, width = canvas_size(header.height, header.width, known.config.window)
+        height, width = canvas_size(header.height, header.width, known.window)
         kind, parameter = TRELLIS, default_memory(known.config.image_channels * height * width)
     else:
         kind, parameter = header.channel

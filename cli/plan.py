@@ -30,6 +30,11 @@ def plan(
     limit: Annotated[int, typer.Option(help="Images to measure on, drawn at random.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Of the draw.", min=0)] = 0,
     batch: Annotated[int, typer.Option(help="Images in the network at a time.", min=1)] = 50,
+    crop: Annotated[
+        int | None,
+        typer.Option(help="Side of the images; larger than the network's, it is also asked at smaller sizes.", min=8),
+    ] = None,
+    spacing: Annotated[float, typer.Option(help="Between the log-SNRs measured.", min=0.01, max=1.0)] = 0.125,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -39,6 +44,7 @@ def plan(
     import torch
 
     from ddpmcodec.diffusion.plan import make_plan, most_steps, planned_bits
+    from ddpmcodec.diffusion.resolution import FACTORS
     from ddpmcodec.models import measure_curve, save_model
     from ddpmcodec.models.base import default_steps
     from ddpmcodec.models.source import open_network
@@ -52,7 +58,10 @@ def plan(
     check_output(str(target))
     picture = plot or target.with_suffix(".plan.png")
     check_output(str(picture))
-    images = TrainingImages(training_images(data, source.config.window).training, source.config.window, seed)
+    config = source.config
+    side = crop or (256 if config.any_size else config.window)
+    factors = [k for k in FACTORS if k * config.canvas <= side] if config.any_size or side > config.window else [1]
+    images = TrainingImages([p for p in training_images(data, side).training if min(p.shape[:2]) >= side], side, seed)
     count = min(limit, len(images))
     try:
         where = torch.device(device)
@@ -63,9 +72,13 @@ def plan(
         curve = measure_curve(
             network,
             images.batch(0, count),
-            min_log_snr=source.config.min_log_snr,
-            max_log_snr=source.config.max_log_snr,
+            min_log_snr=config.min_log_snr,
+            max_log_snr=config.max_log_snr,
+            window=config.canvas,
+            any_size=config.any_size,
+            factors=factors,
             log_snrs=source.levels,
+            spacing=spacing,
             batch=batch,
             device=where,
             coloured=coloured,

@@ -50,10 +50,11 @@ def rd(
     _require_extra()
     from ddpmcodec.channel.names import parse_channel
     from ddpmcodec.eval.rd.baselines import parse_baselines
-    from ddpmcodec.eval.rd.measurement import Measurement, Options
+    from ddpmcodec.eval.rd.measurement import Measurement
     from ddpmcodec.eval.rd.parts import Share
     from ddpmcodec.eval.rd.pictures import load_pictures
     from ddpmcodec.eval.rd.reconstruct import parse_modes
+    from ddpmcodec.eval.rd.results import Options
     from ddpmcodec.models import load_model
 
     channels = tuple(dict.fromkeys(c.strip() for c in channel.split(",") if c.strip())) if channel != "none" else ()
@@ -93,8 +94,8 @@ def _require_extra() -> None:
 
 
 def _write(result: dict[str, Any], output: Path) -> None:
-    from ddpmcodec.eval.rd.measurement import as_csv
     from ddpmcodec.eval.rd.plots import draw_all
+    from ddpmcodec.eval.rd.results import as_csv
     from ddpmcodec.eval.results import write_json
     from ddpmcodec.io.atomic import remove_leftovers, write_whole
 

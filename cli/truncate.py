@@ -17,17 +17,16 @@ def truncate(
     steps: Annotated[int | None, typer.Option(help="Keep the first so many steps.")] = None,
     size: Annotated[int | None, typer.Option("--bytes", help="Keep as many whole steps as so many bytes hold.")] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take the whole steps of a cut file.")] = False,
-    model: ModelOption = "cifar10-small",
+    model: ModelOption = "auto",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Shorten a stream to a complete one of fewer steps; runs no network."""
     check_output(output)
     from ddpmcodec.codec.truncation import truncate as shortened
-    from ddpmcodec.models import read_model_info
 
     data = read_input(stream)
-    result = shortened(data, steps=steps, size=size, model=read_model_info(model), allow_partial=allow_partial)
+    result = shortened(data, steps=steps, size=size, model=model, allow_partial=allow_partial)
     write_output(output, result)
     if not quiet:
         stderr.print(f"{len(result)} of {len(data)} bytes", highlight=False)

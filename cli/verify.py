@@ -15,20 +15,19 @@ from ddpmcodec.errors import DdpmCodecError
 @command
 def verify(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Streams and archives, or - for stdin.")],
-    model: ModelOption = "cifar10-small",
+    model: ModelOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Check that files are whole and undamaged; runs no network. Exit code 2 if any is not."""
     from ddpmcodec.codec.verification import verify as check
-    from ddpmcodec.models import read_model_info
 
-    about, reports = read_model_info(model), list[dict[str, Any]]()
+    reports = list[dict[str, Any]]()
     for name in files:
         report: dict[str, Any] = {"file": name, "sound": True}
         try:
-            found = check(read_input(name), about)
+            found = check(read_input(name), model)
             report |= {
                 "kind": "archive" if found.archive else "stream",
                 "bytes": found.size,
@@ -36,7 +35,7 @@ def verify(
                 "height": found.header.height,
                 "pictures": found.pictures,
                 "fingerprint": found.header.fingerprint,
-                "model": None if found.steps is None else about.name,
+                "model": found.model,
                 "steps": None if found.steps is None else list(found.steps),
             }
         except DdpmCodecError as error:

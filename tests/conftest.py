@@ -18,6 +18,7 @@ from torch import Tensor
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, bands, class_counts, transform, transform_back
 from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.numerics import native
 
 settings.register_profile("ddpmcodec", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("ddpmcodec")
@@ -110,6 +111,15 @@ def no_file_beyond(size: int) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["numpy", "native"])
+def each_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both searches of the CPU, one after the other; native code is left out where it was not built."""
+    if request.param == "native" and not native.built():
+        pytest.skip("native code was not built")
+    monkeypatch.setenv(native.VARIABLE, request.param)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 import ddpmcodec
-from ddpmcodec.eval.gpu.checks import coded, searches_agree
+from ddpmcodec.eval.gpu.checks import coded, compare_searches
 from ddpmcodec.eval.studies import determinism
+from ddpmcodec.eval.studies.determinism_ways import careless as careless_caller
 from ddpmcodec.models import CodecModel, UNetConfig, load_model
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.training import Goal, Processes, Recipe, Trainer, TrainingImages, View, load_checkpoint
@@ -44,7 +45,7 @@ def gpu_model() -> CodecModel:
 @pytest.fixture
 def careless() -> Iterator[CodecModel]:
     """A caller who allows TF32 and computes under autocast."""
-    with determinism.careless(DEVICE) as found:
+    with careless_caller(DEVICE) as found:
         yield found
 
 
@@ -65,8 +66,8 @@ def test_a_lossless_file_of_the_gpu_is_exact_on_the_cpu(model: CodecModel, carel
     assert np.array_equal(ddpmcodec.decode(data, model=careless), picture)
 
 
-def test_searches_agree():
-    assert searches_agree(torch.device(DEVICE))
+def test_compare_searches():
+    assert compare_searches(torch.device(DEVICE))["equal"]
 
 
 def test_memory_of_coding_is_bounded(gpu_model: CodecModel, picture: NDArray[np.uint8]):

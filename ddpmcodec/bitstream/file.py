@@ -11,9 +11,9 @@ from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.names import channel_of
+from ddpmcodec.diffusion.denoiser import canvas_size
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import Plan, make_plan
-from ddpmcodec.diffusion.windows import canvas_size
 from ddpmcodec.errors import FormatError, TruncatedStreamError
 from ddpmcodec.models.base import default_steps
 

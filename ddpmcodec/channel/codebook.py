@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.numerics import native
 from ddpmcodec.numerics.philox import Key
 
 MAX_TAPS = 10  # more buy nothing; with ten, a step's branch metrics are one 1024-point Hadamard transform
@@ -120,12 +121,21 @@ def hadamard_transform(x: NDArray[np.integer]) -> NDArray[np.float64]:
     return y.reshape(x.shape)
 
 
+def _transformed(x: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same of rows whose sums fit 32 bits, as those of both sides do; x may be overwritten."""
+    if not native.enabled():
+        return hadamard_transform(x).astype(np.int32)
+    x = np.ascontiguousarray(x)
+    native.hadamard(x)
+    return x
+
+
 def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
     """Picture side -> code side: sqrt(hadamard) times an orthonormal map of the padded vector."""
-    y = hadamard_transform((x * book.sign_in).reshape(-1, shape.hadamard))
+    y = _transformed((x * book.sign_in).reshape(-1, shape.hadamard))
     if shape.rows is not None:
         y = y[shape.rows]
-    return (y.T.reshape(-1) * book.sign_out).astype(np.int32)  # interleaved, so a bit's dimensions span all blocks
+    return y.T.reshape(-1) * book.sign_out  # interleaved, so a bit's dimensions span all blocks
 
 
 def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
@@ -133,7 +143,7 @@ def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArra
     x = (c * book.sign_out).reshape(shape.hadamard, -1).T
     if shape.rows is not None:
         x = x[shape.rows.argsort()]
-    return (hadamard_transform(np.ascontiguousarray(x)).reshape(-1) * book.sign_in).astype(np.int32)
+    return _transformed(x).reshape(-1) * book.sign_in
 
 
 def parity(x: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -10,12 +10,12 @@ from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.errors import DdpmCodecError, FormatError
 
 TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
-LARGER_TRELLIS_DIMS = 16384  # up to here the default trellis has 2^13 states: fewer bits for time that such pictures can spare
+LARGER_TRELLIS_DIMS = 16384  # up to here the default trellis has 2^16 states: fewer bits for time that such pictures can spare
 
 
 def default_memory(dims: int) -> int:
     """Return the trellis memory of a stream whose header names none."""
-    return 13 if dims <= LARGER_TRELLIS_DIMS else 12
+    return 16 if dims <= LARGER_TRELLIS_DIMS else 14
 
 
 def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | None = None) -> Channel:

@@ -12,34 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpmcodec.channel.codebook import (
-    Codebook,
-    Geometry,
-    codebook,
-    geometry,
-    parity,
-    rotate,
-    rotate_back,
-    shift_register,
-    sylvester,
-    taps,
-)
+from ddpmcodec.channel.blocks import MAX_BLOCK_BITS, Block, blocks_of, memory_of
+from ddpmcodec.channel.codebook import parity, rotate_back, shift_register
+from ddpmcodec.channel.metrics import branch_metrics, quantised
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.channel.viterbi import Metrics, branch_limit, search
-from ddpmcodec.numerics.philox import TRELLIS, Key, gaussian
+from ddpmcodec.channel.threads import in_threads
+from ddpmcodec.channel.viterbi import Metrics, search
+from ddpmcodec.numerics.philox import Key, gaussian
 from ddpmcodec.numerics.symbol_model import SymbolModel, uniform_words
 
-MAX_BLOCK_BITS = 4096  # longer steps are cut into blocks over interleaved dimensions; bounds tables and path metrics
-SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, are held at a time
-TARGET_RMS = 64  # the shift is quantised to integers of this root mean square before anything is searched
-_TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to stay in the cache
-BRANCH_SIGMAS = 4.5  # branch metrics are clipped at this multiple of their own root mean square
+SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, a GPU is given at a time
 
 # Bits lost against the ideal rate, for each bit beyond 20, measured for 2^L states (odd L interpolated).
 _EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.040, 14: 0.037, 15: 0.034, 16: 0.031}
@@ -47,9 +35,9 @@ _EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.04
 
 @dataclass(frozen=True)
 class TrellisChannel:
-    """Trellis code with 2^memory states; see `base.Channel` for the contract.
+    """Trellis code with 2^memory states, fewer in short blocks (`blocks.memory_of`); see `base.Channel` for the contract.
 
-    device: where the search runs; None is numpy, else torch. The bits don't depend on it.
+    device: where the search runs: None is the CPU (see `viterbi.search`), else torch. The bits don't depend on it.
     """
 
     memory: int = 12
@@ -63,7 +51,7 @@ class TrellisChannel:
         """
         blocks = max(1, math.ceil(bits / MAX_BLOCK_BITS))
         b, d = bits / blocks, dims / blocks
-        loss = 0.74 + 0.5 * math.log2(max(b, 2.0)) + _EXCESS_PER_BIT[self.memory] * max(0.0, b - 20)
+        loss = 0.74 + 0.5 * math.log2(max(b, 2.0)) + _EXCESS_PER_BIT[memory_of(b, self.memory)] * max(0.0, b - 20)
         loss += 0.03 * max(0.0, b - d / 3) + 0.8 * max(0.0, b - d / 2) ** 2 / d
         return blocks * min(loss, 0.9 * b)
 
@@ -84,27 +72,34 @@ class TrellisChannel:
     def encode(
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
     ) -> list[NDArray[np.int32]]:
-        paths: list[list[NDArray[np.uint8]]] = [[] for _ in bits]
-        waiting: list[tuple[int, Metrics]] = []  # searched together: that is what a GPU is fast at
-
-        def search_waiting() -> None:
-            found = search([metrics for _, metrics in waiting], self.memory, self.device)
-            for (image, _), path in zip(waiting, found, strict=True):
-                paths[image].append(path)
-            waiting.clear()
-
-        for image, (shift, count, prior) in enumerate(zip(shifts, bits, priors or [None] * len(bits), strict=True)):
+        jobs: list[tuple[NDArray[np.int32], Block]] = []
+        counts = []  # blocks of each picture
+        for shift, count, prior in zip(shifts, bits, priors or [None] * len(bits), strict=True):
             if prior is not None:
                 # log q/p is linear in the codeword with weights shift * sqrt(variance). Favouring strong coefficients by as
                 # much again sends 2% fewer bits up to RMSE 12, measured on training images: early on, they matter most.
                 shift = shift * prior.spread(prior.variances(self.kappa(count, prior)))
-            target = _quantise(shift)
-            for block in _blocks(count, len(shift), key, prior is not None):
-                waiting.append((image, self._metrics(target[block.dims], block)))
-                if sum(len(metrics) for _, metrics in waiting) >= SEARCHED_TOGETHER:
-                    search_waiting()
-        search_waiting()
-        return [_pack(np.concatenate(p)) if p else np.zeros(0, np.int32) for p in paths]
+            target, blocks = quantised(shift), blocks_of(count, len(shift), self.memory, key, prior is not None)
+            jobs += [(target[block.dims], block) for block in blocks]
+            counts.append(len(blocks))
+        paths = iter(self._search_all(jobs))
+        return [_pack(np.concatenate([np.zeros(0, np.uint8), *islice(paths, count)])) for count in counts]
+
+    def _search_all(self, jobs: Sequence[tuple[NDArray[np.int32], Block]]) -> list[NDArray[np.uint8]]:
+        """The best path of each block, given its target."""
+        if self.device is None:  # one by one, or in threads
+            return in_threads(lambda job: search([branch_metrics(*job)], job[1].memory)[0], jobs)
+        found: dict[int, NDArray[np.uint8]] = {}
+        for memory in {block.memory for _, block in jobs}:
+            waiting: dict[int, Metrics] = {}  # searched together: that is what a GPU is fast at
+            for i, (target, block) in enumerate(jobs):
+                if block.memory == memory:
+                    waiting[i] = branch_metrics(target, block)
+                if sum(map(len, waiting.values())) >= SEARCHED_TOGETHER:
+                    found |= zip(waiting, search(list(waiting.values()), memory, self.device), strict=True)
+                    waiting.clear()
+            found |= zip(waiting, search(list(waiting.values()), memory, self.device), strict=True)
+        return [found[i] for i in range(len(jobs))]
 
     def decode(
         self, code: NDArray[np.int32], bits: int, dims: int, key: Key, prior: Prior | None = None
@@ -113,9 +108,9 @@ class TrellisChannel:
             return gaussian(key, dims)
         path, scale = _unpack(code, bits), math.sqrt(1.0 + self.snr(bits, dims)) if prior is None else 1.0
         z = np.empty(dims, np.float32)
-        for block in _blocks(bits, dims, key, prior is not None):
-            shape, book = self._code(block)
-            active, flip = shift_register(path[block.bits], self.memory)
+        for block in blocks_of(bits, dims, self.memory, key, prior is not None):
+            shape, book = block.code()
+            active, flip = shift_register(path[block.bits], block.memory)
             step_of_dim = shape.step_of_dim
             word = parity(active[step_of_dim] & book.taps) ^ flip[step_of_dim]
             rotated = rotate_back(1 - 2 * word.astype(np.int32), book, shape)[: shape.dims]
@@ -123,76 +118,6 @@ class TrellisChannel:
         if prior is not None:
             z *= prior.spread(np.sqrt(prior.variances(self.kappa(bits, prior))))
         return z
-
-    def _code(self, block: _Block) -> tuple[Geometry, Codebook]:
-        shape = geometry(block.count, block.size, self.memory, block.grouped)
-        return shape, codebook(block.key, shape.padded, self.memory)
-
-    def _metrics(self, target: NDArray[np.int32], block: _Block) -> Metrics:
-        """Branch metrics of every trellis step: correlation of the rotated target with each active-bit pattern."""
-        shape, book = self._code(block)
-        padded = np.zeros(shape.padded, np.int32)
-        padded[: shape.dims] = target
-        y = rotate(padded, book, shape)
-        # An integer, a correctly rounded root and one multiplication a metric: every machine scales and rounds alike.
-        rms = math.sqrt(max(1, int(np.einsum("i,i->", y, y, dtype=np.int64))) / block.count)
-        scale = branch_limit(self.memory) / (BRANCH_SIGMAS * rms)
-        older, newer = taps(self.memory)
-        step_of_dim = shape.step_of_dim
-        metrics = np.empty((block.count, 1 << older, 1 << newer), np.int16)
-        for first in range(0, block.count, _TABLE_STEPS):
-            rows = metrics[first : first + _TABLE_STEPS]
-            lo, hi = int(shape.edges[first]), int(shape.edges[first + len(rows)])
-            cell = ((step_of_dim[lo:hi] - first).astype(np.int64) << (older + newer)) + book.taps[lo:hi]
-            table = np.bincount(cell, weights=y[lo:hi], minlength=rows.size)
-            # Sums of integers below 2^24 are exact in float32; beyond, float64. Either way they stay integers.
-            kind = np.float32 if np.abs(y[lo:hi]).sum() < 1 << 24 else np.float64
-            rows[:] = _round(_correlate(table.astype(kind), older, newer) * scale, branch_limit(self.memory))
-        return metrics
-
-
-def _correlate(table: NDArray[np.floating], older: int, newer: int) -> NDArray[np.floating]:
-    """Hadamard transform over the taps: (steps * 2^(older + newer)) sums of the target to (steps, 2^older, 2^newer)."""
-    kind = table.dtype.str
-    # One small product a step: a large one would wake BLAS's own threads, which fight with torch's spinning ones.
-    return sylvester(older, kind) @ table.reshape(-1, 1 << older, 1 << newer) @ sylvester(newer, kind)
-
-
-def _round(x: NDArray[np.floating], limit: int) -> NDArray[np.floating]:
-    np.rint(x, out=x)
-    return np.clip(x, -limit, limit, out=x)
-
-
-@dataclass(frozen=True)
-class _Block:
-    count: int  # bits
-    size: int  # dimensions
-    bits: slice
-    dims: slice
-    key: Key
-    grouped: bool  # dimensions come in groups of falling power, in every block
-
-
-def _blocks(bits: int, dims: int, key: Key, grouped: bool = False) -> list[_Block]:
-    n = -(-bits // MAX_BLOCK_BITS)
-    # Bits are dealt to blocks as dimensions are, so no block has more bits than dimensions.
-    edges = [0, *accumulate(len(range(j, bits, n)) for j in range(n))]
-    return [
-        _Block(
-            edges[j + 1] - edges[j],
-            len(range(j, dims, n)),
-            slice(edges[j], edges[j + 1]),
-            slice(j, dims, n),
-            Key(key.seed, key.step, TRELLIS, j),
-            grouped,
-        )
-        for j in range(n)
-    ]
-
-
-def _quantise(shift: NDArray[np.float32]) -> NDArray[np.int32]:
-    rms = math.sqrt(float(np.einsum("i,i->", shift, shift, dtype=np.float64)) / len(shift))
-    return np.rint(shift * np.float32(TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
 
 
 def _pack(path: NDArray[np.uint8]) -> NDArray[np.int32]:

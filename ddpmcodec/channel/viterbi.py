@@ -3,6 +3,8 @@
 Metrics are int16, so one vector instruction handles many states, and every implementation takes the same decisions: ties
 go to the branch from the lower state. Path metrics are brought back to a maximum of 0 every RENORMALISE steps; branch
 metrics are clipped to `branch_limit(L)`, which bounds the spread between any two paths and so rules out overflow.
+
+There are three searches: in C where it was built (`native`), in numpy, which is the reference, and in torch for GPUs.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.codebook import taps
+from ddpmcodec.channel.threads import in_threads
+from ddpmcodec.numerics import native
 
 RENORMALISE = 8
 HISTORY_BYTES = 1 << 28  # path metrics kept for tracing back, all codes searched together
@@ -34,10 +38,12 @@ def branch_limit(memory: int) -> int:
 def search(metrics: Sequence[Metrics], memory: int, device: torch.device | None = None) -> list[NDArray[np.uint8]]:
     """Bits of the best path (from state 0, free end) of each code: argmax of the sum of branch metrics.
 
-    device: None searches with numpy, one code after the other; a torch device searches many together. Same bits.
+    device: None searches natively, several codes in threads, or with numpy, one after the other; a torch device searches many
+    together. Same bits.
     """
     if device is None:
-        return [_search_numpy(m, memory) if len(m) else np.zeros(0, np.uint8) for m in metrics]
+        one = _search_native if native.enabled() else _search_numpy
+        return in_threads(lambda m: one(m, memory) if len(m) else np.zeros(0, np.uint8), metrics)
     order = sorted((i for i in range(len(metrics)) if len(metrics[i])), key=lambda i: -len(metrics[i]))
     result = [np.zeros(0, np.uint8)] * len(metrics)
     start = 0
@@ -54,6 +60,10 @@ def _initial(memory: int) -> NDArray[np.int16]:
     metric = np.full(1 << memory, -2 * memory * branch_limit(memory) - 1, np.int16)
     metric[0] = 0
     return metric
+
+
+def _search_native(metrics: Metrics, memory: int) -> NDArray[np.uint8]:
+    return native.search(metrics, memory, _initial(memory))
 
 
 def _search_numpy(metrics: Metrics, memory: int) -> NDArray[np.uint8]:

@@ -18,7 +18,8 @@ from ddpmcodec.codec.options import EncodeOptions, OnStep
 from ddpmcodec.errors import DdpmCodecError, ImageError, TruncatedStreamError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.models.cache import ModelLike
+from ddpmcodec.models.choice import receiving_model, sending_model
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -61,7 +62,8 @@ def encode_archive(
                 f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive holds "
                 "pictures of one size"
             )
-    codec, at_a_time, files = as_model(model), _batch_of(height * width, batch), list[bytes]()
+    codec, files = sending_model(model, height, width), list[bytes]()
+    at_a_time = _batch_of(height * width, batch)
     for first in range(0, len(pictures), at_a_time):
         files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
         on_batch(len(files))
@@ -84,7 +86,8 @@ def decode_archive(
     behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called after each step
     of a batch with the number of pictures that took it. Raises DdpmCodecError.
     """
-    codec, archive = as_model(model), read_archive(data, allow_partial=allow_partial)
+    archive = read_archive(data, allow_partial=allow_partial)
+    codec = receiving_model(model, archive.header.fingerprint)
     at_a_time = _batch_of(archive.header.pixels, batch)
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")

@@ -18,7 +18,8 @@ from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.io.images import to_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.models.cache import ModelLike
+from ddpmcodec.models.choice import receiving_model
 from ddpmcodec.numerics.philox import Key
 
 
@@ -47,7 +48,7 @@ def decode(
     to make of the last step's x_t, from `ddpmcodec.reconstruction`. Raises DdpmCodecError for anything else that is not a
     complete stream of this model.
     """
-    codec = as_model(model)
+    codec = receiving_model(model, read_header(data).fingerprint)
     # decode_progressive raises when there is nothing to yield
     (last,) = deque(decode_progressive(data, steps, model=codec, allow_partial=allow_partial), maxlen=1)
     return picture_of(data, last, codec, reconstruct)
@@ -87,9 +88,10 @@ def decode_batch_progressive(
     """
     if not len(datas):
         return
-    if len({parse_header(bytes(data))[0] for data in datas}) > 1:
+    headers = {parse_header(bytes(data))[0] for data in datas}
+    if len(headers) > 1:
         raise DdpmCodecError("streams of different sizes, plans, channels or seeds can't be decoded in one batch")
-    codec = as_model(model)
+    codec = receiving_model(model, headers.pop().fingerprint)
     infos = [read_info(data, codec) for data in datas]
     for info in infos:
         if not allow_partial:
@@ -132,9 +134,10 @@ def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_par
     pieces: the file in pieces of any size, as a socket or pipe gives them. At their end a file that is cut or damaged
     raises TruncatedStreamError, unless allow_partial; what was yielded before is what was there.
     """
-    source, codec = iter(pieces), as_model(model)
+    source = iter(pieces)
     seen = _beginning(source)
-    receiver = Receiver(bytes(seen), model=codec)
+    receiver = Receiver(bytes(seen), model=model)
+    codec = receiver.chain.model
     header, stream, start = receiver.header, receiver.stream, len(receiver.header.to_bytes())
     for piece in chain([b""], source):
         seen += piece

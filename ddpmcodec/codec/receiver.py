@@ -17,7 +17,8 @@ from ddpmcodec.bitstream.header import Header, parse_header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.io.images import to_bytes
-from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.models.cache import ModelLike
+from ddpmcodec.models.choice import receiving_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Receiver:
 
     def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1):
         self.header, end = (start, 0) if isinstance(start, Header) else parse_header(bytes(start), whole=False)
-        codec = as_model(model)
+        codec = receiving_model(model, self.header.fingerprint)
         require_model(self.header, codec)
         self.chain, self.stream = ReverseChain.of(self.header, codec, count), reader_of(self.header, codec)
         self.bits: NDArray[np.int64] = np.zeros(count, np.int64)

@@ -18,9 +18,9 @@ from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.basis import Basis, basis_of
 from ddpmcodec.channel.names import channel_of
+from ddpmcodec.diffusion.denoiser import canvas_size, x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
-from ddpmcodec.diffusion.windows import canvas_size, x0_hat
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.numerics.philox import Key, gaussian
 

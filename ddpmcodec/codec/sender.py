@@ -24,7 +24,8 @@ from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_rgb, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
 from ddpmcodec.models.base import default_steps
-from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.models.cache import ModelLike
+from ddpmcodec.models.choice import sending_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,8 @@ class Sender:
     """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
 
     pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
-    exact picture is to follow (lossless), where the streams are expected to be shortest. short_step: a step of fewer bits
+    exact picture is to follow (lossless), where the streams are expected to be shortest; with end_log_snr, at the plan's level
+    that is nearest to it. short_step: a step of fewer bits
     may end the streams, as the header announces. The other options are those of `encode`. Raises DdpmCodecError.
     """
 
@@ -70,19 +72,21 @@ class Sender:
         steps: int | None = None,
         lossless: bool = False,
         short_step: bool = False,
+        end_log_snr: float | None = None,
     ):
-        codec, self.pictures = as_model(model), [as_rgb(picture) for picture in pictures]
+        self.pictures = [as_rgb(picture) for picture in pictures]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
         ((height, width, _),) = sizes
+        codec = sending_model(model, height, width)
         if plan_steps == default_steps(codec.curve):
             plan_steps = None  # what is the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(channel)
         self.header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
         self.chain = ReverseChain.of(self.header, codec, len(self.pictures), search_device=True)
         self.streams = [writer_of(self.header, codec) for _ in self.pictures]
-        self.last = self._last(steps)
+        self.last = self._last(steps, end_log_snr)
         # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to nothing.
         self._x_0, self._known = np.zeros(self.chain.x_t.shape, np.float32), np.zeros(self.chain.x_t.shape[2:], np.float32)
         self._known[:height, :width] = 1
@@ -90,8 +94,10 @@ class Sender:
             plane[:, :height, :width] = to_plane(picture)
         self._left = 0  # bytes of the file that have left by `flush`
 
-    def _last(self, steps: int | None) -> int:
+    def _last(self, steps: int | None, end_log_snr: float | None) -> int:
         plan, model = self.chain.plan, self.chain.model
+        if steps is None and end_log_snr is not None:
+            return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - end_log_snr))
         if steps is None:
             return usual_steps(model.curve, plan) if self.header.lossless else plan.steps
         if not 1 <= steps <= plan.steps:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ddpmcodec.bitstream.file import finish, read_info, require_complete, writer_of
+from ddpmcodec.bitstream.header import parse_header
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, read_model_info
+from ddpmcodec.models.choice import AUTO, receiving_info
+from ddpmcodec.models.weights import ModelInfo
 
 
 def truncate(
@@ -28,8 +30,9 @@ def truncate(
     """
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
-    about = model if isinstance(model, CodecModel | ModelInfo) else read_model_info(model or DEFAULT_MODEL)
-    info = read_info(data, about)
+    if model is None or not isinstance(model, CodecModel | ModelInfo):
+        model = receiving_info(model or AUTO, parse_header(bytes(data))[0].fingerprint)
+    info = read_info(data, model)
     if not allow_partial:
         require_complete(info)
     if not info.steps:
@@ -39,7 +42,7 @@ def truncate(
     if info.tail and (steps == info.pictures if size is None else len(data) <= size):
         return bytes(data)
     plain = replace(info.header, short=False, lossless=False)
-    writer = writer_of(plain, about)
+    writer = writer_of(plain, model)
     shortest, best = 0, b""
     for n, packet in enumerate(info.packets[:steps], 1):
         writer.write(packet)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import KnownModel, read_info, require_complete
 from ddpmcodec.bitstream.header import Header, parse_header
 from ddpmcodec.errors import FormatError, TruncatedStreamError
+from ddpmcodec.models.choice import AUTO, receiving_info
 
 
 @dataclass(frozen=True)
@@ -19,19 +21,24 @@ class Verified:
     pictures: int  # 1, or as many as an archive holds
     archive: bool
     steps: tuple[int, ...] | None  # of each picture; None: the model is another, so only the check was made
+    model: str | None  # its name, where steps are known
 
 
-def verify(data: bytes, model: KnownModel) -> Verified:
+def verify(data: bytes, model: KnownModel | str | os.PathLike[str] | None = None) -> Verified:
     """Check a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
 
-    The last needs the model's plan. Of another model's file the header and the check are all that can be looked at, and
-    `steps` says so. Raises FormatError for a file that is cut or damaged, or none at all.
+    The last needs the model's plan: None is the embedded model that the file names. Of another model's file the header and
+    the check are all that can be looked at, and `steps` says so. Raises FormatError for a file that is cut or damaged, or
+    none at all.
     """
     data = bytes(data)
     archive = read_archive(data) if is_archive(data) else None
     header = _checked(data) if archive is None else archive.header
+    if model is None or isinstance(model, str | os.PathLike):
+        model = receiving_info(model or AUTO, header.fingerprint)
     steps = _steps(data, archive, model) if model.fingerprint.startswith(header.fingerprint) else None
-    return Verified(header, len(data), 1 if archive is None else archive.count, archive is not None, steps)
+    name = None if steps is None else model.name
+    return Verified(header, len(data), 1 if archive is None else archive.count, archive is not None, steps, name)
 
 
 def _checked(data: bytes) -> Header:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpmcodec.diffusion.denoiser import Denoiser, x0_hat
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.gaussians import posterior, q_sample, snr_gain
 from ddpmcodec.diffusion.sampling import Noise, beta, beta_tilde
 from ddpmcodec.diffusion.schedule import NoiseSchedule, alpha_bar_of
-from ddpmcodec.diffusion.windows import Denoiser, x0_hat
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_plane
 

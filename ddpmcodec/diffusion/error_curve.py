@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.diffusion.spectrum import Spectrum
 from ddpmcodec.errors import ModelError
 
@@ -36,6 +37,8 @@ class ErrorCurve:
     mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
     dims: int  # sub-pixels of the images it was measured on; rates below are for so many
     spectrum: Spectrum | None = None  # of the error; None: priors are white
+    plans: tuple[tuple[int, ...], ...] = ()  # levels that plans of some lengths pass, as indices; see `placement`
+    resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are
 
     def __post_init__(self) -> None:
         n = len(self.log_snr)
@@ -49,6 +52,8 @@ class ErrorCurve:
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
             raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
+        if any(not p or p[0] < 0 or p[-1] >= n or any(b <= a for a, b in zip(p, p[1:], strict=False)) for p in self.plans):
+            raise ModelError(f"the model's plans need rising levels, from 0 to {n - 1}")
         if self.spectrum is not None and 3 * self.side**2 != self.dims:
             raise ModelError(f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures")
 
@@ -65,6 +70,7 @@ class ErrorCurve:
         dims: int,
         refine: int = REFINE,
         spectrum: Spectrum | None = None,
+        resolutions: Resolutions | None = None,
     ) -> ErrorCurve:
         """Round a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
 
@@ -88,6 +94,7 @@ class ErrorCurve:
             tuple(max(1, int(v)) for v in np.rint(falling * 2.0**FRACTION)),
             dims,
             spectrum,
+            resolutions=resolutions,
         )
 
     def expected_mse(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,9 +105,11 @@ class ErrorCurve:
         return np.exp(np.interp(log_snr, np.array(self.log_snr) / 65536, measured))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as a model file has it; a curve without a spectrum is stored as it was before there were any."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "spectrum"}
-        return values if self.spectrum is None else values | {"spectrum": self.spectrum.to_dict()}
+        """Return it as a model file has it; what there is none of is left out."""
+        optional = {"spectrum": self.spectrum, "resolutions": self.resolutions}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in (*optional, "plans")}
+        values |= {"plans": self.plans} if self.plans else {}
+        return values | {name: part.to_dict() for name, part in optional.items() if part is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ErrorCurve:
@@ -110,7 +119,11 @@ class ErrorCurve:
             if "spectrum" in values:
                 stored = values["spectrum"]
                 spectrum = Spectrum(_wholes(stored["log_snr"]), tuple(_wholes(row) for row in stored["power"]))
-            return cls(dims=_whole(values["dims"]), spectrum=spectrum, **levels)
+            resolutions = None
+            if "resolutions" in values:
+                resolutions = Resolutions(*(_wholes(values["resolutions"][k]) for k in ("log_snr", "factor", "merged")))
+            plans = tuple(_wholes(plan) for plan in values.get("plans", ()))
+            return cls(dims=_whole(values["dims"]), spectrum=spectrum, plans=plans, resolutions=resolutions, **levels)
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error
 

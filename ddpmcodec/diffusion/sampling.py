@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.diffusion.denoiser import Denoiser, x0_hat
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.gaussians import posterior, q_sample
 from ddpmcodec.diffusion.schedule import NoiseSchedule, alpha_bar_of
-from ddpmcodec.diffusion.windows import Denoiser, x0_hat
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.numerics.philox import SAMPLING, Key, gaussian
 

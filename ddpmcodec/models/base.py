@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
+from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.precision import full_precision
 
@@ -32,10 +33,11 @@ class CodecModel:
     eps_model: EpsModel
     curve: ErrorCurve
     fingerprint: str  # 64 hexadecimal digits: SHA-256 over weights, configuration and curve
-    window: int = 32  # side of the square images the network was trained on
+    window: int = 32  # side of the square images the network takes; with any_size, what sides must be multiples of
     channels: int = 3
     min_log_snr: float = -8.0  # the range it was trained on
     max_log_snr: float = 9.5
+    any_size: bool = False  # the network is the same function of a neighbourhood in pictures of any size
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
@@ -43,6 +45,11 @@ class CodecModel:
             raise ModelError(f"fingerprint {self.fingerprint!r}: expected 64 lower-case hexadecimal digits")
         if self.channels != 3:
             raise ModelError(f"a model of {self.channels} channels: expected 3; the codec is for RGB pictures")
+
+    @property
+    def resolutions(self) -> Resolutions | None:
+        """At which size the network looks at pictures, by level."""
+        return self.curve.resolutions
 
     def plan(self, steps: int | None = None) -> Plan:
         """The plan of so many steps; None is the default, 46."""
@@ -53,10 +60,11 @@ class CodecModel:
         return min(max(log_snr, self.min_log_snr), self.max_log_snr)
 
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
-        """ε̂ of (n, channels, window, window) windows at one level, float32, without autograd, on the model's device.
+        """Return ε̂ of windows, or of pictures with any_size, (n, channels, h, w), at one level.
 
-        Reduced-precision modes (autocast, TF32) would make the picture depend on the machine, so they are off here. Raises
-        ModelError where the network gives something else than finite numbers of that shape.
+        In float32, without autograd, on the model's device. Reduced-precision modes (autocast, TF32) would make the picture
+        depend on the machine, so they are off here. Raises ModelError where the network gives something else than finite
+        numbers of that shape.
         """
         with torch.inference_mode(), full_precision(self.device):
             x = x_t.to(self.device, torch.float32)

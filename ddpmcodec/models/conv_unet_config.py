@@ -65,6 +65,16 @@ class ConvUNetConfig:
         return self.fold << (len(self.channels) - 1)
 
     @property
+    def any_size(self) -> bool:
+        """Whether pictures of any size will do: yes, of sides that `canvas` divides."""
+        return True
+
+    @property
+    def canvas(self) -> int:
+        """Least side of what the chain runs on."""
+        return self.downsampling
+
+    @property
     def planes(self) -> int:
         """Planes a colour has at the input, and at the output: x_t itself, a sine and a cosine for each period."""
         return 1 + 2 * len(self.periods)

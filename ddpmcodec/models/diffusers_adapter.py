@@ -71,6 +71,16 @@ class DiffusersConfig:
         return self.schedule.log_snr(1)
 
     @property
+    def any_size(self) -> bool:
+        """Whether pictures of any size will do: no, only windows of its own."""
+        return False
+
+    @property
+    def canvas(self) -> int:
+        """Least side of what the chain runs on."""
+        return self.window
+
+    @property
     def elements(self) -> int:
         """Numbers in the state of the network that `build` makes, found without memory for them. Raises ModelError."""
         diffusers = _diffusers()  # imported on a real device: it makes tensors
@@ -247,5 +257,4 @@ def _require_usable(unet: dict[str, Any]) -> None:
 
 
 def _one_line(error: Exception, lines: int = 9) -> str:
-    message = " ".join(" ".join(str(error).splitlines()[:lines]).split())
-    return f"{type(error).__name__}: {message[:300]}"
+    return f"{type(error).__name__}: {' '.join(' '.join(str(error).splitlines()[:lines]).split())[:300]}"

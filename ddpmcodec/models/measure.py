@@ -1,16 +1,20 @@
-"""Measures a model's error on training images, mse(log-SNR) and its spectrum: all that a plan and its priors need."""
+"""Measures a model's error on training images, mse(log-SNR), its spectrum, and the best size to look at: what a plan needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
-from ddpmcodec.diffusion.gaussians import predict_x0, q_sample
+from ddpmcodec.diffusion.gaussians import q_sample
+from ddpmcodec.diffusion.placement import placed
+from ddpmcodec.diffusion.resolution import Resolution, Resolutions, level_of_smaller
 from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.precision import full_precision
@@ -18,6 +22,37 @@ from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
+STORED_PLANS = (8, 12, 16, 20, 24, 32, 46, 64, 100)  # lengths of the plans whose steps are placed with care
+_CHEAPER = 1.01  # a smaller size is taken if its error is at most so many times the least
+# Where a size is worth measuring, in log-SNR; no photograph or network seen had its best size elsewhere by much.
+_TRIED = {
+    Resolution(1): (-4.0, 99.0),
+    Resolution(2, merged=True): (-3.0, 3.0),
+    Resolution(2): (-99.0, 2.0),
+    Resolution(4): (-99.0, 0.5),
+    Resolution(8): (-99.0, -1.0),
+}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network as a Denoiser that looks at one size."""
+
+    eps_model: Callable[[Tensor, Tensor], Tensor]
+    window: int
+    any_size: bool
+    limits: tuple[float, float]
+    device: torch.device
+    resolutions: Resolutions | None = None
+    channels: int = 3
+
+    def trained_level(self, log_snr: float) -> float:
+        return min(max(log_snr, self.limits[0]), self.limits[1])
+
+    def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
+        level = torch.full((len(x_t),), log_snr, dtype=torch.float32, device=self.device)
+        with torch.inference_mode(), full_precision(self.device):
+            return self.eps_model(x_t.to(self.device), level).float().cpu()
 
 
 def measure_curve(
@@ -26,6 +61,9 @@ def measure_curve(
     *,
     min_log_snr: float = -8.0,
     max_log_snr: float = 9.5,
+    window: int | None = None,
+    any_size: bool = False,
+    factors: Sequence[int] = (1,),
     spacing: float = SPACING,
     log_snrs: NDArray[np.float64] | None = None,
     batch: int = 50,
@@ -33,51 +71,82 @@ def measure_curve(
     progress: Callable[[int, int], None] = lambda done, total: None,
     coloured: bool = True,
 ) -> ErrorCurve:
-    """mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
+    """Return mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
     images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of an
-    image is the same at every level, which makes the curve smooth. log_snrs: (k,) rising, the levels to measure at instead,
-    of a network that knows only these (see `diffusers_levels`); plans then have no others. coloured: the error's spectrum is
-    measured as well, and the chain's priors follow it; else they are white. Raises ModelError when the levels don't rise, and
-    for a spectrum of pictures that are no RGB squares.
+    image is the same at every level, which makes the curve smooth. window: side of the squares that the network takes, the
+    images' own by default; with any_size, what sides must be multiples of. factors: sizes at which the network may look at
+    pictures (see `Resolution`), of images large enough for all of them; the best at each level is found and stored. log_snrs:
+    (k,) rising, the levels to measure at instead, of a network that knows only these (see `diffusers_levels`); plans then have
+    no others. coloured: the error's spectrum is measured as well, and the chain's priors follow it; else they are white. Raises
+    ModelError when the levels don't rise, and for a spectrum of pictures that are no RGB squares.
     """
-    steps = round((max_log_snr + BEYOND - min_log_snr) / spacing)
-    log_snr = np.linspace(min_log_snr, min_log_snr + steps * spacing, steps + 1)
+    lowest = min_log_snr - level_of_smaller(0.0, max(factors))
+    steps = round((max_log_snr + BEYOND - lowest) / spacing)
+    log_snr = np.linspace(lowest, lowest + steps * spacing, steps + 1)
     if log_snrs is not None:
         log_snr, max_log_snr = np.asarray(log_snrs, np.float64), float("inf")
         ErrorCurve.from_floats(log_snr, np.ones(len(log_snr)), dims=1, refine=1)  # refuses bad levels before the long part
     side = images.shape[1]
     if coloured and images.shape[1:] != (side, side, 3):
         raise ModelError(f"images of shape {images.shape}: expected square RGB pictures (n, side, side, 3) for a spectrum")
-    total, energy = np.zeros(len(log_snr)), np.zeros((len(log_snr), CLASSES))
+    if side < max(factors) * (window or side):
+        raise ModelError(f"images of {side}x{side}: expected at least {max(factors) * (window or side)}, or fewer sizes")
+    network = _Network(
+        eps_model, window or side, any_size, (min_log_snr, max_log_snr), torch.device(device), channels=images.shape[3]
+    )
+    tried = [_candidates(float(level), factors) for level in log_snr]
+    total = [dict.fromkeys(of_level, 0.0) for of_level in tried]
+    energy = [{r: np.zeros(CLASSES) for r in of_level} for of_level in tried]
     done = 0
     for x_0, eps in _batches(images, batch):
         for i, level in enumerate(log_snr):
-            with torch.inference_mode(), full_precision(torch.device(device)):
-                x_t = q_sample(x_0, float(level), eps).to(device)
-                asked = min(float(level), max_log_snr)
-                predicted = eps_model(x_t, torch.full((len(x_t),), asked, dtype=torch.float32, device=device)).cpu()
-            error = predict_x0(x_t.cpu(), predicted, asked) - x_0
-            total[i] += float(error.double().square().sum())
-            if coloured:
-                of_coefficient = np.square(transform(error.numpy()), dtype=np.float64).sum(axis=0).ravel()
-                energy[i] += np.bincount(classes(side, side), of_coefficient, CLASSES)
+            x_t = q_sample(x_0, float(level), eps)
+            for resolution in tried[i]:
+                error = x0_hat(_looking(network, resolution), x_t, float(level)) - x_0
+                total[i][resolution] += float(np.square(error, dtype=np.float64).sum())
+                if coloured:
+                    of_coefficient = np.square(transform(error), dtype=np.float64).sum(axis=0).ravel()
+                    energy[i][resolution] += np.bincount(classes(side, side), of_coefficient, CLASSES)
         done += len(x_0)
         progress(done, len(images))
-    if not np.isfinite(total).all():
+    if not all(np.isfinite(list(found.values())).all() for found in total):
         raise ModelError(
             "the network's predictions are no finite numbers: its training diverged, or fp16 can't hold its weights"
         )
+    chosen = [_best(found) for found in total]
     refine = REFINE if log_snrs is None else 1
     spectrum = None
     if coloured:
         levels = [int(level) for level in np.rint(log_snr * 65536)]
-        spectrum = Spectrum.from_floats(levels, energy, class_counts(side, side))
-    return ErrorCurve.from_floats(log_snr, total / images.size, int(np.prod(images.shape[1:])), refine, spectrum)
+        best = np.array([found[r] for found, r in zip(energy, chosen, strict=True)])
+        spectrum = Spectrum.from_floats(levels, best, class_counts(side, side))
+    resolutions = Resolutions.of(log_snr, chosen) if max(factors) > 1 else None
+    mse = np.array([found[r] for found, r in zip(total, chosen, strict=True)]) / images.size
+    curve = ErrorCurve.from_floats(log_snr, mse, int(np.prod(images.shape[1:])), refine, spectrum, resolutions)
+    return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
 
 
-def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _candidates(level: float, factors: Sequence[int]) -> list[Resolution]:
+    """Sizes worth trying at a level; where nothing but the picture as it is may be looked at, that one everywhere."""
+    if max(factors) == 1:
+        return [Resolution(1)]
+    return [r for r, (low, high) in _TRIED.items() if r.factor in factors and low <= level <= high]
+
+
+def _best(found: dict[Resolution, float]) -> Resolution:
+    """The smallest size whose error is next to the least."""
+    least = min(found.values())
+    return max((r for r, v in found.items() if v <= _CHEAPER * least), key=lambda r: (not r.merged, r.factor))
+
+
+def _looking(network: _Network, resolution: Resolution) -> _Network:
+    only = Resolutions((0,), (resolution.factor,), (int(resolution.merged),))
+    return _Network(network.eps_model, network.window, network.any_size, network.limits, network.device, only, network.channels)
+
+
+def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images[start : start + batch].copy()).permute(0, 3, 1, 2)
-        noise = gaussian(Key(seed=1, step=start), pixels.numel()).reshape(pixels.shape)
-        yield pixels.float() / 127.5 - 1, torch.from_numpy(noise)
+        pixels = np.ascontiguousarray(images[start : start + batch].transpose(0, 3, 1, 2))
+        noise = gaussian(Key(seed=1, step=start), pixels.size).reshape(pixels.shape)
+        yield pixels.astype(np.float32) / np.float32(127.5) - 1, noise

@@ -20,6 +20,16 @@ class NetworkConfig(Protocol):
     @property
     def window(self) -> int: ...
     @property
+    def any_size(self) -> bool:
+        """Whether pictures of any size will do whose sides are multiples of `canvas`."""
+        ...
+
+    @property
+    def canvas(self) -> int:
+        """Least side of what the chain runs on."""
+        ...
+
+    @property
     def image_channels(self) -> int: ...
     @property
     def min_log_snr(self) -> float: ...

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddpmcodec.errors import ModelError
 
-MAX_HEADER = 4 << 20  # bytes of JSON before the weights; the largest models known have a tenth of it
+MAX_METADATA_BYTES = 4 << 20  # bytes of JSON before the weights; the largest models known have a tenth of it
 _DTYPES = {"F16", "BF16", "F32"}
 
 
@@ -21,9 +21,10 @@ def read_file(path: Path, weights: bool) -> tuple[dict[str, str], dict[str, Tens
     try:
         with path.open("rb") as start:
             length = int.from_bytes(start.read(8), "little")
-        if length > MAX_HEADER:  # parsing takes many times a header's size in memory
+        if length > MAX_METADATA_BYTES:  # parsing takes many times a header's size in memory
             raise ModelError(
-                f"{path} is not a readable safetensors file: its header takes {length} bytes, expected at most {MAX_HEADER}"
+                f"{path} is not a readable safetensors file: its header takes {length} bytes, expected at most "
+                f"{MAX_METADATA_BYTES}"
             )
         with safe_open(path, "pt") as file:
             tensors = {k: _tensor(path, file, k) for k in file.keys()} if weights else {}  # noqa: SIM118  (not a dict)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddpmcodec.diffusion.denoiser import Denoiser
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.schedule import NoiseSchedule
-from ddpmcodec.diffusion.windows import Denoiser
 from ddpmcodec.models.diffusers_adapter import DiffusersConfig, diffusers_levels, load_diffusers
 from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.weights import codec_model, load_model, load_network, read_model_info
@@ -53,7 +53,14 @@ def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser
     limits = {"min_log_snr": config.min_log_snr, "max_log_snr": config.max_log_snr}
     unmeasured = ErrorCurve((0, 1), (1, 2), (1, 1), 1)  # never asked for: a Denoiser has no plan
     network = codec_model(
-        source.network, unmeasured, source.name, window=config.window, channels=config.image_channels, device=device, **limits
+        source.network,
+        unmeasured,
+        source.name,
+        window=config.canvas,
+        any_size=config.any_size,
+        channels=config.image_channels,
+        device=device,
+        **limits,
     )
     return OpenDenoiser(network, source.name, config, None, None, _own_schedule(config))
 

@@ -69,6 +69,16 @@ class UNetConfig:
         return 1 << (len(self.channels) - 1)
 
     @property
+    def any_size(self) -> bool:
+        """Whether pictures of any size will do: no, only windows of its own."""
+        return False
+
+    @property
+    def canvas(self) -> int:
+        """Least side of what the chain runs on."""
+        return self.window
+
+    @property
     def elements(self) -> int:
         """Numbers in the state of the network that `build` makes, so that a file can be refused before it is built."""
         modulation, embedding = (2 if self.scale else 1), self.embedding

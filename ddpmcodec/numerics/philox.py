@@ -13,6 +13,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.numerics import native
+
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _PIECE = 1 << 18  # words made at a time: the rounds work on 64-bit temporaries
@@ -35,13 +37,16 @@ class Key:
 
     def words(self, count: int, skip: int = 0) -> NDArray[np.uint32]:
         """Return `count` 32-bit words of the sequence, after the first `skip` (a multiple of 4)."""
+        if native.enabled():
+            rest = (self.step, self.purpose, self.part)
+            return native.philox(skip // 4, (count + 3) // 4, rest, self.seed).reshape(-1)[:count]
         words = np.empty(count, np.uint32)
         for first in range(0, count, _PIECE):
             piece = words[first : first + _PIECE]
             start = (skip + first) // 4
             c0 = np.arange(start, start + (len(piece) + 3) // 4, dtype=np.uint64)
-            rest = (np.full(len(c0), value, np.uint64) for value in (self.step, self.purpose, self.part))
-            piece[:] = philox4x32((c0, *rest), self.seed).reshape(-1)[: len(piece)]
+            fixed = (np.full(len(c0), value, np.uint64) for value in (self.step, self.purpose, self.part))
+            piece[:] = philox4x32((c0, *fixed), self.seed).reshape(-1)[: len(piece)]
         return words
 
 

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.range_coder import information
 from ddpmcodec.codec.sender import Sender
+from ddpmcodec.diffusion.denoiser import canvas_size
 from ddpmcodec.diffusion.gaussians import ideal_bits, posterior
-from ddpmcodec.diffusion.windows import canvas_size
 from ddpmcodec.errors import ImageError
 from ddpmcodec.eval.channels.diffc_rule import diffc_chunks, kl_bits, race, zipf_bits
 from ddpmcodec.eval.rd import measure

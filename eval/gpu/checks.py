@@ -23,16 +23,19 @@ from ddpmcodec.eval.gpu.clock import Setting
 from ddpmcodec.eval.gpu.pictures import STREAMS
 from ddpmcodec.eval.studies import determinism
 from ddpmcodec.eval.studies.benchmark import shipped_photo, shipped_tiles
+from ddpmcodec.eval.studies.determinism_ways import careless as careless_caller
 from ddpmcodec.models import CodecModel, load_model
 
-SEARCHED = ((8, (300, 40, 1)), (12, (200, 199, 16)), (13, (120,)))  # memory, and bits of the codes searched together
+Searched = tuple[tuple[int, tuple[int, ...]], ...]  # memory, and bits of the codes searched together
+SEARCHED: Searched = ((8, (300, 40, 1)), (12, (200, 199, 16)), (16, (96,) * 64))
+SEARCHED_IN_SMALL: Searched = ((8, (300, 40, 1)), (12, (60, 59, 16)))
 
 
 def check(setting: Setting) -> None:
     """Reports, part by part: the card, searches, the determinism table's row, files made here, seconds and memory."""
     found: dict[str, Any] = {"card": card(setting.device)}
-    parts: list[tuple[str, Callable[[Setting], Any]]] = [
-        ("search_equals_numpy", lambda s: searches_agree(torch.device(s.device))),
+    parts: list[tuple[str, Callable[[Setting], dict[str, Any]]]] = [
+        ("search", lambda s: compare_searches(torch.device(s.device), SEARCHED_IN_SMALL if s.small else SEARCHED)),
         ("determinism", compare_devices),
         ("tiles", time_tiles),
         ("photo", time_photo),
@@ -40,7 +43,7 @@ def check(setting: Setting) -> None:
     for name, part in parts:
         with peak_memory(setting.device) as memory:
             value = part(setting)
-        found[name] = value | memory if isinstance(value, dict) else value
+        found[name] = value | memory
         setting.report(found)
 
 
@@ -71,15 +74,22 @@ def peak_memory(device: str) -> Iterator[dict[str, float]]:
     found["process_peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def searches_agree(device: torch.device) -> bool:
-    """Whether the trellis search on the device finds the CPU's bits, of codes of several lengths together."""
+def compare_searches(device: torch.device, searched: Searched = SEARCHED) -> dict[str, Any]:
+    """Whether the trellis search on the device finds the CPU's bits, of codes of several lengths together; both in seconds."""
     random = np.random.default_rng(0)
-    for memory, lengths in SEARCHED:
+    found: dict[str, Any] = {"equal": True}
+    for memory, lengths in searched:
         limit, (older, newer) = branch_limit(memory), taps(memory)
         codes = [random.integers(-limit, limit + 1, (n, 1 << older, 1 << newer), np.int16) for n in lengths]
-        if not all(map(np.array_equal, search(codes, memory), search(codes, memory, device))):
-            return False
-    return True
+        seconds, bits = {}, {}
+        for name, where in (("cpu", None), ("device", device)):
+            search(codes[-1:], memory, where)  # what is made once
+            start = time.perf_counter()
+            bits[name] = search(codes, memory, where)
+            seconds[f"{name}_us_a_bit"] = 1e6 * (time.perf_counter() - start) / sum(lengths)
+        found["equal"] &= all(map(np.array_equal, bits["cpu"], bits["device"]))
+        found[f"memory_{memory}"] = {"codes": len(codes), "bits": sum(lengths), **seconds}
+    return found
 
 
 def compare_devices(setting: Setting) -> dict[str, Any]:
@@ -88,7 +98,7 @@ def compare_devices(setting: Setting) -> dict[str, Any]:
     reference_model = load_model()
     row: dict[str, Any] = {}
     made: dict[str, Any] = {}
-    with determinism.careless(setting.device) as model:
+    with careless_caller(setting.device) as model:
         for name, (picture, options, data) in cases.items():
             expected = determinism.decode(data, reference_model)
             row[name] = determinism.compare(expected, determinism.decode(data, model))

@@ -10,7 +10,8 @@ from ddpmcodec.eval.gpu.clock import Setting
 from ddpmcodec.eval.gpu.pictures import sources, unseen_pictures
 from ddpmcodec.eval.gpu.weights import join_parts
 from ddpmcodec.eval.rd.curves import rate_at
-from ddpmcodec.eval.rd.measurement import Measurement, Options
+from ddpmcodec.eval.rd.measurement import Measurement
+from ddpmcodec.eval.rd.results import Options
 from ddpmcodec.models import CodecModel, load_model, measure_curve, save_model
 from ddpmcodec.models.source import open_network
 from ddpmcodec.training import TrainingImages

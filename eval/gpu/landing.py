@@ -21,6 +21,7 @@ from ddpmcodec.eval.gpu.clock import RESULTS
 from ddpmcodec.eval.gpu.weights import join_parts
 from ddpmcodec.eval.results import write_json
 from ddpmcodec.eval.studies import determinism
+from ddpmcodec.eval.studies.determinism_ways import GPU
 from ddpmcodec.models import CodecModel, load_model
 
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     row = day["jobs"].get("checks", {}).get("determinism", {}).get("row")
     if args.determinism and row:
         table = json.loads(args.determinism.read_text())
-        table["ways"][determinism.GPU] = row
+        table["ways"][GPU] = row
         write_json(args.determinism, table)
         print(determinism.table(table), end="")
 

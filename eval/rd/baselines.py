@@ -8,20 +8,16 @@ codecs out and hinders nothing: ask `available` first. Extra: ddpmcodec[eval].
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from typing import Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.eval.rd import payload
+from ddpmcodec.eval.rd import codecs, payload
 
 Image = NDArray[np.uint8]  # (h, w, 3)
 
@@ -137,92 +133,6 @@ def _through(baseline: Baseline, setting: float, image: Image, index: int) -> tu
     return data, decoded
 
 
-def _pillow(image: Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    PIL.Image.fromarray(image).save(file, kind, **options)
-    return file.getvalue()
-
-
-def _pillow_decode(data: bytes) -> Image:
-    return np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def _jpeg(image: Image, quality: float, subsampling: str) -> bytes:
-    return _pillow(image, "JPEG", quality=int(quality), subsampling=subsampling, optimize=True)
-
-
-def _png(image: Image, _: float) -> bytes:
-    return _pillow(image, "PNG", optimize=True)
-
-
-def _webp(image: Image, quality: float) -> bytes:
-    return _pillow(image, "WEBP", quality=int(quality), method=6)
-
-
-def _webp_lossless(image: Image, _: float) -> bytes:
-    """Method 6 at this quality takes seconds for a 256×256 photograph, 2% smaller, and is worse on 32×32."""
-    return _pillow(image, "WEBP", lossless=True, quality=100, method=4)
-
-
-def _j2k_resolutions(image: Image, of_small: int) -> int:
-    """OpenJPEG's default of 6 for sides of 64 and more; small ones gain by fewer, and must halve without vanishing."""
-    side = min(image.shape[:2])
-    return min(6 if side >= 64 else of_small, side.bit_length())
-
-
-def _j2k(image: Image, psnr: float) -> bytes:
-    options = {"irreversible": True, "quality_mode": "dB", "quality_layers": [psnr]}
-    return _pillow(image, "JPEG2000", no_jp2=True, mct=1, num_resolutions=_j2k_resolutions(image, 3), **options)
-
-
-def _j2k_lossless(image: Image, _: float) -> bytes:
-    return _pillow(image, "JPEG2000", no_jp2=True, mct=1, num_resolutions=_j2k_resolutions(image, 4), irreversible=False)
-
-
-def _avif(image: Image, quality: float, subsampling: str) -> bytes:
-    return _pillow(image, "AVIF", quality=int(quality), subsampling=subsampling, speed=6, max_threads=1)
-
-
-def _avif_lossless(image: Image, _: float) -> bytes:
-    """Pillow can't ask for the identity matrix, without which RGB doesn't come back. Speed 0: 0.5% smaller, far slower."""
-    return _imagecodecs("avif_encode", image, level=100, speed=4, pixelformat="444", matrix=0, numthreads=1)
-
-
-def _jxl(image: Image, distance: float) -> bytes:
-    return _imagecodecs("jpegxl_encode", image, distance=distance, effort=7, usecontainer=False, numthreads=1)
-
-
-def _jxl_lossless(image: Image, _: float, effort: int = 7) -> bytes:
-    return _imagecodecs("jpegxl_encode", image, lossless=True, effort=effort, usecontainer=False, numthreads=1)
-
-
-def _jpegls(image: Image, _: float) -> bytes:
-    return _imagecodecs("jpegls_encode", image)
-
-
-def _imagecodecs(function: str, image: Image, **options: Any) -> bytes:
-    return bytes(getattr(import_module("imagecodecs"), function)(np.ascontiguousarray(image), **options))
-
-
-def _imagecodecs_decode(data: bytes, function: str) -> Image:
-    return np.asarray(getattr(import_module("imagecodecs"), function)(data))
-
-
-def _heic(image: Image, quality: float, chroma: int, **options: Any) -> bytes:
-    """libheif pads sides below 64 to 64. Without Pillow's plugin, which would have to be registered for the whole process."""
-    file, heif = io.BytesIO(), import_module("pillow_heif").from_pillow(PIL.Image.fromarray(image))
-    heif.save(file, quality=int(quality), chroma=chroma, **options)
-    return file.getvalue()
-
-
-def _heic_lossless(image: Image, _: float) -> bytes:
-    return _heic(image, -1, 444, matrix_coefficients=0)
-
-
-def _heic_decode(data: bytes) -> Image:
-    return np.asarray(import_module("pillow_heif").read_heif(data))
-
-
 _JPEG = (1, 4, 7, 10, 15, 20, 30, 40, 50, 60, 75, 85, 90, 95, 97, 99, 100)
 _WEBP = (0, 2, 5, 8, 12, 18, 25, 35, 45, 55, 65, 75, 80, 85, 90, 96, 100)
 _J2K = (19, 20, 21, 22, 23, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 45, 48)
@@ -230,33 +140,67 @@ _JXL = (25, 16, 10, 8, 6.5, 5, 4, 3, 2.3, 1.7, 1.2, 0.6, 0.4, 0.25, 0.15, 0.08)
 _AVIF = (0, 7, 18, 25, 32, 40, 48, 56, 64, 72, 80, 88, 94, 98)
 _HEIC = (0, 5, 10, 16, 22, 29, 36, 43, 50, 58, 66, 75, 85)
 
-_jpeg_420, _jpeg_444 = partial(_jpeg, subsampling="4:2:0"), partial(_jpeg, subsampling="4:4:4")
-_avif_420, _avif_444 = partial(_avif, subsampling="4:2:0"), partial(_avif, subsampling="4:4:4")
-_heic_420, _heic_444 = partial(_heic, chroma=420), partial(_heic, chroma=444)
-_jxl_decode = partial(_imagecodecs_decode, function="jpegxl_decode")
-_jpegls_decode = partial(_imagecodecs_decode, function="jpegls_decode")
-_avif_decode = partial(_imagecodecs_decode, function="avif_decode")
+_jpeg_420, _jpeg_444 = partial(codecs.jpeg, subsampling="4:2:0"), partial(codecs.jpeg, subsampling="4:4:4")
+_avif_420, _avif_444 = partial(codecs.avif, subsampling="4:2:0"), partial(codecs.avif, subsampling="4:4:4")
+_heic_420, _heic_444 = partial(codecs.heic, chroma=420), partial(codecs.heic, chroma=444)
+_jxl_decode = partial(codecs.imagecodecs_decode, function="jpegxl_decode")
+_jpegls_decode = partial(codecs.imagecodecs_decode, function="jpegls_decode")
+_avif_decode = partial(codecs.imagecodecs_decode, function="avif_decode")
 
 BASELINES = (
-    Baseline("jpeg", "JPEG 4:2:0", "quality", _JPEG, _jpeg_420, _pillow_decode, payload.jpeg, "Pillow"),
-    Baseline("jpeg444", "JPEG 4:4:4", "quality", _JPEG, _jpeg_444, _pillow_decode, payload.jpeg, "Pillow"),
-    Baseline("webp", "WebP", "quality", _WEBP, _webp, _pillow_decode, payload.webp, "Pillow"),
-    Baseline("j2k", "JPEG 2000", "PSNR in dB", _J2K, _j2k, _pillow_decode, payload.j2k, "Pillow"),
-    Baseline("jxl", "JPEG XL", "distance", _JXL, _jxl, _jxl_decode, payload.jxl, "imagecodecs"),
-    Baseline("avif", "AVIF 4:4:4", "quality", _AVIF, _avif_444, _pillow_decode, payload.avif, "Pillow>=11.3"),
-    Baseline("avif420", "AVIF 4:2:0", "quality", _AVIF, _avif_420, _pillow_decode, payload.avif, "Pillow>=11.3"),
-    Baseline("heic", "HEIC 4:4:4", "quality", _HEIC, _heic_444, _heic_decode, payload.heic, "pillow-heif"),
-    Baseline("heic420", "HEIC 4:2:0", "quality", _HEIC, _heic_420, _heic_decode, payload.heic, "pillow-heif"),
-    Baseline("png", "PNG", "error", EXACT, _png, _pillow_decode, payload.png, "Pillow", True),
-    Baseline("webp-lossless", "WebP lossless", "error", EXACT, _webp_lossless, _pillow_decode, payload.webp, "Pillow", True),
-    Baseline("j2k-lossless", "JPEG 2000 lossless", "error", EXACT, _j2k_lossless, _pillow_decode, payload.j2k, "Pillow", True),
-    Baseline("jpegls", "JPEG-LS", "error", EXACT, _jpegls, _jpegls_decode, payload.jpegls, "imagecodecs", True),
-    Baseline("jxl-lossless", "JPEG XL lossless", "error", EXACT, _jxl_lossless, _jxl_decode, payload.jxl, "imagecodecs", True),
-    Baseline("avif-lossless", "AVIF lossless", "error", EXACT, _avif_lossless, _avif_decode, payload.avif, "imagecodecs", True),
-    Baseline("heic-lossless", "HEIC lossless", "error", EXACT, _heic_lossless, _heic_decode, payload.heic, "pillow-heif", True),
+    Baseline("jpeg", "JPEG 4:2:0", "quality", _JPEG, _jpeg_420, codecs.pillow_decode, payload.jpeg, "Pillow"),
+    Baseline("jpeg444", "JPEG 4:4:4", "quality", _JPEG, _jpeg_444, codecs.pillow_decode, payload.jpeg, "Pillow"),
+    Baseline("webp", "WebP", "quality", _WEBP, codecs.webp, codecs.pillow_decode, payload.webp, "Pillow"),
+    Baseline("j2k", "JPEG 2000", "PSNR in dB", _J2K, codecs.j2k, codecs.pillow_decode, payload.j2k, "Pillow"),
+    Baseline("jxl", "JPEG XL", "distance", _JXL, codecs.jxl, _jxl_decode, payload.jxl, "imagecodecs"),
+    Baseline("avif", "AVIF 4:4:4", "quality", _AVIF, _avif_444, codecs.pillow_decode, payload.avif, "Pillow>=11.3"),
+    Baseline("avif420", "AVIF 4:2:0", "quality", _AVIF, _avif_420, codecs.pillow_decode, payload.avif, "Pillow>=11.3"),
+    Baseline("heic", "HEIC 4:4:4", "quality", _HEIC, _heic_444, codecs.heic_decode, payload.heic, "pillow-heif"),
+    Baseline("heic420", "HEIC 4:2:0", "quality", _HEIC, _heic_420, codecs.heic_decode, payload.heic, "pillow-heif"),
+    Baseline("png", "PNG", "error", EXACT, codecs.png, codecs.pillow_decode, payload.png, "Pillow", True),
+    Baseline(
+        "webp-lossless",
+        "WebP lossless",
+        "error",
+        EXACT,
+        codecs.webp_lossless,
+        codecs.pillow_decode,
+        payload.webp,
+        "Pillow",
+        True,
+    ),
+    Baseline(
+        "j2k-lossless",
+        "JPEG 2000 lossless",
+        "error",
+        EXACT,
+        codecs.j2k_lossless,
+        codecs.pillow_decode,
+        payload.j2k,
+        "Pillow",
+        True,
+    ),
+    Baseline("jpegls", "JPEG-LS", "error", EXACT, codecs.jpegls, _jpegls_decode, payload.jpegls, "imagecodecs", True),
+    Baseline(
+        "jxl-lossless", "JPEG XL lossless", "error", EXACT, codecs.jxl_lossless, _jxl_decode, payload.jxl, "imagecodecs", True
+    ),
+    Baseline(
+        "avif-lossless", "AVIF lossless", "error", EXACT, codecs.avif_lossless, _avif_decode, payload.avif, "imagecodecs", True
+    ),
+    Baseline(
+        "heic-lossless",
+        "HEIC lossless",
+        "error",
+        EXACT,
+        codecs.heic_lossless,
+        codecs.heic_decode,
+        payload.heic,
+        "pillow-heif",
+        True,
+    ),
 )
 # For comparisons of lossless codecs alone: the slowest setting.
-_jxl_slowest = partial(_jxl_lossless, effort=9)
+_jxl_slowest = partial(codecs.jxl_lossless, effort=9)
 JXL_SLOWEST = Baseline(
     "jxl-lossless-9", "JPEG XL lossless, effort 9", "error", EXACT, _jxl_slowest, _jxl_decode, payload.jxl, "imagecodecs", True
 )

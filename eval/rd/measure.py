@@ -23,10 +23,10 @@ from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.reverse_chain import ReverseChain
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.codec.step_target import step_target
+from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.sampling import Noise
 from ddpmcodec.diffusion.schedule import NoiseSchedule
-from ddpmcodec.diffusion.windows import x0_hat
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes, to_plane
 from ddpmcodec.models import CodecModel

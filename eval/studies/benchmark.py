@@ -99,7 +99,7 @@ def part_photo(photo: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def part_trellis() -> dict[str, Any]:
-    """Microseconds a bit of the numpy encoder and the decoder, on one core, over d = 3072 Gaussian shifts."""
+    """Microseconds a bit of the encoder and the decoder, on one core, over d = 3072 Gaussian shifts."""
     import torch
 
     from ddpmcodec.channel.trellis import TrellisChannel

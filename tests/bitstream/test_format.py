@@ -210,7 +210,7 @@ def test_the_range_coder_is_constriction_s(frequencies: list[int], data: st.Data
 
 def test_channels_in_headers_are_the_same():
     for dims in (3072, 16384, 16385):
-        assert channel_of(None, dims).memory == default_memory(dims) == (13 if dims <= 16384 else 12)  # type: ignore[attr-defined]
+        assert channel_of(None, dims).memory == default_memory(dims) == (16 if dims <= 16384 else 14)  # type: ignore[attr-defined]
 
 
 def test_the_parser_shares_nothing_with_the_package():

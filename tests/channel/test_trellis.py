@@ -14,6 +14,7 @@ from ddpmcodec.channel.trellis import MAX_BLOCK_BITS, TrellisChannel
 from ddpmcodec.diffusion.gaussians import ideal_bits
 from ddpmcodec.numerics.philox import Key, gaussian
 
+pytestmark = pytest.mark.usefixtures("each_search")
 KEY = Key(11, 7)
 
 # SHA-256 of one decoded codeword, before its last multiplication: the stream format (see test_codebook).
@@ -99,7 +100,7 @@ def test_torch_and_numpy_and_any_batch_find_the_same_bits(memory: int):
 
 
 def test_codes_searched_in_several_goes_are_the_same(monkeypatch: pytest.MonkeyPatch):
-    channel, bits, dims = TrellisChannel(8), [30, 0, 50, 20], 768
+    channel, bits, dims = TrellisChannel(8, torch.device("cpu")), [30, 0, 50, 20], 768
     shifts = np.stack([random_shift(channel, 30, dims, seed) for seed in range(4)])
     whole = channel.encode(shifts, bits, KEY)
     monkeypatch.setattr("ddpmcodec.channel.trellis.SEARCHED_TOGETHER", 60)

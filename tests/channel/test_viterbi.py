@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ddpmcodec.channel.codebook import shift_register, taps
 from ddpmcodec.channel.viterbi import branch_limit, search
 
+pytestmark = pytest.mark.usefixtures("each_search")
 CPU = torch.device("cpu")
 DEVICES = [CPU, torch.device("cuda")] if torch.cuda.is_available() else [CPU]
 

@@ -326,6 +326,6 @@ def test_the_commands_run_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_version_and_help():
-    assert run("--version").stdout.strip() == f"ddpmcodec {ddpmcodec.__version__}"
+    assert run("--version").stdout.splitlines()[0] == f"ddpmcodec {ddpmcodec.__version__}"
     help_text = run("--help").stdout
     assert all(command in help_text for command in ("encode", "decode", "info"))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import ddpmcodec
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
-from ddpmcodec.eval.studies import determinism
+from ddpmcodec.eval.studies import determinism, determinism_ways
 from ddpmcodec.lossless.rounding import TOLERANCE, UNIT
 from ddpmcodec.models import CodecModel, UNet, UNetConfig, load_model, load_network, save_model
 from ddpmcodec.models.precision import full_precision
@@ -218,10 +218,11 @@ def test_the_gaussian_table_is_the_same_everywhere():
 
 @pytest.fixture(scope="module")
 def rows(path: Path, small: NDArray[np.uint8]) -> dict[str, Any]:
-    ways = {k: v for k, v in determinism.WAYS.items() if k != determinism.COMPILED}
+    ways = {k: v for k, v in determinism_ways.WAYS.items() if k != determinism_ways.COMPILED}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(determinism, "load_model", lambda device="cpu": load_model(path, device))
-        patch.setattr(determinism, "load_network", lambda: load_network(path))
+        for module in (determinism, determinism_ways):
+            patch.setattr(module, "load_model", lambda device="cpu": load_model(path, device))
+        patch.setattr(determinism_ways, "load_network", lambda: load_network(path))
         patch.setattr(determinism, "BATCH", 3)
         return determinism.measure({"small": (small, {"plan_steps": 3, "lossless": True})}, ways, {})
 

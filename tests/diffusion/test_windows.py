@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddpmcodec.diffusion.windows import WINDOWS_AT_A_TIME, canvas_size, predict_eps
+from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.windows import WINDOWS_AT_A_TIME, in_windows
 from ddpmcodec.errors import FormatError
 from ddpmcodec.models import CodecModel
 
 SIDES = st.integers(32, 150)
 LEVELS = st.sampled_from([-5.0, 0.0, 4.0])
+
+
+def predict_eps(model: CodecModel, x_t: np.ndarray, log_snr: float) -> np.ndarray:
+    return in_windows(model.predict_eps, x_t, log_snr, model.window)
 
 
 class Watcher:

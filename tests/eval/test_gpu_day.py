@@ -36,7 +36,7 @@ class TestDay:
         jobs = json.loads((out / "day.json").read_text())["jobs"]
         assert {name: job["status"] for name, job in jobs.items()} == dict.fromkeys(FIRST_DAY, "done")
         checks = jobs["checks"]
-        assert checks["search_equals_numpy"]
+        assert checks["search"]["equal"]
         assert all(row["same_parse"] and row["exact"] for row in checks["determinism"]["row"].values())
         assert jobs["cifar10-small"]["init"] == "cifar10-small"
         for name in ("cifar10-small", "photo-small"):

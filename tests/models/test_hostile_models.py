@@ -21,7 +21,7 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import make_plan
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.models import UNet, UNetConfig, codec_model, load_model, load_network, read_model_info, save_model
-from ddpmcodec.models.safetensors_file import MAX_HEADER
+from ddpmcodec.models.safetensors_file import MAX_METADATA_BYTES
 from ddpmcodec.models.weights import fingerprint
 
 TINY = UNetConfig(channels=(4,), groups=2, heads=1, embedding=4, frequencies=2, window=4, knots=2)
@@ -125,10 +125,10 @@ def test_a_tensor_that_lies_about_itself(good: Path, entry: dict[str, Any]):
 
 def test_a_header_longer_than_any_is_not_parsed(good: Path):
     header, body = parts_of(good)
-    header["__metadata__"]["note"] = "x" * MAX_HEADER
+    header["__metadata__"]["note"] = "x" * MAX_METADATA_BYTES
     write(good, header, body)
     for read in READERS:
-        with pytest.raises(ModelError, match=f"expected at most {MAX_HEADER}"):
+        with pytest.raises(ModelError, match=f"expected at most {MAX_METADATA_BYTES}"):
             read(good)
 
 

@@ -413,7 +413,7 @@ class Reader:
         height, width = max(head.height, model.window), max(head.width, model.window)
         require(height * width <= 64 << 20, "size")
         self.dims, self.data, self.short = model.channels * height * width, data, bool(head.flags & SHORT)
-        kind, parameter = head.channel or (TRELLIS, 13 if self.dims <= 16384 else 12)
+        kind, parameter = head.channel or (TRELLIS, 16 if self.dims <= 16384 else 14)
         self.channel = Channel(kind, parameter, self.dims)
         self.values = grid(self.channel.most_bits)
         _, rates = plan(model, head.plan_steps)

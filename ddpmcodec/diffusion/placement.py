@@ -1,0 +1,84 @@
+"""Where to put a plan's steps: by what coloured steps really cost, and for the whole of the rate-distortion curve.
+
+A stream is cut anywhere, so what counts is the mean of log R over the distortions it passes. To first order, a bit sent at one
+level counts for every distortion after it, in inverse proportion to the rate there. With these weights the best trajectory
+is a shortest path again (Watson et al. 2021 for the last distortion alone). Floats: plans made here are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddpmcodec.diffusion.error_curve import END_MSE, FRACTION, ErrorCurve
+from ddpmcodec.diffusion.spectrum import POWER_FRACTION, group_power
+
+Floats = NDArray[np.float64]
+
+RMSES = np.geomspace(30, 0.95, 33)  # levels of 255: the distortions that count alike
+_ROUNDS = 3  # of weights made from the rates of the plan before
+# What a step costs above its ideal rate, in bits: the trellis code's excess (docs/channel.md) and the step's bit count.
+_EXCESS_FIXED, _EXCESS_SLOPE, _EXCESS_FROM = 0.74, 0.035, 20.0
+_SIDE_BITS = 2.0
+
+
+def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Return for each number of steps the levels of the curve that its plan passes, as indices; numbers too large left out."""
+    mse = np.array(curve.mse, np.float64) / 2.0**FRACTION
+    past = np.flatnonzero(np.array(curve.mse) >= END_MSE)
+    end = int(past[-1]) if len(past) else len(mse) - 1
+    costs = _step_costs(curve, end)
+    rmse = 127.5 * np.sqrt(mse[: end + 1])
+    return tuple(_placed(costs, rmse, n) for n in steps if 1 <= n <= end + 1)
+
+
+def _step_costs(curve: ErrorCurve, end: int) -> Floats:
+    """(end + 2, end + 1) expected bits of the step from row - 1, row 0 being pure noise, to column; inf where it's no step."""
+    snr, mse = (np.array(v, np.float64)[: end + 1] / 2.0**FRACTION for v in (curve.snr, curve.mse))
+    costs = np.full((end + 2, end + 1), np.inf)
+    for row in range(end + 1):  # the last level starts no step
+        start = max(row - 1, 0)
+        gain = snr if row == 0 else snr[row:] - snr[start]
+        power = np.ones(1)
+        if curve.spectrum is not None:
+            groups = group_power(curve.spectrum.row(curve.log_snr[start] / 65536), curve.side, curve.side)
+            power = np.array(groups, np.float64) / (1 << POWER_FRACTION)
+        rate = curve.dims / 2 * np.log2(1 + (mse[start] * gain)[:, None] * power).mean(axis=1)
+        excess = _EXCESS_FIXED + np.log2(np.maximum(rate, 2)) / 2 + _EXCESS_SLOPE * np.maximum(rate - _EXCESS_FROM, 0)
+        costs[row, 0 if row == 0 else row :] = rate + excess + _SIDE_BITS
+    return costs
+
+
+def _placed(costs: Floats, rmse: Floats, steps: int) -> tuple[int, ...]:
+    levels = np.arange(len(rmse))
+    wanted = np.interp(-RMSES, -rmse, levels)  # where each distortion is reached
+    weights = np.ones(len(rmse) + 1)
+    path = _shortest(costs * _of_steps(weights), steps)
+    for _ in range(_ROUNDS):
+        sent = np.cumsum([costs[i, j] for i, j in zip([0, *(np.array(path) + 1)], path, strict=False)])
+        rates = np.interp(wanted, [-1, *path], [0, *sent])
+        # In units of bits at the last distortion; row 0, pure noise, is before all of them.
+        counts = (wanted[None, :] >= np.arange(-1, len(rmse))[:, None]) / np.maximum(rates, sent[0] / 4)
+        weights = np.maximum(counts.sum(axis=1) * rates[-1], 0.5)  # what follows the last of them isn't free either
+        path = _shortest(costs * _of_steps(weights), steps)
+    return path
+
+
+def _of_steps(weights: Floats) -> Floats:
+    """What a bit counts in the step from row to column: the mean of what it counts at its ends."""
+    return (weights[:, None] + weights[None, 1:]) / 2
+
+
+def _shortest(costs: Floats, steps: int) -> tuple[int, ...]:
+    """The `steps` columns of the cheapest path from row 0 to the last column."""
+    best, came_from = costs[0], []
+    for _ in range(steps - 1):
+        total = best[:, None] + costs[1:]
+        came_from.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    path = [costs.shape[1] - 1]
+    for choice in reversed(came_from):
+        path.append(int(choice[path[-1]]))
+    return tuple(reversed(path))
