@@ -3,14 +3,15 @@
     python3 eval/gpu/machine.py FOLDER -m ddpmcodec.eval.studies.gpu_day -o OUT --data FOLDER
 
 Needs the standard library only. Packages that are missing come from FOLDER/wheels. The checkout itself is used as it lies:
-`ddpmcodec.cli` and `ddpmcodec.eval`, which an install would put in their places, become links there; native code is built
-where there is a compiler. Where the package is installed already nothing is changed.
+`ddpmcodec.cli` and `ddpmcodec.eval`, which an install would put in their places, become links there; native code comes from
+FOLDER/native, or is built where there is a compiler. Where the package is installed already nothing is changed.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,13 +40,16 @@ def install(wheels: Sequence[Path], place: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "install", *options, *map(str, wheels)], check=True)
 
 
-def make_importable(root: Path) -> None:
-    """Puts the packages that lie beside `ddpmcodec` inside it, as links, and builds native code if it can be built."""
+def make_importable(root: Path, folder: Path) -> None:
+    """Puts the packages that lie beside `ddpmcodec` inside it, as links, and native code: brought along, else built."""
     for name in ("cli", "eval"):
         link = root / "ddpmcodec" / name
         if not link.exists():
             link.symlink_to(Path("..") / name)
-    if (root / "setup.py").exists():
+    brought = sorted((folder / "native").glob("*/*"))  # PACKAGE/FILE
+    for library in brought:
+        shutil.copyfile(library, root / "ddpmcodec" / library.parent.name / library.name)
+    if not brought and (root / "setup.py").exists():
         build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
         subprocess.run(build, cwd=root, stdout=sys.stderr, timeout=120)  # it is optional
 
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
         install(wheels, place)
         path.append(str(place))
     if not _installed("ddpmcodec"):
-        make_importable(ROOT)
+        make_importable(ROOT, Path(folder))
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], os.environ | {"PYTHONPATH": os.pathsep.join(path)})
 

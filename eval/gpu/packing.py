@@ -1,4 +1,4 @@
-"""Makes the folder that a day takes along: wheels, training pictures, held-out and test ones, weights, streams of this CPU.
+"""Makes the folder that a day takes along: pictures to train on, held-out and test ones, weights, native code, files.
 
     python -m ddpmcodec.eval.gpu.packing .gpu-day --photos PHOTOS --tiles TRAIN-*.webp --test TEST.webp --init photo-small=FILE
 
@@ -100,6 +100,16 @@ def pack_test(folder: Path, mosaic: Path, count: int) -> dict[str, int]:
     return {"test": len(tiles)}
 
 
+def pack_native(folder: Path) -> dict[str, int]:
+    """Native code as it was built here: it is the same for every Python, and a bare machine may have nothing to build it with."""
+    built = sorted(Path(ddpmcodec.__file__).parent.glob("*/_native*.so"))
+    for library in built:
+        place = folder / "native" / library.parent.name
+        place.mkdir(parents=True)
+        shutil.copyfile(library, place / library.name)
+    return {"native": len(built)}
+
+
 def pack_streams(folder: Path) -> dict[str, int]:
     """The determinism table's pictures and their files, made on this CPU."""
     (folder / STREAMS).mkdir()
@@ -146,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (folder / INIT).mkdir()
     for name, _, file in (pair.partition("=") for pair in args.init):
         shutil.copyfile(file, folder / INIT / f"{name}.safetensors")
-    found: dict[str, int | float] = {"day": args.day, **pack_streams(folder)}
+    found: dict[str, int | float] = {"day": args.day, **pack_native(folder), **pack_streams(folder)}
     if args.test:
         found |= pack_test(folder, args.test, args.test_count)
     checkout = checkout_bytes(Path(__file__).resolve().parents[2])

@@ -200,6 +200,9 @@ class TestMachine:
         for name in ("ddpmcodec", "cli", "eval"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "__init__.py").touch()
-        machine.make_importable(tmp_path)
-        machine.make_importable(tmp_path)
+        (tmp_path / "native" / "cli").mkdir(parents=True)
+        (tmp_path / "native" / "cli" / "_native.so").touch()
+        for _ in range(2):
+            machine.make_importable(tmp_path, tmp_path)
+        assert (tmp_path / "cli" / "_native.so").exists()
         assert (tmp_path / "ddpmcodec" / "eval" / "__init__.py").exists()
