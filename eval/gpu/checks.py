@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from ddpmcodec.eval.studies import determinism
 from ddpmcodec.eval.studies.benchmark import shipped_photo, shipped_tiles
 from ddpmcodec.eval.studies.determinism_ways import careless as careless_caller
 from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.numerics import native
 
 Searched = tuple[tuple[int, tuple[int, ...]], ...]  # memory, and bits of the codes searched together
 SEARCHED: Searched = ((8, (300, 40, 1)), (12, (200, 199, 16)), (16, (96,) * 64))
@@ -40,11 +43,18 @@ def check(setting: Setting) -> None:
         ("tiles", time_tiles),
         ("photo", time_photo),
     ]
+    if not setting.small and native.enabled():
+        parts += [(f"{name}_searched_on_the_gpu", partial(_without_native, part)) for name, part in parts[-2:]]
     for name, part in parts:
         with peak_memory(setting.device) as memory:
             value = part(setting)
         found[name] = value | memory
         setting.report(found)
+
+
+def _without_native(part: Callable[[Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    os.environ[native.VARIABLE] = "numpy"  # of this process, whose last parts these are
+    return part(setting)
 
 
 def card(device: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def pack_test(folder: Path, mosaic: Path, count: int) -> dict[str, int]:
 
 
 def pack_native(folder: Path) -> dict[str, int]:
-    """Native code as it was built here: it is the same for every Python, and a bare machine may have nothing to build it with."""
+    """Native code as it was built here: the same for every Python, and a bare machine may have nothing to build it with."""
     built = sorted(Path(ddpmcodec.__file__).parent.glob("*/_native*.so"))
     for library in built:
         place = folder / "native" / library.parent.name
