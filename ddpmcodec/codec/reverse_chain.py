@@ -22,6 +22,7 @@ from ddpmcodec.diffusion.denoiser import canvas_size, x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.numerics import native
 from ddpmcodec.numerics.philox import Key, gaussian
 
 Array = NDArray[np.float32]
@@ -43,9 +44,13 @@ class ReverseChain:
 
     @classmethod
     def of(cls, header: Header, model: CodecModel, count: int = 1, search_device: bool = False) -> ReverseChain:
-        """Return the chain of `count` streams with this header. search_device: the channel searches on the model's device."""
+        """Return the chain of `count` streams with this header.
+
+        search_device: where there is no native code, the channel searches on the model's device. (Native code on a few cores
+        is sooner than the thousands of small kernels that a search is on a GPU.)
+        """
         height, width = canvas_size(header.height, header.width, model.window)
-        device = model.device if search_device and model.device.type != "cpu" else None
+        device = model.device if search_device and model.device.type != "cpu" and not native.enabled() else None
         channel = channel_of(header.channel, model.channels * height * width, device)
         return cls(model, model.plan(header.plan_steps), channel, count, height, width, header.seed)
 
