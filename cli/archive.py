@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from ddpmcodec.cli.common import progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
@@ -194,7 +194,7 @@ def _check_folder(output: str, count: int) -> None:
         raise DdpmCodecError(
             f"{output} can't take an archive's {count} pictures: name a directory with -o, or one of the pictures with --index"
         )
-    check_output(output)
+    check_outputs(output)
 
 
 def _counted(pictures: int) -> str:

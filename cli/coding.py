@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.outputs import descriptor_of
 
 
 @command
@@ -43,9 +44,9 @@ def encode(
     debug: DebugOption = False,
 ) -> None:
     """Code a picture to a progressive stream, or pictures of one size to an archive of such streams."""
-    if as_json and output == "-":
-        raise DdpmCodecError("--json and -o - both want stdout; write the stream to a file")
-    check_output(output)
+    if as_json and (output == "-" or descriptor_of(output) == 1):
+        raise DdpmCodecError(f"--json and -o {output} both want stdout; write the stream to a file")
+    check_outputs(output, inputs=[*images, model], report=as_json)
     behind = None if flatten is None else _colour(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
     targets: dict[str, Any] = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": psnr, "target_rmse": rmse}
@@ -75,10 +76,10 @@ def encode(
                 stderr.print(report.line(sent), highlight=False)
 
         pieces = encode_stream(picture, model=codec, on_step=on_step, **targets, **options)
-        data = _sent(pieces) if output == "-" else b"".join(pieces)
+        data = _sent(pieces, output) if goes_on(output) else b"".join(pieces)
     coded = time.perf_counter()
     values = report.values(data, codec)
-    if output != "-":
+    if not goes_on(output):
         write_output(output, data)
     values |= {"seconds_load": round(loaded - start, 3), "seconds_encode": round(coded - loaded, 3)}
     if as_json:
@@ -94,11 +95,11 @@ def encode(
         )
 
 
-def _sent(pieces: Iterator[bytes]) -> bytes:
-    """Writes to stdout what is final, as it comes; returns all of it."""
+def _sent(pieces: Iterator[bytes], output: str) -> bytes:
+    """Writes what is final to where bytes follow one another, as it comes; returns all of it."""
     data = b""
     for piece in pieces:
-        write_output("-", piece)
+        write_output(output, piece)
         data += piece
     return data
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.outputs import is_stream
 
+_FRAME = re.compile(r"step-(\d+)\.png")  # names of --frames
 _PIECE = 1 << 16  # bytes read at a time, at most
 
 
@@ -44,7 +46,7 @@ def decode(
     debug: DebugOption = False,
 ) -> None:
     """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, 00000.png and so on."""
-    if watch and output == "-":
+    if watch and (output == "-" or is_stream(output)):
         raise DdpmCodecError("--watch rewrites a file at each step: name one with -o")
     if watch and index is not None:
         raise DdpmCodecError("--watch reads one picture's stream as it arrives; an archive is read whole for --index")
@@ -60,8 +62,10 @@ def decode(
 
         decode_all(data, output, steps, allow_partial, model, device, quiet)
         return
-    for path in (output, *(str(p) for p in (gif, webp) if p is not None)):
-        check_output(path)
+    check_outputs(output, gif, webp, inputs=[stream, model])
+    for path in (output, gif, webp):
+        if frames and path and frames.is_dir() and frames.samefile(Path(path).parent) and _FRAME.fullmatch(Path(path).name):
+            raise DdpmCodecError(f"the output {path} and one of --frames {frames} are one file: name another directory")
     from ddpmcodec.codec.decoding import picture_of
     from ddpmcodec.io.images import animation_bytes, image_bytes, image_format
     from ddpmcodec.models import load_model, read_model_info
@@ -150,8 +154,8 @@ class _Source:
 
     def _reader(self) -> Callable[[], bytes]:
         if self.stream == "-":
-            stdin: Any = sys.stdin.buffer
-            return lambda: bytes(stdin.read1(_PIECE))  # gives what is there; read would wait for more
+            source: Any = stdin()
+            return lambda: bytes(source.read1(_PIECE))  # gives what is there; read would wait for more
         data = read_input(self.stream)
         pieces = iter([data[i : i + _PIECE] for i in range(0, len(data), _PIECE)])
         return lambda: next(pieces, b"")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
-from ddpmcodec.cli.files import check_output, write_output
+from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
@@ -38,7 +38,7 @@ def nll(
     if output == "-":
         raise DdpmCodecError("-o - : the report goes to stdout; use --json for JSON there, or name a file")
     if output is not None:
-        check_output(output)
+        check_outputs(output, inputs=[data, model], report=as_json)
     from ddpmcodec.diffusion.bound import variational_bound
     from ddpmcodec.io.datasets import load_images
     from ddpmcodec.models.source import open_denoiser

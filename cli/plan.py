@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output
+from ddpmcodec.cli.files import check_outputs
 from ddpmcodec.errors import ModelError
 
 
@@ -49,9 +49,8 @@ def plan(
     target = output or source.path
     if target is None or target.parent == EMBEDDED:
         raise ModelError(f"{model} is not a model file that can be written to: name one with -o")
-    check_output(str(target))
     picture = plot or target.with_suffix(".plan.png")
-    check_output(str(picture))
+    check_outputs(target, picture, inputs=data, report=as_json)
     images = TrainingImages(training_images(data, source.config.window).training, source.config.window, seed)
     count = min(limit, len(images))
     try:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
@@ -39,7 +39,7 @@ def sample(
     debug: DebugOption = False,
 ) -> None:
     """Draw pictures from a model, or interpolate between two, to a grid."""
-    check_output(output)
+    check_outputs(output, inputs=[*(interpolate or ()), model])
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
     from ddpmcodec.diffusion import sampling
