@@ -8,10 +8,20 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    command,
+    progress_bar,
+    report_console,
+    say,
+    stderr,
+)
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import descriptor_of
@@ -83,7 +93,7 @@ def encode(
         write_output(output, data)
     values |= {"seconds_load": round(loaded - start, 3), "seconds_encode": round(coded - loaded, 3)}
     if as_json:
-        typer.echo(json.dumps(values))
+        say(json.dumps(values))
     elif not quiet:
         quality = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         stderr.print(
@@ -164,13 +174,13 @@ def info(
         data = take(data, index, allow_partial=True)
     values = describe(data, model)
     if as_json:
-        typer.echo(json.dumps(values))
+        say(json.dumps(values))
         return
     table = Table(show_header=False, box=None)
     for key, value in values.items():
         if not isinstance(value, list):
             table.add_row(key.replace("_", " "), str(value))
-    console = Console()
+    console = report_console()
     console.print(table)
     if "step_bits" in values:
         steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", "prior", box=None)

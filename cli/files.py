@@ -53,13 +53,13 @@ def check_outputs(*outputs: object, inputs: Iterable[object] = (), report: bool 
     None among them stands for nothing. report: stdout takes a report beside them. Raises DdpmCodecError.
     """
     paths = [str(path) for path in outputs if path is not None]
+    if report:
+        check_stdout()
     for path in paths:
         if path == "-":
             check_stdout()
             if sys.stdout.isatty():
-                raise DdpmCodecError(
-                    "can't write -: stdout is a terminal, and these are no letters; redirect it, or name a file"
-                )
+                raise DdpmCodecError("can't write -: stdout is a terminal, and these are no letters; redirect it")
         else:
             check_place(path)
     check_apart([str(path) for path in inputs], [*paths, *(["-"] if report else [])])
@@ -72,7 +72,7 @@ def check_stdout() -> None:
 
 
 def goes_on(path: str) -> bool:
-    """Return whether what is written to an output follows what was written before: to stdout, or an open file such as /dev/fd/3."""
+    """Return whether what is written to an output follows what was written before: on stdout, /dev/fd/3 and the like."""
     return path == "-" or descriptor_of(path) is not None
 
 

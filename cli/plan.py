@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    command,
+    progress_bar,
+    report_console,
+    say,
+    stderr,
+)
 from ddpmcodec.cli.files import check_outputs
 from ddpmcodec.errors import ModelError
 
@@ -86,12 +95,12 @@ def plan(
     except OSError as error:  # the model is written; a plot that isn't does no harm
         missing = f"can't write {picture}: {error.strerror or error}"
     if as_json:
-        typer.echo(json.dumps({"model": str(target), "fingerprint": mark, "images": count, "plans": rows}))
+        say(json.dumps({"model": str(target), "fingerprint": mark, "images": count, "plans": rows}))
     elif not quiet:
         table = Table("steps", "ideal bits/dim", "expected bits/dim with the code's excess", box=None)
         for row in rows:
             table.add_row(str(row["steps"]), f"{row['ideal_bits_per_dim']:.4f}", f"{row['expected_bits_per_dim']:.4f}")
-        Console().print(table)
+        report_console().print(table)
         stderr.print(f"{target}: fingerprint {mark[:8]}, measured on {count} images", highlight=False, soft_wrap=True)
         note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
         stderr.print(note, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, say, stderr
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def train(
     if as_json:
         values = {"step": last.step, "images": last.images, "seconds": round(last.seconds, 1), "loss": last.loss}
         values |= {"bits_per_dim": last.bits_per_dim, "held_out_bits_per_dim": trainer.best}
-        typer.echo(json.dumps(values | {"model": str(reporter.model), "done": reached}))
+        say(json.dumps(values | {"model": str(reporter.model), "done": reached}))
     elif not quiet:
         for note in reporter.notes:
             stderr.print(f"note: {note}", highlight=False, soft_wrap=True)

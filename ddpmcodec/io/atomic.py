@@ -67,7 +67,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes bytes by rename, so that a reader sees the old file or the whole new one; to a stream as they are. Raises OSError."""
+    """Writes bytes by rename, so that a reader sees the old file or the whole new one; streams get them. Raises OSError."""
     if is_stream(path):
         send(path, data)
         return

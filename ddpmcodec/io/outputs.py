@@ -37,7 +37,7 @@ def descriptor_of(path: PathLike) -> int | None:
 
 
 def status_of(path: PathLike) -> os.stat_result | None:
-    """Return what a path leads to, None where there is nothing yet. Raises OSError where it can lead nowhere: a circle of links."""
+    """Return what a path leads to, None where there is nothing yet. Raises OSError for circles of links and the like."""
     try:
         return os.stat(path)
     except FileNotFoundError:
