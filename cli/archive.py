@@ -142,7 +142,7 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.codec.archives import decode_archive
-    from ddpmcodec.io.images import image_bytes
+    from ddpmcodec.io.writing import image_bytes
     from ddpmcodec.models import load_model, read_model_info
 
     archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)

@@ -67,7 +67,7 @@ def decode(
         if frames and path and frames.is_dir() and frames.samefile(Path(path).parent) and _FRAME.fullmatch(Path(path).name):
             raise DdpmCodecError(f"the output {path} and one of --frames {frames} are one file: name another directory")
     from ddpmcodec.codec.decoding import picture_of
-    from ddpmcodec.io.images import animation_bytes, image_bytes, image_format
+    from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
     from ddpmcodec.models import load_model, read_model_info
 
     if index is not None:
@@ -76,8 +76,9 @@ def decode(
         data = take(data, index, allow_partial)
     way = _reconstruction(reconstruct, ddim_steps, seed)
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
-    if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
-        stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
+    lost = what_it_loses(target)
+    if lost and not quiet:
+        stderr.print(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture", highlight=False)
     source = _Source(stream, data, watch, steps, allow_partial, read_model_info(model))
     if frames is not None:
         _make_directory(frames)
@@ -108,7 +109,7 @@ def decode(
         if source.found and not source.complete:
             stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
-        exact = ", exact" if item.exact else ""
+        exact = ", exact" if item.exact and not lost else ""
         stderr.print(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False)
 
 

@@ -43,7 +43,8 @@ def sample(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
     from ddpmcodec.diffusion import sampling
-    from ddpmcodec.io.images import image_bytes, image_format, picture_grid, to_bytes
+    from ddpmcodec.io.images import picture_grid, to_bytes
+    from ddpmcodec.io.writing import image_bytes, image_format
     from ddpmcodec.models.source import open_denoiser
 
     image_format(target)

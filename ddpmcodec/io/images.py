@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from ddpmcodec.errors import ImageError
 
 MAX_PIXELS = 64 << 20  # of a picture, and of the canvas that it is coded on
-_FRAME_MS, _LAST_FRAME_MS = 200, 2000  # of an animation
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
@@ -99,33 +97,6 @@ def _to_rgb(picture: Image.Image, flatten: tuple[int, int, int] | None) -> NDArr
         layer = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layer.size, (*flatten, 255)), layer)
     return np.asarray(picture.convert("RGB"))
-
-
-def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
-    """The picture in the format of the path's suffix; PNG where it has none. Raises ImageError for an unknown suffix."""
-    kind, buffer = image_format(path), io.BytesIO()
-    try:
-        Image.fromarray(rgb).save(buffer, kind)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png") from error
-    return buffer.getvalue()
-
-
-def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
-    """Pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is lossless."""
-    buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]
-    durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
-    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
-    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)
-    return buffer.getvalue()
-
-
-def image_format(path: Path) -> str:
-    """Pillow's name of the format that a path's suffix stands for. Raises ImageError for one it can't write."""
-    kind = Image.registered_extensions().get(path.suffix.lower() or ".png")
-    if kind is None or kind not in Image.SAVE:
-        raise ImageError(f"output {path.name}: Pillow can't write {path.suffix} files; use .png")
-    return kind
 
 
 def picture_grid(pictures: Sequence[NDArray[np.uint8]], columns: int, gap: int = 2) -> NDArray[np.uint8]:
