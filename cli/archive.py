@@ -6,36 +6,35 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ddpmcodec.cli.common import progress_bar, stderr
-from ddpmcodec.cli.files import check_outputs, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
 def encode_all(
-    names: Sequence[str],
+    read: Callable[[], Iterable[tuple[str, Any]]],
     output: str,
     *,
     model: str,
     device: str,
-    flatten: tuple[int, int, int] | None,
     verbose: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Writes the archive of picture files, in their order. options: of `encode_archive`."""
+    """Writes the archive of pictures, in the order in which they are read, each with its name. options: of `encode_archive`."""
     start = time.perf_counter()
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.codec.archives import encode_archive
     from ddpmcodec.models import load_model
 
-    pictures = _read_pictures(names, flatten)
+    pictures = _of_one_size(read)
     codec = load_model(model, device)
     loaded = time.perf_counter()
     report = _Report(pictures, verbose, options["lossless"])
@@ -66,22 +65,16 @@ def encode_all(
         )
 
 
-def _read_pictures(names: Sequence[str], flatten: tuple[int, int, int] | None) -> list[Any]:
-    from ddpmcodec.io.images import read_image
-
-    if names.count("-") > 1:
-        raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
+def _of_one_size(read: Callable[[], Iterable[tuple[str, Any]]]) -> list[Any]:
+    """The pictures that are read, by their names. Raises ImageError where they differ in size."""
     pictures: list[Any] = []
-    for name in names:
-        try:
-            picture = read_image(read_input(name), flatten)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
+    first = ""
+    for name, picture in read():
+        first = first or name
         (height, width, _), (first_height, first_width, _) = picture.shape, (pictures or [picture])[0].shape
         if (height, width) != (first_height, first_width):
             raise ImageError(
-                f"{name} is {width}x{height} and {names[0]} is {first_width}x{first_height}: an archive holds pictures "
-                "of one size"
+                f"{name} is {width}x{height} and {first} is {first_width}x{first_height}: an archive holds pictures of one size"
             )
         pictures.append(picture)
     return pictures

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ from ddpmcodec.cli.common import (
     stderr,
 )
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
-from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.outputs import descriptor_of
 
 
@@ -41,6 +42,11 @@ def encode(
     ] = "trellis",
     seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
     flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Which frame or page of a file that holds several, from 0.")] = None,
+    all_frames: Annotated[bool, typer.Option("--all-frames", help="All frames or pages, to an archive.")] = False,
+    icc: Annotated[
+        str | None, typer.Option(help="srgb: convert colours to sRGB before --lossless, too. Lossy streams have sRGB anyway.")
+    ] = None,
     target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
     psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
@@ -60,20 +66,26 @@ def encode(
     behind = None if flatten is None else _colour(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
     targets: dict[str, Any] = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": psnr, "target_rmse": rmse}
-    if archive or len(images) > 1:
+    if icc not in (None, "srgb"):
+        raise DdpmCodecError(f"--icc {icc!r}: expected srgb")
+    if frame is not None and (all_frames or len(images) > 1):
+        raise DdpmCodecError("--frame takes one picture of one file; leave out --all-frames and the other files")
+    exact = lossless and icc is None
+    if archive or all_frames or len(images) > 1:
         from ddpmcodec.cli.archive import encode_all
 
         if any(target is not None for target in targets.values()):
             raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
         said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
-        encode_all(images, output, model=model, device=device, flatten=behind, **said, **options)
+        read = partial(_read_pictures, images, behind, frame=frame, all_frames=all_frames, exact=exact, quiet=quiet)
+        encode_all(read, output, model=model, device=device, **said, **options)
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream
-    from ddpmcodec.io.images import read_image
+    from ddpmcodec.io.reading import read_image
     from ddpmcodec.models import load_model
 
-    picture = read_image(read_input(images[0]), behind)
+    picture = read_image(read_input(images[0]), behind, frame=frame, exact=exact, note=_noting(images[0], quiet))
     codec = load_model(model, device)
     loaded = time.perf_counter()
     report = _EncodeReport(picture, lossless)
@@ -103,6 +115,44 @@ def encode(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _read_pictures(
+    names: Sequence[str],
+    flatten: tuple[int, int, int] | None,
+    *,
+    frame: int | None,
+    all_frames: bool,
+    exact: bool,
+    quiet: bool,
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the (h, w, 3) uint8 of each picture of an archive. Raises ImageError, with the name."""
+    from ddpmcodec.io.reading import read_frames, read_image
+
+    if names.count("-") > 1:
+        raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
+    for name in names:
+        data, note = read_input(name), _noting(name, quiet)
+        try:
+            if all_frames:
+                for i, picture in enumerate(read_frames(data, flatten, exact=exact, note=note)):
+                    yield f"{name} (frame {i})", picture
+            else:
+                yield name, read_image(data, flatten, frame=frame, exact=exact, note=note)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+
+
+def _noting(name: str, quiet: bool) -> Callable[[str], None]:
+    """What takes notes on how a file is read: each is said once."""
+    said = set[str]()
+
+    def note(text: str) -> None:
+        if text not in said and not quiet:
+            stderr.print(f"note: {name}: {text}", highlight=False, markup=False, soft_wrap=True)
+        said.add(text)
+
+    return note
 
 
 def _sent(pieces: Iterator[bytes], output: str) -> bytes:

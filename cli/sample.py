@@ -102,7 +102,8 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _read_pair(first: str, second: str) -> list[Any]:
-    from ddpmcodec.io.images import read_image, to_plane
+    from ddpmcodec.io.images import to_plane
+    from ddpmcodec.io.reading import read_image
 
     pictures = [read_image(read_input(path)) for path in (first, second)]
     (h, w, _), (other_h, other_w, _) = (picture.shape for picture in pictures)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import read_image
+from ddpmcodec.io.reading import read_image
 
 _CIFAR10_TRAIN = {"cifar10": True, "cifar10-train": True, "cifar10-test": False}
 _BEHIND = (255, 255, 255)  # transparent pixels

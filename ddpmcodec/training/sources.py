@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.datasets import load_images, named_pictures, readable_suffixes
-from ddpmcodec.io.images import read_image
+from ddpmcodec.io.reading import read_image
 from ddpmcodec.training.held_out import is_held_out
 from ddpmcodec.training.picture_pool import PicturePool
 

