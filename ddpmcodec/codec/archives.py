@@ -53,7 +53,7 @@ def encode_archive(
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
-    pictures = [_picture(i, image) for i, image in enumerate(images)]
+    pictures = [_picture(i, image, bool(options.get("lossless"))) for i, image in enumerate(images)]
     height, width, _ = pictures[0].shape
     for i, picture in enumerate(pictures):
         if picture.shape != pictures[0].shape:
@@ -119,9 +119,9 @@ def _parsed(index: int, file: bytes, wanted: int | None, codec: CodecModel, allo
     return info
 
 
-def _picture(index: int, image: Any) -> NDArray[np.uint8]:
+def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
     try:
-        return as_rgb(image)
+        return as_rgb(image, exact)
     except ImageError as error:
         raise ImageError(f"picture {index}: {error}") from error
 

@@ -71,7 +71,7 @@ class Sender:
         lossless: bool = False,
         short_step: bool = False,
     ):
-        codec, self.pictures = as_model(model), [as_rgb(picture) for picture in pictures]
+        codec, self.pictures = as_model(model), [as_rgb(picture, lossless) for picture in pictures]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")

@@ -15,12 +15,13 @@ from ddpmcodec.io.shown import as_shown
 MAX_PIXELS = 64 << 20  # of a picture, and of the canvas that it is coded on
 
 
-def as_rgb(image: Any) -> NDArray[np.uint8]:
+def as_rgb(image: Any, exact: bool = False) -> NDArray[np.uint8]:
     """A picture as uint8 H×W×3: of an array, grey (H×W or H×W×1) expands; of a Pillow picture, what is shown of it.
 
-    Raises ImageError for anything else.
+    exact: the picture's own values are meant, so one whose colours would have to be converted to sRGB is refused. Raises
+    ImageError for anything else.
     """
-    array = as_shown(image) if isinstance(image, Image.Image) else np.asarray(image)
+    array = as_shown(image, exact) if isinstance(image, Image.Image) else np.asarray(image)
     if array.dtype != np.uint8:
         raise ImageError(f"picture of type {array.dtype}: expected uint8 with values 0 to 255; scale and convert it first")
     if array.ndim == 3 and array.shape[2] == 1:

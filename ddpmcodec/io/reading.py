@@ -6,6 +6,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,10 +118,15 @@ def _frames(file: ImageFile.ImageFile) -> list[int]:
         views = [i for i, entry in enumerate(entries) if str(entry["Attribute"]["MPType"]).startswith(_MULTI_FRAME)]
         return views if len(views) > 1 else [0]
     if file.format == "TIFF":
-        full = [i for i in range(count) if not (file.seek(i) or file.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK)]  # type: ignore[attr-defined]
+        full = [i for i in range(count) if not _subfile_type(file, i) & _REDUCED_OR_MASK]
         file.seek(0)
         return full or [0]
     return list(range(count))
+
+
+def _subfile_type(file: Any, page: int) -> int:
+    file.seek(page)
+    return int(file.tag_v2.get(_NEW_SUBFILE_TYPE, 0))
 
 
 def _needed(data: bytes) -> bytes:

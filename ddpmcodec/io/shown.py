@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,8 @@ def ignore_note(note: str) -> None:
     """Take a note and do nothing with it."""
 
 
-def as_shown(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return what is shown of a picture in memory: (h, w, 3) uint8. Raises ImageError like `to_rgb`."""
+def as_shown(picture: Image.Image, exact: bool = False) -> NDArray[np.uint8]:
+    """Return what is shown of a picture in memory: (h, w, 3) uint8. exact: as in `to_rgb`. Raises ImageError like that."""
     about = Declared()
     if isinstance(picture, ImageFile.ImageFile) and picture.tile:  # opened and not loaded yet: Pillow may cut its depth
         about = declared(_bytes_of(picture))
@@ -43,7 +44,7 @@ def as_shown(picture: Image.Image) -> NDArray[np.uint8]:
         picture.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"the picture is damaged: {error}") from error
-    return to_rgb(picture, None, about.code_points)
+    return to_rgb(picture, None, about.code_points, exact)
 
 
 def check_declared(about: Declared) -> None:
@@ -100,7 +101,7 @@ def to_rgb(
         if exact:
             raise ImageError(
                 f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong ones; "
-                "--icc srgb converts it, and is exact from there on"
+                "convert it to sRGB (--icc srgb), which is exact from there on"
             )
         note(f"colours converted to sRGB ({conversion.name})")
         rgb = conversion.apply(rgb[:, :, 0].copy() if conversion.grey else rgb)
@@ -116,14 +117,15 @@ def upright(picture: Image.Image) -> Image.Image:
     turn = None
     with suppress(Exception), warnings.catch_warnings():  # what is wrong with EXIF data is not wrong with the picture
         warnings.simplefilter("ignore")
-        turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION))
+        said = picture.getexif().get(_ORIENTATION)
+        turn = _UPRIGHT.get(said) if isinstance(said, int) else None
     return picture if turn is None else picture.transpose(turn)
 
 
 def _bytes_of(picture: ImageFile.ImageFile) -> bytes:
     """The file of an opened picture, which is left where it was; b"" where it can't be read any more."""
     with suppress(OSError, ValueError, AttributeError):
-        file = picture.fp
+        file: Any = picture.fp
         at = file.tell()
         file.seek(0)
         try:

@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+import ddpmcodec
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.io.reading import read_frames, read_image
@@ -376,6 +377,9 @@ def test_a_pillow_picture_gives_what_is_shown(make: Any):
 def test_a_pillow_picture_is_upright_and_in_srgb():
     opened = Image.open(io.BytesIO(saved(Image.fromarray(SMOOTH), exif=exif_6(), icc_profile=P3)))
     assert np.abs(as_rgb(opened).astype(int) - np.rot90(shown(SMOOTH, P3), -1)).max() <= 1
+    for encode in (ddpmcodec.encode, lambda image, lossless: ddpmcodec.encode_archive([image], lossless=lossless)):
+        with pytest.raises(ImageError, match="convert it to sRGB"):
+            encode(opened, lossless=True)
 
 
 @pytest.mark.parametrize("mode", ["LAB", "CMYK", "RGBA", "LA", "PA", "I", "F", "I;16"])
