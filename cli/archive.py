@@ -14,6 +14,7 @@ import typer
 
 from ddpmcodec.cli.common import progress_bar, stderr
 from ddpmcodec.cli.files import check_outputs, write_output
+from ddpmcodec.cli.folders import PICTURES, make_empty
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
@@ -146,7 +147,7 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
             if not done:
-                _make(folder)
+                make_empty(folder, PICTURES)
             write_output(str(folder / f"{item.index:0{digits}d}.png"), image_bytes(item.image, Path("-.png")))
             done += 1
     if quiet or item is None:
@@ -183,19 +184,13 @@ def _check_folder(output: str, count: int) -> None:
         if not os.access(path, os.W_OK):
             raise DdpmCodecError(f"can't write to {output}: no permission")
         return
-    if output == "-" or path.exists() or path.suffix.lower() in Image.registered_extensions():
+    picture = path.suffix.lower() in Image.registered_extensions() and not output.endswith("/")
+    if output == "-" or path.exists() or picture:
         raise DdpmCodecError(
             f"{output} can't take an archive's {count} pictures: name a directory with -o, or one of the pictures with --index"
         )
-    check_outputs(output)
+    check_outputs(path)
 
 
 def _counted(pictures: int) -> str:
     return "1 picture" if pictures == 1 else f"{pictures} pictures"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DdpmCodecError(f"can't make the directory {folder}: {error.strerror or error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
+from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
 
-_FRAME = re.compile(r"step-(\d+)\.png")  # names of --frames
 _PIECE = 1 << 16  # bytes read at a time, at most
 
 
@@ -40,6 +39,9 @@ def decode(
     frames: Annotated[Path | None, typer.Option(help="A directory for one PNG a step.")] = None,
     gif: Annotated[Path | None, typer.Option(help="An animated GIF of the steps.")] = None,
     webp: Annotated[Path | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove what an earlier run left in the directory of an archive or of --frames.")
+    ] = False,
     model: ModelOption = "cifar10-small",
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
@@ -60,12 +62,12 @@ def decode(
             )
         from ddpmcodec.cli.archive import decode_all
 
+        check_results(Path(output), PICTURES, overwrite, keep=[stream, model])
         decode_all(data, output, steps, allow_partial, model, device, quiet)
         return
     check_outputs(output, gif, webp, inputs=[stream, model])
-    for path in (output, gif, webp):
-        if frames and path and frames.is_dir() and frames.samefile(Path(path).parent) and _FRAME.fullmatch(Path(path).name):
-            raise DdpmCodecError(f"the output {path} and one of --frames {frames} are one file: name another directory")
+    if frames is not None:
+        check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
     from ddpmcodec.codec.decoding import picture_of
     from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
     from ddpmcodec.models import load_model, read_model_info
@@ -80,17 +82,18 @@ def decode(
     if lost and not quiet:
         stderr.print(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture", highlight=False)
     source = _Source(stream, data, watch, steps, allow_partial, read_model_info(model))
-    if frames is not None:
-        _make_directory(frames)
     codec, start = load_model(model, device), time.perf_counter()
     pictures: list[Any] = []
-    keeps_all, item = gif is not None or webp is not None, None
+    keeps_all, item, first = gif is not None or webp is not None, None, 0
     with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
         for item in source.steps(codec):
             if watch or frames is not None or keeps_all:
                 picture = picture_of(source.data, item, codec, way)
                 pictures += [picture] if keeps_all else []
                 if frames is not None:
+                    if not first:
+                        first = item.n
+                        make_empty(frames, FRAMES)
                     write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png")))
                 if watch:
                     write_output(output, image_bytes(picture, target))
@@ -170,10 +173,3 @@ def _reconstruction(name: str, ddim_steps: int | None, seed: int) -> Any:
     if name not in ("mean", "sample", "ddim"):
         raise DdpmCodecError(f"no reconstruction {name!r}: expected of mean, sample, ddim")
     return mean if name == "mean" else sample(seed) if name == "sample" else flow(ddim_steps)
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DdpmCodecError(f"can't make the directory {path}: {error.strerror or error}") from error
