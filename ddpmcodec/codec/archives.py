@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from ddpmcodec.errors import DdpmCodecError, ImageError, TruncatedStreamError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -84,11 +84,12 @@ def decode_archive(
     behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called after each step
     of a batch with the number of pictures that took it. Raises DdpmCodecError.
     """
+    steps, index = whole_or_none(steps, "steps"), whole_or_none(index, "index")
     codec, archive = as_model(model), read_archive(data, allow_partial=allow_partial)
     at_a_time = _batch_of(archive.header.pixels, batch)
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
-    places: Sequence[int] = range(archive.begun) if index is None else [operator.index(index)]
+    places: Sequence[int] = range(archive.begun) if index is None else [index]
     found = False
     for first in range(0, len(places), at_a_time):
         parsed = [(i, _parsed(i, archive.stream(i), steps, codec, allow_partial)) for i in places[first : first + at_a_time]]
@@ -128,6 +129,7 @@ def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
 
 def _batch_of(pixels: int, batch: int) -> int:
     """How many pictures of `pixels` pixels to take at a time."""
+    batch = whole(batch, "batch")
     if batch < 1:
         raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
     return max(1, min(batch, _PIXELS_AT_A_TIME // pixels))

@@ -19,6 +19,7 @@ from ddpmcodec.io.images import to_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.numerics.arguments import whole_or_none
 from ddpmcodec.numerics.philox import Key
 
 
@@ -85,6 +86,7 @@ def decode_batch_progressive(
 
     A picture whose stream has ended stays as it is.
     """
+    steps = whole_or_none(steps, "steps")
     if not len(datas):
         return
     if len({parse_header(bytes(data))[0] for data in datas}) > 1:

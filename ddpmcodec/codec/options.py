@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.numerics.arguments import whole_or_none
 
 if TYPE_CHECKING:
     from ddpmcodec.models.cache import ModelLike
@@ -53,6 +54,8 @@ class Options:
     target_rmse: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("plan_steps", "seed", "steps", "target_bytes"):
+            object.__setattr__(self, name, whole_or_none(getattr(self, name), name))
         if sum(limit is not None for limit in (self.steps, *self.targets)) > 1:
             raise DdpmCodecError(
                 "a stream ends where one thing says so: give one of steps, target_bytes, target_bpp, target_psnr, target_rmse"

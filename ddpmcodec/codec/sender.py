@@ -25,6 +25,7 @@ from ddpmcodec.io.images import as_rgb, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
 from ddpmcodec.models.base import default_steps
 from ddpmcodec.models.cache import ModelLike, as_model
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,7 @@ class Sender:
         lossless: bool = False,
         short_step: bool = False,
     ):
+        plan_steps, seed, steps = whole_or_none(plan_steps, "plan_steps"), whole(seed, "seed"), whole_or_none(steps, "steps")
         codec, self.pictures = as_model(model), [as_rgb(picture, lossless) for picture in pictures]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:

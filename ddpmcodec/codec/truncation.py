@@ -9,6 +9,7 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, read_model_info
+from ddpmcodec.numerics.arguments import whole_or_none
 
 
 def truncate(
@@ -28,6 +29,7 @@ def truncate(
     """
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
+    steps, size = whole_or_none(steps, "steps"), whole_or_none(size, "size")
     about = model if isinstance(model, CodecModel | ModelInfo) else read_model_info(model or DEFAULT_MODEL)
     info = read_info(data, about)
     if not allow_partial:

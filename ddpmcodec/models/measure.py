@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import predict_x0, q_sample
 from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.base import checked_eps
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.philox import Key, gaussian
 
@@ -53,10 +55,10 @@ def measure_curve(
     done = 0
     for x_0, eps in _batches(images, batch):
         for i, level in enumerate(log_snr):
-            with torch.inference_mode(), full_precision(torch.device(device)):
+            with torch.inference_mode(), full_precision(torch.device(device)), _evaluating(eps_model):
                 x_t = q_sample(x_0, float(level), eps).to(device)
                 asked = min(float(level), max_log_snr)
-                predicted = eps_model(x_t, torch.full((len(x_t),), asked, dtype=torch.float32, device=device)).cpu()
+                predicted = checked_eps(eps_model, x_t, asked).cpu()
             error = predict_x0(x_t.cpu(), predicted, asked) - x_0
             total[i] += float(error.double().square().sum())
             if coloured:
@@ -64,16 +66,26 @@ def measure_curve(
                 energy[i] += np.bincount(classes(side, side), of_coefficient, CLASSES)
         done += len(x_0)
         progress(done, len(images))
-    if not np.isfinite(total).all():
-        raise ModelError(
-            "the network's predictions are no finite numbers: its training diverged, or fp16 can't hold its weights"
-        )
     refine = REFINE if log_snrs is None else 1
     spectrum = None
     if coloured:
         levels = [int(level) for level in np.rint(log_snr * 65536)]
         spectrum = Spectrum.from_floats(levels, energy, class_counts(side, side))
     return ErrorCurve.from_floats(log_snr, total / images.size, int(np.prod(images.shape[1:])), refine, spectrum)
+
+
+@contextmanager
+def _evaluating(network: object) -> Iterator[None]:
+    """A network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
+    modules = list(network.modules()) if isinstance(network, torch.nn.Module) else []
+    before = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training = training
 
 
 def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
