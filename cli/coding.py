@@ -24,6 +24,7 @@ from ddpmcodec.cli.common import (
     stderr,
 )
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
+from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.outputs import descriptor_of
 
@@ -53,6 +54,7 @@ def encode(
     rmse: Annotated[float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
+    yes: YesOption = False,
     device: DeviceOption = "cpu",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
     quiet: QuietOption = False,
@@ -87,6 +89,7 @@ def encode(
 
     picture = read_image(read_input(images[0]), behind, frame=frame, exact=exact, note=_noting(images[0], quiet))
     codec = load_model(model, device)
+    weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
     loaded = time.perf_counter()
     report = _EncodeReport(picture, lossless)
     with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:

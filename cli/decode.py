@@ -12,6 +12,7 @@ import typer
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
 from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
 from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
+from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
 
@@ -42,6 +43,7 @@ def decode(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove what an earlier run left in the directory of an archive or of --frames.")
     ] = False,
+    yes: YesOption = False,
     model: ModelOption = "cifar10-small",
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
@@ -68,7 +70,7 @@ def decode(
     check_outputs(output, gif, webp, inputs=[stream, model])
     if frames is not None:
         check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
-    from ddpmcodec.codec.decoding import picture_of
+    from ddpmcodec.codec.decoding import picture_of, read_header
     from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
     from ddpmcodec.models import load_model, read_model_info
 
@@ -83,6 +85,18 @@ def decode(
         stderr.print(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture", highlight=False)
     source = _Source(stream, data, watch, steps, allow_partial, read_model_info(model))
     codec, start = load_model(model, device), time.perf_counter()
+    if not watch:
+        header = read_header(data)
+        weigh(
+            codec,
+            header.height,
+            header.width,
+            yes=yes,
+            quiet=quiet,
+            plan_steps=header.plan_steps,
+            steps=source.expected,
+            encoding=False,
+        )
     pictures: list[Any] = []
     keeps_all, item, first = gif is not None or webp is not None, None, 0
     with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
