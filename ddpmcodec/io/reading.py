@@ -23,6 +23,7 @@ _MP_ENTRIES, _MULTI_FRAME = 0xB002, "Multi-Frame"
 # PNG's ancillary chunks that say what is shown; all others are left out before they can do harm.
 _NEEDED = {b"tRNS", b"sRGB", b"gAMA", b"cHRM", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
 _SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}  # bytes
+_ORIENTATION_ALONE = 40  # bytes of EXIF data that hold nothing else
 _STRUCTURE = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}  # whose damage is the picture's
 
 
@@ -97,6 +98,8 @@ def _decoded(
         raise
     except Exception as error:
         raise ImageError(f"the picture is damaged: {error}") from error
+    if left_out := _left_out(file, data):
+        note(f"left out: {', '.join(left_out)}")
     about = declared(data)
     if about.profile:
         file.info["icc_profile"] = about.profile
@@ -149,6 +152,25 @@ def _sound(name: bytes, content: bytes, check: bytes) -> bool:
     if zlib.crc32(name + content) != int.from_bytes(check, "big"):
         return False
     return len(content) >= _SIZES.get(name, 0)
+
+
+def _left_out(file: ImageFile.ImageFile, data: bytes) -> list[str]:
+    """What a file says beside its picture, in words. The orientation is no part of it: it is applied."""
+    chunks = {name: content for name, content, _ in png_chunks(data)} if data.startswith(PNG_START) else {}
+    texts = {b"tEXt", b"zTXt", b"iTXt"} & chunks.keys()
+    xmp = b"XML:com.adobe.xmp" in chunks.get(b"iTXt", b"")
+    found = {
+        "EXIF data": _says_more(file) or (b"eXIf" in chunks and len(chunks[b"eXIf"]) > _ORIENTATION_ALONE),
+        "XMP data": bool(file.info.get("xmp")) or xmp,
+        "IPTC data": bool(file.info.get("photoshop")),
+        "a comment": bool(file.info.get("comment")) or bool(texts - ({b"iTXt"} if xmp else set())),
+    }
+    return [name for name, there in found.items() if there]
+
+
+def _says_more(file: ImageFile.ImageFile) -> bool:
+    exif = file.info.get("exif") if file.format != "PNG" else None
+    return isinstance(exif, bytes) and len(exif) > _ORIENTATION_ALONE
 
 
 def _kind(data: bytes) -> str | None:

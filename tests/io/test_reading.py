@@ -219,6 +219,23 @@ def test_a_trns_that_is_needed_and_damaged_is_told():
         read_image(data[:33] + chunk(b"tRNS", b"\0") + data[33:])
 
 
+def test_what_is_left_out_is_said():
+    def notes(data: bytes) -> list[str]:
+        found = list[str]()
+        read_image(data, note=found.append)
+        return found
+
+    exif, plain = Image.Exif(), Image.fromarray(SMOOTH)
+    exif[0x010E], exif[0x0112] = "a description of some length", 1
+    for kind in ("JPEG", "WEBP", "PNG"):
+        assert notes(saved(plain, kind, exif=exif)) == ["left out: EXIF data"]
+        assert notes(saved(plain, kind, exif=exif_6())) == []  # it is applied
+    assert notes(saved(plain, "JPEG", comment=b"mine", xmp=b"<x:xmpmeta/>")) == ["left out: XMP data, a comment"]
+    assert notes(png_with(chunk(b"tEXt", b"Comment\0mine"))) == ["left out: a comment"]
+    assert notes(png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta/>"))) == ["left out: XMP data"]
+    assert notes(saved(plain)) == notes(saved(plain, "JPEG")) == []
+
+
 # Colours
 
 DISPLAY_P3 = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)  # x, y of red, green and blue
