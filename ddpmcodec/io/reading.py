@@ -75,7 +75,7 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        kind = _kind(data)
+        kind = kind_of(data)
         if kind is None:
             raise ImageError("the input is not a picture that Pillow can read; expected PNG, JPEG, WebP or the like") from error
         raise ImageError(f"the picture is damaged, or a {kind} file of a kind that Pillow can't read") from error
@@ -173,8 +173,8 @@ def _says_more(file: ImageFile.ImageFile) -> bool:
     return isinstance(exif, bytes) and len(exif) > _ORIENTATION_ALONE
 
 
-def _kind(data: bytes) -> str | None:
-    """The format that a file begins like."""
+def kind_of(data: bytes) -> str | None:
+    """Pillow's name of the format that a file's first bytes are those of; None for none that they tell."""
     Image.init()
     for kind in Image.ID:
         accepts = Image.OPEN[kind][1]
