@@ -1,3 +1,3 @@
-from ddpmcodec.cli.app import program
+from ddpmcodec.cli.start import program
 
 program()

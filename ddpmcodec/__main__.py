@@ -1,5 +1,5 @@
 """`python -m ddpmcodec` is the `ddpmcodec` program."""
 
-from ddpmcodec.cli.app import program
+from ddpmcodec.cli.start import program
 
 program()

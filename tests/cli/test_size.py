@@ -71,7 +71,7 @@ ASKED = """
 import sys
 from ddpmcodec.cli import size
 size._SAY, size._ASK = 1000, 1100
-from ddpmcodec.cli.app import program
+from ddpmcodec.cli.start import program
 sys.argv = ["ddpmcodec", "encode", "large.png", "-o", sys.argv[1], "--plan-steps", "2"]
 program()
 """

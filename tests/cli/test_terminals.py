@@ -156,3 +156,31 @@ def test_a_terminal_of_few_letters_shows_progress(folder: Path):
     assert code == 0, said
     assert "2/2" in said
     assert (folder / "seen.bin").read_bytes() == (folder / "s.bin").read_bytes()
+
+
+EARLY = """
+import sys
+name = sys.argv[1]
+class Interrupting:
+    def find_spec(self, found, *_):
+        if found == name:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from ddpmcodec.cli.start import program
+sys.argv[1:] = ["encode", "in.png", "-o", "early.bin"]
+program()
+"""
+
+
+@pytest.mark.parametrize("imported", ["typer", "torch"])
+def test_ctrl_c_before_anything_has_begun(folder: Path, imported: str):
+    command = [sys.executable, "-c", EARLY, imported]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["interrupted; nothing was written"]
+    assert not (folder / "early.bin").exists()
+
+
+def test_help_comes_before_torch_does(folder: Path):
+    code = "import sys; from ddpmcodec.cli.app import app; app(['-h'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False).returncode == 0
