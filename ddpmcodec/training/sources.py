@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,7 +92,7 @@ def _archived(
     found = False
     try:
         for name, data in members(path):
-            if not is_picture(name, partial(operator.getitem, data, slice(16))):
+            if not is_picture(name, partial(bytes, data[:16])):
                 continue
             found = True
             try:
