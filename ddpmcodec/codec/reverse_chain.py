@@ -1,7 +1,8 @@
 """The reverse chain that sender and receiver both run: one definition, so that they can't drift apart.
 
-State is x_t for a batch of pictures at one level. Each step asks the network for x0_hat, forms mu_p, and adds what the
-channel brings. Nothing here knows x_0; the sender computes its shifts from what is public here.
+State is x_t for a batch of pictures at one level, in arrays that nobody writes to, for callers see them (`on_step`). Each step
+asks the network for x0_hat, forms mu_p, and adds what the channel brings. Nothing here knows x_0; the sender computes its
+shifts from what is public here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.numerics import native
+from ddpmcodec.numerics.arguments import read_only
 from ddpmcodec.numerics.philox import Key, gaussian
 
 Array = NDArray[np.float32]
@@ -39,7 +41,7 @@ class ReverseChain:
         shape = (model.channels, height, width)
         self.dims = math.prod(shape)
         noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
-        self.x_t: Array = np.repeat(noise, count, axis=0)
+        self.x_t: Array = read_only(np.repeat(noise, count, axis=0))
         self._x0_hat: Array | None = None
 
     @classmethod
@@ -66,7 +68,7 @@ class ReverseChain:
     def x0_hat(self) -> Array:
         """Return the network's x_0 given x_t; one call a level, however often it is asked."""
         if self._x0_hat is None:
-            self._x0_hat = x0_hat(self.model, self.x_t, self.log_snr)
+            self._x0_hat = read_only(x0_hat(self.model, self.x_t, self.log_snr))
         return self._x0_hat
 
     def prior_mean(self) -> Array:
@@ -102,7 +104,7 @@ class ReverseChain:
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:
         """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
-        self.x_t, self._x0_hat = x_s, None
+        self.x_t, self._x0_hat = read_only(x_s), None
         self.n += 1
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
         self.ended = log_snr is not None or self.n == self.plan.steps
@@ -111,6 +113,6 @@ class ReverseChain:
         """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
         other = copy(self)
         if places is not None:
-            other.x_t = self.x_t[places]
-            other._x0_hat = None if self._x0_hat is None else self._x0_hat[places]
+            other.x_t = read_only(self.x_t[places])
+            other._x0_hat = None if self._x0_hat is None else read_only(self._x0_hat[places])
         return other
