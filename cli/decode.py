@@ -16,6 +16,7 @@ from ddpmcodec.errors import DdpmCodecError
 
 _HEAD = 8  # bytes of a stream that say whose it is
 _PIECE = 1 << 16  # bytes read at a time, at most
+_KEPT = (1 << 20) + _PIECE  # bytes that hold any header
 
 
 @command
@@ -161,7 +162,7 @@ class _Source:
     def _pieces(self) -> Iterator[bytes]:
         """Bytes as they come; the first ones are kept, for they hold the header."""
         while piece := self._waiting.pop(0) if self._waiting else self._read():
-            if len(self.data) < _PIECE:
+            if len(self.data) < _KEPT:
                 self.data += piece
             yield piece
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, parse_header
+from ddpmcodec.bitstream.header import parse_header
 from tests.tools import fuzz
 from tests.tools.mutations import mutant
 
@@ -51,7 +51,7 @@ def test_half_of_the_mutants_get_past_the_check():
     for index in range(300):
         data = mutant(files, 5, index)
         try:
-            header, _ = parse_header(data[:MAX_HEADER_BYTES], whole=False)
+            header, _ = parse_header(data, whole=False)
         except ValueError:
             continue
         end = len(data) - header.check_bytes

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, Header, leb128, parse_header
+from ddpmcodec.bitstream.header import Header, parse_header
+from ddpmcodec.bitstream.leb128 import leb128
 from ddpmcodec.errors import DdpmCodecError
 
 _BYTES = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF)
@@ -106,7 +107,7 @@ MUTATIONS: tuple[Mutation, ...] = (flip, edit, cut, insert, splice, rehead, rehe
 def _header(data: bytes) -> tuple[Header, int] | None:
     for archive in (False, True):
         try:
-            header, start = parse_header(data[:MAX_HEADER_BYTES], whole=False, archive=archive)
+            header, start = parse_header(data, whole=False, archive=archive)
         except DdpmCodecError:
             continue
         return replace(header, archive=archive), start
