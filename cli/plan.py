@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,9 @@ def plan(
     crop: Annotated[
         int | None,
         typer.Option(help="Side of the images; larger than the network's, it is also asked at smaller sizes.", min=8),
+    ] = None,
+    usual_steps: Annotated[
+        int | None, typer.Option(help="Steps of the plan that encode takes unless told otherwise; default 46.", min=1)
     ] = None,
     spacing: Annotated[float, typer.Option(help="Between the log-SNRs measured.", min=0.01, max=1.0)] = 0.125,
     device: DeviceOption = "cpu",
@@ -84,6 +88,7 @@ def plan(
             coloured=coloured,
             progress=lambda done, total: advance(done - (done - 1) // batch * batch),
         )
+    curve = replace(curve, usual_plan=usual_steps)
     try:
         mark = save_model(target, network, curve, name or source.name or target.stem, source.note, source.config)
     except OSError as error:

@@ -38,6 +38,7 @@ class ErrorCurve:
     dims: int  # sub-pixels of the images it was measured on; rates below are for so many
     spectrum: Spectrum | None = None  # of the error; None: priors are white
     plans: tuple[tuple[int, ...], ...] = ()  # levels that plans of some lengths pass, as indices; see `placement`
+    usual_plan: int | None = None  # steps of the plan where a header names none; None: that of the program
     resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are
 
     def __post_init__(self) -> None:
@@ -54,6 +55,8 @@ class ErrorCurve:
             raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
         if any(not p or p[0] < 0 or p[-1] >= n or any(b <= a for a, b in zip(p, p[1:], strict=False)) for p in self.plans):
             raise ModelError(f"the model's plans need rising levels, from 0 to {n - 1}")
+        if self.usual_plan is not None and not 1 <= self.usual_plan <= n:
+            raise ModelError(f"the model's usual plan has {self.usual_plan} steps: expected 1 to {n}")
         if self.spectrum is not None and 3 * self.side**2 != self.dims:
             raise ModelError(f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures")
 
@@ -107,8 +110,8 @@ class ErrorCurve:
     def to_dict(self) -> dict[str, Any]:
         """Return it as a model file has it; what there is none of is left out."""
         optional = {"spectrum": self.spectrum, "resolutions": self.resolutions}
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in (*optional, "plans")}
-        values |= {"plans": self.plans} if self.plans else {}
+        left_out = {*optional, *(name for name in ("plans", "usual_plan") if not getattr(self, name))}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         return values | {name: part.to_dict() for name, part in optional.items() if part is not None}
 
     @classmethod
@@ -123,7 +126,9 @@ class ErrorCurve:
             if "resolutions" in values:
                 resolutions = Resolutions(*(_wholes(values["resolutions"][k]) for k in ("log_snr", "factor", "merged")))
             plans = tuple(_wholes(plan) for plan in values.get("plans", ()))
-            return cls(dims=_whole(values["dims"]), spectrum=spectrum, plans=plans, resolutions=resolutions, **levels)
+            usual = _whole(values["usual_plan"]) if "usual_plan" in values else None
+            parts: dict[str, Any] = {"spectrum": spectrum, "plans": plans, "usual_plan": usual, "resolutions": resolutions}
+            return cls(dims=_whole(values["dims"]), **levels, **parts)
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error
 

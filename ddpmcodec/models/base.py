@@ -79,4 +79,4 @@ class CodecModel:
 
 def default_steps(curve: ErrorCurve) -> int:
     """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its calls."""
-    return min(DEFAULT_STEPS, most_steps(curve))
+    return min(curve.usual_plan or DEFAULT_STEPS, most_steps(curve))

@@ -95,7 +95,7 @@ def measure_curve(
     network = _Network(
         eps_model, window or side, any_size, (min_log_snr, max_log_snr), torch.device(device), channels=images.shape[3]
     )
-    tried = [_candidates(float(level), factors) for level in log_snr]
+    tried = [_candidates(float(level), factors, any_size) for level in log_snr]
     total = [dict.fromkeys(of_level, 0.0) for of_level in tried]
     energy = [{r: np.zeros(CLASSES) for r in of_level} for of_level in tried]
     done = 0
@@ -115,7 +115,7 @@ def measure_curve(
             "the network's predictions are no finite numbers: its training diverged, or fp16 can't hold its weights"
         )
     chosen = [_best(found) for found in total]
-    refine = REFINE if log_snrs is None else 1
+    refine = max(REFINE, round(REFINE * spacing / SPACING)) if log_snrs is None else 1
     spectrum = None
     if coloured:
         levels = [int(level) for level in np.rint(log_snr * 65536)]
@@ -127,11 +127,15 @@ def measure_curve(
     return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
 
 
-def _candidates(level: float, factors: Sequence[int]) -> list[Resolution]:
-    """Sizes worth trying at a level; where nothing but the picture as it is may be looked at, that one everywhere."""
+def _candidates(level: float, factors: Sequence[int], any_size: bool) -> list[Resolution]:
+    """Sizes worth trying at a level; where nothing but the picture as it is may be looked at, that one everywhere.
+
+    Merging makes up for windows that show too little; a network that sees whole pictures doesn't need it.
+    """
     if max(factors) == 1:
         return [Resolution(1)]
-    return [r for r, (low, high) in _TRIED.items() if r.factor in factors and low <= level <= high]
+    tried = {r: span for r, span in _TRIED.items() if r.factor in factors and not (r.merged and any_size)}
+    return [r for r, (low, high) in tried.items() if low <= level <= high]
 
 
 def _best(found: dict[Resolution, float]) -> Resolution:

@@ -40,8 +40,6 @@ def crops_of(pictures: Sequence[NDArray[np.uint8]], side: int = _SIDE) -> NDArra
     if not found:
         least = 2 * side
         raise DdpmCodecError(f"no held-out picture of at least {least}x{least}: expected a folder of more, or larger ones")
-            f"no held-out picture of at least {2 * side}x{2 * side}: expected a folder of more, or larger ones"
-        )
     return np.stack(found)
 
 

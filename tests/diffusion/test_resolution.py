@@ -40,7 +40,7 @@ def test_any_size_comes_back(height: int, width: int):
     back = enlarged(small / np.float32(math.sqrt(0.8)), 2, height, width)
     assert back.shape == slope.shape
     inner = (..., slice(3, height - 4), slice(3, width - 4))
-    assert back[inner] == pytest.approx(slope[inner], abs=2e-3)
+    assert back[inner] == pytest.approx(slope[inner], abs=8e-3)  # a slope of 1/40 a pixel
 
 
 def test_merging_replaces_what_a_smaller_picture_shows():
