@@ -98,7 +98,7 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
     """
     if not len(files):
         raise DdpmCodecError("no streams: an archive holds at least one")
-    parsed, payloads = [], []
+    parsed, payloads = list[Header](), list[bytes]()
     for i, data in enumerate(map(bytes, files)):
         header, start = parse_header(data)
         if header.decoding() != (parsed or [header])[0].decoding():

@@ -104,7 +104,7 @@ class Header:
         return bytes(out)
 
 
-def missing_header_bytes(data: bytes) -> int:
+def missing_header_bytes(data: bytes | bytearray) -> int:
     """Return how many bytes more the header has at least, after these first ones of a file: 0 where all of it is there.
 
     Who reads so many more, and asks again, until none are missing, has read the header and nothing else. Raises FormatError
@@ -139,7 +139,7 @@ def _advice(version: int) -> str:
     return "version 1 was never released: encode the picture anew" if version else "the file is damaged"
 
 
-def _size_of_fields(data: bytes, at: int) -> int:
+def _size_of_fields(data: bytes | bytearray, at: int) -> int:
     size, _ = read_leb128(data, at)
     if not 0 < size <= MAX_FIELD_BYTES:
         raise FormatError(f"the header declares {size} bytes of fields, expected 1 to {MAX_FIELD_BYTES}; the file is damaged")

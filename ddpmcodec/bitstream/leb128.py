@@ -16,7 +16,7 @@ def leb128(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def read_leb128(data: bytes, at: int) -> tuple[int, int]:
+def read_leb128(data: bytes | bytearray, at: int) -> tuple[int, int]:
     """Return the number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten bytes."""
     end, value = leb128_end(data, at), 0
     if end > len(data):
@@ -26,7 +26,7 @@ def read_leb128(data: bytes, at: int) -> tuple[int, int]:
     return value, end
 
 
-def leb128_end(data: bytes, at: int) -> int:
+def leb128_end(data: bytes | bytearray, at: int) -> int:
     """Return where the number that starts there ends; beyond the data, where it does not end in them."""
     for end in range(at, at + _MOST_BYTES):
         if end >= len(data) or data[end] < 128:
