@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.fields import OWN_FIELDS, Field, Fields, fields_to_bytes, in_order, parse_fields
-from ddpmcodec.bitstream.header import Header, parse_header
+from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
 
@@ -121,12 +121,8 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
 
 
 def is_archive(data: bytes) -> bool:
-    """Return whether the data has an archive's header; `read_archive` says what is wrong with it otherwise."""
-    try:
-        parse_header(bytes(data), whole=False, archive=True)
-    except DdpmCodecError:
-        return False
-    return True
+    """Return whether the data begins as an archive does; `read_archive` says what else may be wrong with it."""
+    return announces_archive(data)
 
 
 def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:

@@ -132,6 +132,11 @@ def missing_header_bytes(data: bytes | bytearray) -> int:
     return max(at - len(data), 0)
 
 
+def announces_archive(data: bytes) -> bool:
+    """Return whether a file's first four bytes say that many pictures follow; what comes after may be wrong all the same."""
+    return data[:3] == MAGIC + bytes([VERSION]) and bool(data[3:4]) and bool(data[3] & _ARCHIVE)
+
+
 def _advice(version: int) -> str:
     """What to do about a file of another version."""
     if version > VERSION:
@@ -187,8 +192,8 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
         fields, at = parse_fields(bytes(data[at : at + size])), at + size
     mark, kinds = data[4:8].hex(), (archive, short, lossless, grey)
     header = Header(mark, width + 1, height + 1, plan_steps, channel, seed, VERSION, *kinds, fields)
-    if not archive and header.field(OWN_FIELDS) is not None:
-        raise FormatError("the header of one picture announces its pictures' own fields; the file is damaged")
+    if header.field(OWN_FIELDS) not in (None, b"") or (not archive and header.field(OWN_FIELDS) is not None):
+        raise FormatError("the header announces pictures' own fields in a wrong way; the file is damaged")
     if header.to_bytes() != data[:at]:
         raise FormatError("the header is not in its shortest form; the file is damaged")
     payload = len(data) - at

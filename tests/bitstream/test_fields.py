@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpmcodec.bitstream import fields
-from ddpmcodec.bitstream.archive_index import pack_archive, read_archive
+from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.fields import FILE_NAME, FRAME, ICC_PROFILE, MARK, MAX_FIELD_BYTES, NAMES, OWN_FIELDS, Field, in_order
 from ddpmcodec.bitstream.header import MAGIC, Header, missing_header_bytes, parse_header
 from ddpmcodec.bitstream.leb128 import leb128
@@ -108,6 +108,7 @@ def test_a_marked_field_that_is_not_understood_is_refused(identifier: int):
         (with_fields(b"\x04\x01a", leb128(1 << 62)), "expected 1 to"),
         (with_fields(b"\x04\x01a", b"\xff" * 11), "too long"),
         (with_fields(bytes([OWN_FIELDS, 0])), "own fields"),
+        (with_fields(bytes([OWN_FIELDS, 1, 7])), "own fields"),
     ],
 )
 def test_what_is_not_canonical_or_lies_is_refused_at_once(data: bytes, message: str):
@@ -119,6 +120,16 @@ def test_what_is_not_canonical_or_lies_is_refused_at_once(data: bytes, message: 
     assert peak < 100_000
     with pytest.raises(second.Refused):
         second.header(data)
+
+
+def test_an_archive_that_this_program_can_t_read_is_still_an_archive():
+    data = with_fields(bytes([OWN_FIELDS, 0, fields.CLASS, 0]), archive=True)
+    assert is_archive(data)
+    with pytest.raises(FormatError, match="update ddpmcodec"):
+        read_archive(data)
+    data = with_fields(bytes([OWN_FIELDS, 1, 7]), archive=True)
+    with pytest.raises(FormatError, match="own fields"):
+        read_archive(data)
 
 
 def test_fields_have_a_bound_together():

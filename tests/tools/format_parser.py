@@ -94,6 +94,7 @@ def header(data: bytes, archive: bool = False) -> Head:
         size, at = number(data, at)
         require(0 < size <= 1 << 20 and at + size <= len(data), "the fields' size")
         found, at = fields(data[at : at + size], {OWN_FIELDS} if archive else set()), at + size
+    require(dict(found).get(OWN_FIELDS, b"") == b"", "own fields")
     require(width * height <= 64 << 20, "size")
     require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
     return Head(flags, data[4:8].hex(), width, height, plan_steps, channel, seed, at, found, fields_at)
