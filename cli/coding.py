@@ -239,6 +239,8 @@ def info(
     for key, value in values.items():
         if not isinstance(value, list):
             table.add_row(key.replace("_", " "), str(value))
+        elif key == "fields" and value:
+            table.add_row(key, ", ".join(f"{field['name']} ({field['bytes']} bytes)" for field in value))
     console = report_console()
     console.print(table)
     if "step_bits" in values:

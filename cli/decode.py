@@ -18,6 +18,7 @@ from ddpmcodec.io.outputs import is_stream
 
 _HEAD = 8  # bytes of a stream that say whose it is
 _PIECE = 1 << 16  # bytes read at a time, at most
+_KEPT = (1 << 20) + _PIECE  # bytes that hold any header
 
 
 @command
@@ -183,7 +184,7 @@ class _Source:
     def _pieces(self) -> Iterator[bytes]:
         """Bytes as they come; the first ones are kept, for they hold the header."""
         while piece := self._waiting.pop(0) if self._waiting else self._read():
-            if len(self.data) < _PIECE:
+            if len(self.data) < _KEPT:
                 self.data += piece
             yield piece
 

@@ -148,7 +148,9 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
 def test_prose_is_narrow(page: Path):
     prose = re.sub(r"^```.*?^```$", lambda block: "\n" * block[0].count("\n"), page.read_text(), flags=re.M | re.S)
-    wide = [i for i, line in enumerate(prose.splitlines(), 1) if len(line) > COLUMNS and not line.startswith(("|", "    ", "!["))]
+    wide = [
+        i for i, line in enumerate(prose.splitlines(), 1) if len(line) > COLUMNS and not line.startswith(("|", "    ", "!["))
+    ]
     assert not wide
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ddpmcodec.codec.sender import Sender, SentStep
@@ -34,7 +34,8 @@ class EncodeOptions(TypedDict, total=False):
     (dB) or target_rmse (levels of 255): the decoded 8-bit picture is at least as good. The last step of a target's stream may
     be a short one. quality: 1 to 100, how little noise is left, about 3 dB for each 10; full: all of the plan's steps. Without
     any of these, small pictures (up to 64×64 pixels) are coded in full and others to quality 75. lossless: the exact picture
-    follows the last step, which comes earlier then unless `steps` says which it is.
+    follows the last step, which comes earlier then unless `steps` says which it is. fields: optional fields of the header, by
+    the identifiers of `ddpmcodec.bitstream.fields`.
     """
 
     plan_steps: int | None
@@ -48,6 +49,7 @@ class EncodeOptions(TypedDict, total=False):
     target_rmse: float | None
     quality: float | None
     full: bool
+    fields: Mapping[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Options:
     target_rmse: float | None = None
     quality: float | None = None
     full: bool = False
+    fields: Mapping[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("plan_steps", "seed", "steps", "target_bytes"):
@@ -100,9 +103,9 @@ class Options:
             quality = DEFAULT_QUALITY
         return LOG_SNR_AT_0 + LOG_SNR_A_POINT * quality
 
-    def sender(self, *pictures: Any, model: ModelLike) -> Sender:
-        """Return the sender of these options; with a target, rate control ends its stream."""
+    def sender(self, *pictures: Any, model: ModelLike, grey: bool | None = None) -> Sender:
+        """Return the sender of these options; with a target, rate control ends its stream. grey: see `Sender`."""
         kept = {k: v for k, v in asdict(self).items() if not k.startswith("target_") and k not in ("quality", "full")}
         shown = [as_rgb(picture, self.lossless) for picture in pictures]
         end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
-        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, **kept)
+        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, grey=grey, **kept)

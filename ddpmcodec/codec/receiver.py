@@ -41,9 +41,9 @@ class ReceivedStep:
 class Receiver:
     """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by step.
 
-    start: a header, or the first bytes of a file: all of its header (37 bytes are always enough), and as much more as
-    there is. Memory for a picture of the declared size is taken at once. Raises FormatError for what is no header, or
-    names another model.
+    start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what is
+    missing), and as much more as there is. Memory for a picture of the declared size is taken at once. Raises FormatError
+    for what is no header, or names another model.
     """
 
     def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1):

@@ -40,6 +40,16 @@ def to_plane(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return rgb.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
+def is_grey(rgb: NDArray[np.uint8]) -> bool:
+    """Return whether red, green and blue (h, w, 3) are equal everywhere."""
+    return np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2])
+
+
+def in_grey(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return planes (n, c, h, w) with each colour the mean of all: the luminance, and no chrominance."""
+    return np.repeat(planes.mean(axis=1, keepdims=True, dtype=np.float32), planes.shape[1], axis=1)
+
+
 def to_bytes(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
     """Return the top left (height, width, c) of a plane (c, h, w) on [-1, 1], in whole levels."""
     levels = np.rint((plane[:, :height, :width].transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5))

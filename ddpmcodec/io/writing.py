@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import ImageError
+from ddpmcodec.io.images import is_grey
 
 # Formats by Pillow's names, and the options with which they are exact.
 _EXACT: dict[str, dict[str, Any]] = {
@@ -64,13 +65,16 @@ def what_it_loses(path: Path) -> str | None:
 
 
 def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
-    """The picture in the format of the path's suffix; PNG where it has none. Raises ImageError for an unknown suffix."""
+    """Return the picture in the format of the path's suffix; PNG where it has none, of a grey picture in grey.
+
+    Raises ImageError for an unknown suffix.
+    """
     kind, buffer = image_format(path), io.BytesIO()
     options = dict(_EXACT.get(kind, {}))
     if path.suffix.lower() in _BARE_JPEG2000:
         options["no_jp2"] = True
     try:
-        Image.fromarray(rgb).save(buffer, kind, **options)
+        Image.fromarray(rgb[..., 0] if kind == "PNG" and is_grey(rgb) else rgb).save(buffer, kind, **options)
     except (OSError, ValueError) as error:
         raise ImageError(f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png") from error
     return buffer.getvalue()

@@ -17,7 +17,8 @@ from torch import Tensor
 
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
-from ddpmcodec.bitstream.header import Header, leb128
+from ddpmcodec.bitstream.header import Header
+from ddpmcodec.bitstream.leb128 import leb128
 from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.codec.archives import decode_archive, encode_archive
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedArchiveError
