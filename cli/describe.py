@@ -25,6 +25,8 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "height": header.height,
         "seed": header.seed,
         "announces": "the exact picture" if header.lossless else "a short last step" if header.short else "whole steps",
+        "grey": header.grey,
+        "fields": [{"name": f.name, "identifier": f.identifier, "bytes": len(f.data)} for f in header.fields],
         "bytes": len(data),
     }
     if archive:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, parse_header
+from ddpmcodec.bitstream.header import parse_header
 from tests.tools import fuzz
 from tests.tools.mutations import mutant
 
@@ -41,7 +41,7 @@ def test_mutants_get_everywhere(tally: fuzz.Tally):
 
 
 def test_mutants_are_the_same_on_every_machine():
-    files = [b"\xdd\xbc\x01\x00abcd\x1f\x1fpayload of a stream", b"another"]
+    files = [b"\xdd\xbc\x02\x00abcd\x1f\x1fpayload of a stream", b"another"]
     assert mutant(files, 0, 7) == mutant(files, 0, 7)
     assert len({mutant(files, 0, i) for i in range(50)}) > 40
 
@@ -51,7 +51,7 @@ def test_half_of_the_mutants_get_past_the_check():
     for index in range(300):
         data = mutant(files, 5, index)
         try:
-            header, _ = parse_header(data[:MAX_HEADER_BYTES], whole=False)
+            header, _ = parse_header(data, whole=False)
         except ValueError:
             continue
         end = len(data) - header.check_bytes

@@ -20,6 +20,7 @@ import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import VERSION
+from ddpmcodec.codec.decoding import read_header
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.lossless.network import WEIGHTS
@@ -69,6 +70,7 @@ def test_pictures_are_equal_within_a_level_and_lossless_ones_exact(name: str, mo
 def test_lossless_references_are_the_pictures_themselves():
     np.testing.assert_array_equal(references("lossless")[0], make_golden.picture(32, 32))
     np.testing.assert_array_equal(references("lossless-odd")[0], make_golden.picture(5, 7))
+    np.testing.assert_array_equal(references("grey-lossless")[0], make_golden.grey(make_golden.picture(18, 23)))
     for turn, reference in enumerate(references("archive-lossless")):
         np.testing.assert_array_equal(reference, make_golden.picture(9, 8, turn))
 
@@ -106,6 +108,10 @@ def test_the_files_are_of_every_kind(model: CodecModel):
     assert infos["lossless"].tail
     assert infos["lossless"].steps < 10  # END is followed by the tail
     assert infos["random-coding"].header.channel == (1, 10)
+    assert [name for name in infos if infos[name].header.grey] == ["grey", "grey-odd", "grey-lossless"]
+    assert infos["grey-odd"].short_step is not None
+    assert [field.identifier for field in infos["fields"].header.fields] == [4, 99]
+    assert [len(read_header(read_archive(file("archive-fields")).stream(i)).fields) for i in range(3)] == [2, 1, 3]
     assert {info.check_bytes for name, info in infos.items() if name != "cut"} == {2, 4}
 
 

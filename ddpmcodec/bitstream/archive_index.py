@@ -6,6 +6,9 @@ A payload is what a picture's own file has between header and check, so every pi
 decoded, without the others. Count and the least payload's size are LEB128 numbers; the payloads' sizes, less the least,
 are `width` bits each, the highest first, with zeros to the next byte. Width is the fewest bits that hold them: 0 where all
 are equal. The CRC is over everything before it.
+
+Fields that all pictures have alike are in the header. Where some have others, it has the field OWN_FIELDS, and each payload
+begins with its picture's own: their size, a LEB128 number, and then they.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, Header, leb128, parse_header, read_leb128
+from ddpmcodec.bitstream.fields import OWN_FIELDS, Field, Fields, fields_to_bytes, in_order, parse_fields
+from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
+from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
 
 MAX_WIDTH = 48  # bits of the index a picture
@@ -29,12 +34,13 @@ class Archive:
     """An archive's bytes, and where its pictures lie in them."""
 
     data: bytes
-    header: Header  # of each picture's stream
+    header: Header  # of each picture's stream, but for fields of its own
     count: int  # of pictures, as the index says
     complete: bool  # the check matches, and the archive ends exactly where the data does
     header_bytes: int
     index_bytes: int
     starts: tuple[int, ...]  # of the payloads that begin in the data, and the end of the last
+    own_fields: bool = False  # payloads begin with fields
 
     @property
     def check_bytes(self) -> int:
@@ -53,25 +59,36 @@ class Archive:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Payload bytes of each intact picture."""
+        """Payload bytes of each intact picture, its own fields included."""
         return tuple(self.starts[i + 1] - self.starts[i] for i in range(self.intact))
 
     def payload(self, index: int) -> bytes:
         """Return a picture's payload, or what is there of it. Raises DdpmCodecError for a picture that is not there."""
+        return self._split(index)[1]
+
+    def stream(self, index: int) -> bytes:
+        """Return the picture's own file: header, payload and check. Raises DdpmCodecError like `payload`.
+
+        Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it.
+        """
+        own, payload = self._split(index)
+        body = replace(self.header, fields=in_order((*self.header.fields, *own))).to_bytes() + payload
+        return body + self.header.check(body) if self.complete else body
+
+    def _split(self, index: int) -> tuple[Fields, bytes]:
+        """A picture's own fields, and its payload."""
         place = operator.index(index)
         if not 0 <= place < self.count:
             raise DdpmCodecError(f"no picture {place} in this archive of {self.count}: expected 0 to {self.count - 1}")
         if place >= self.begun:
             raise DdpmCodecError(f"picture {place} is not there: the archive was cut after {self.intact} of {self.count}")
-        return self.data[self.starts[place] : self.starts[place + 1]]
-
-    def stream(self, index: int) -> bytes:
-        """Return the picture's own file: header, payload and check.
-
-        Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it.
-        """
-        body = self.header.to_bytes() + self.payload(index)
-        return body + self.header.check(body) if self.complete else body
+        part = self.data[self.starts[place] : self.starts[place + 1]]
+        if not self.own_fields:
+            return (), part
+        size, at = read_leb128(part, 0)
+        if at + size > len(part):
+            raise FormatError(f"picture {place} declares {size} bytes of fields, but has {len(part)}; the archive is damaged")
+        return parse_fields(part[at : at + size]), part[at + size :]
 
 
 def pack_archive(files: Sequence[bytes]) -> bytes:
@@ -81,30 +98,31 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
     """
     if not len(files):
         raise DdpmCodecError("no streams: an archive holds at least one")
-    shared, _ = parse_header(bytes(files[0]))
-    payloads = []
+    parsed, payloads = list[Header](), list[bytes]()
     for i, data in enumerate(map(bytes, files)):
         header, start = parse_header(data)
-        if header != shared:
+        if header.decoding() != (parsed or [header])[0].decoding():
             raise DdpmCodecError(
                 f"stream {i} differs from stream 0 in size, model, plan, channel, seed or flags: an archive has one header"
             )
         end = len(data) - header.check_bytes
         if end - start < header.least_payload or header.check(data[:end]) != data[end:]:
             raise FormatError(f"stream {i} is cut or damaged: its check fails; an archive is made of complete streams")
+        parsed.append(header)
         payloads.append(data[start:end])
-    header = replace(shared, archive=True)
+    shared = set(parsed[0].fields).intersection(*(header.fields for header in parsed))
+    own = [fields_to_bytes(tuple(field for field in header.fields if field not in shared)) for header in parsed]
+    if any(own):
+        shared.add(Field(OWN_FIELDS, b""))
+        payloads = [leb128(len(fields)) + fields + payload for fields, payload in zip(own, payloads, strict=True)]
+    header = replace(parsed[0], archive=True, fields=in_order(shared))
     body = b"".join([header.to_bytes(), _index([len(p) for p in payloads]), *payloads])
     return body + header.check(body)
 
 
 def is_archive(data: bytes) -> bool:
-    """Return whether the data has an archive's header; `read_archive` says what is wrong with it otherwise."""
-    try:
-        parse_header(bytes(data[:MAX_HEADER_BYTES]), whole=False, archive=True)
-    except DdpmCodecError:
-        return False
-    return True
+    """Return whether the data begins as an archive does; `read_archive` says what else may be wrong with it."""
+    return announces_archive(data)
 
 
 def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
@@ -115,7 +133,9 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     """
     data = bytes(data)
     header, header_bytes = parse_header(data, archive=True)
-    own, inside = replace(header, archive=False), "the archive ends inside its index; nothing of it can be decoded"
+    own_fields = header.field(OWN_FIELDS) is not None
+    kept = tuple(field for field in header.fields if field.identifier != OWN_FIELDS)
+    own, inside = replace(header, archive=False, fields=kept), "the archive ends inside its index; nothing of it can be decoded"
     count, at = _number(data, header_bytes, inside)
     least, at = _number(data, at, inside)
     if at >= len(data):
@@ -136,7 +156,7 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
         starts.pop()
     body = len(data) - header.check_bytes
     complete = len(starts) == count + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
-    archive = Archive(data, own, count, complete, header_bytes, end - header_bytes, tuple(starts))
+    archive = Archive(data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields)
     if not complete and not allow_partial:
         raise TruncatedArchiveError(
             f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly there; "

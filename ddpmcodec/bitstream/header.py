@@ -1,29 +1,34 @@
 """The container: a few bytes of header before the payload, and a check after it.
 
-    magic 2 | version 1 | flags 1 | model fingerprint 4 | width, height | steps? | channel? | seed? | payload | check
+    magic 2 | version 1 | flags 1 | model fingerprint 4 | width, height | steps? | channel? | seed? | fields? | payload | check
 
-Width and height are stored less one; they, the plan's step count and the seed are LEB128 numbers. The optional fields are
-there when their flag is set; where the default serves they are left out. The check is a CRC over everything before it:
-16 bits for pictures up to 4096 pixels, 32 bits above.
+Width and height are stored less one; they, the plan's step count and the seed are LEB128 numbers. What has a flag is there
+when that is set; where the default serves it is left out. Fields, whose size comes first, are in `ddpmcodec.bitstream.fields`.
+The check is a CRC over everything before it: 16 bits for pictures up to 4096 pixels, 32 bits above.
 """
 
 from __future__ import annotations
 
 import binascii
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ddpmcodec.bitstream.fields import MAX_FIELD_BYTES, OWN_FIELDS, Fields, fields_to_bytes, in_order, parse_fields
+from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
 from ddpmcodec.io.images import MAX_PIXELS
 
 MAGIC = b"\xdd\xbc"
-VERSION = 1
+VERSION = 2
 MAX_PIXELS_PER_BYTE = 65536
 TAIL_CHECK_BYTES = 4  # the picture's own CRC-32, which ends a lossless tail
 _STEPS, _CHANNEL, _SEED = 1, 2, 4
 _SHORT = 8  # a short step may follow END: see ddpmcodec.bitstream.short_step
 _LOSSLESS = 16  # the exact picture follows the chain: see ddpmcodec.lossless
 _ARCHIVE = 32  # many pictures follow: see ddpmcodec.bitstream.archive_index
+_GREY = 64  # the picture's three colours are equal: see ddpmcodec.codec.reverse_chain
+_FIELDS = 128  # optional fields end the header: see ddpmcodec.bitstream.fields
+_LEAST_BYTES = 10  # of a header
 SHORT_CHECK_PIXELS = 4096
 
 
@@ -41,6 +46,8 @@ class Header:
     archive: bool = False  # of many such streams, rather than of one
     short: bool = False  # END is followed by a short step, or by none
     lossless: bool = False  # the sealed chain is followed by the exact picture
+    grey: bool = False  # red, green and blue are equal
+    fields: Fields = ()  # sorted; `fields.in_order` makes them so
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > MAX_PIXELS:
@@ -49,6 +56,8 @@ class Header:
             )
         if not 0 <= self.seed < 1 << 64:
             raise DdpmCodecError(f"seed {self.seed}: expected a number from 0 to 2^64 - 1")
+        if self.fields != in_order(self.fields):
+            raise DdpmCodecError("the header's fields are not in their order: sort them")
 
     @property
     def pixels(self) -> int:
@@ -63,6 +72,14 @@ class Header:
         """Payload bytes below which the declared size is not believed; shorter payloads are padded with zeros."""
         return -(-self.pixels // MAX_PIXELS_PER_BYTE)
 
+    def field(self, identifier: int) -> bytes | None:
+        """Return what an optional field holds; None where there is none."""
+        return next((field.data for field in self.fields if field.identifier == identifier), None)
+
+    def decoding(self) -> Header:
+        """Return what decoding depends on: the header without the fields that a decoder may skip."""
+        return replace(self, fields=tuple(field for field in self.fields if field.marked))
+
     def check(self, data: bytes) -> bytes:
         """Return the check that ends a file whose other bytes are `data`."""
         if self.check_bytes == 2:
@@ -72,6 +89,7 @@ class Header:
     def to_bytes(self) -> bytes:
         flags = _STEPS * (self.plan_steps is not None) | _CHANNEL * (self.channel is not None) | _SEED * (self.seed > 0)
         flags |= _SHORT * self.short | _LOSSLESS * self.lossless | _ARCHIVE * self.archive
+        flags |= _GREY * self.grey | _FIELDS * bool(self.fields)
         out = bytearray(MAGIC + bytes([self.version, flags]) + bytes.fromhex(self.fingerprint))
         out += leb128(self.width - 1) + leb128(self.height - 1)
         if self.plan_steps is not None:
@@ -80,10 +98,57 @@ class Header:
             out += bytes(self.channel)
         if self.seed:
             out += leb128(self.seed)
+        if self.fields:
+            fields = fields_to_bytes(self.fields)
+            out += leb128(len(fields)) + fields
         return bytes(out)
 
 
-MAX_HEADER_BYTES = 37  # bytes
+def missing_header_bytes(data: bytes | bytearray) -> int:
+    """Return how many bytes more the header has at least, after these first ones of a file: 0 where all of it is there.
+
+    Who reads so many more, and asks again, until none are missing, has read the header and nothing else. Raises FormatError
+    as soon as they are not the start of a stream.
+    """
+    if data[:2] != MAGIC[: len(data[:2])]:
+        raise FormatError(
+            f"not a ddpmcodec stream: it starts with {data[:2].hex(' ')}, expected {MAGIC.hex(' ')}; "
+            "is this the .bin that `ddpmcodec encode` wrote?"
+        )
+    if len(data) > 2 and data[2] != VERSION:
+        raise FormatError(f"stream format version {data[2]}, this program reads version {VERSION}; {_advice(data[2])}")
+    if len(data) < _LEAST_BYTES:
+        return _LEAST_BYTES - len(data)
+    flags, at = data[3], 8
+    for _ in range(2 + bool(flags & _STEPS)):
+        at = leb128_end(data, at)
+    at += 2 * bool(flags & _CHANNEL)
+    if flags & _SEED:
+        at = leb128_end(data, at)
+    if flags & _FIELDS:
+        size, at = at, leb128_end(data, at)
+        if at <= len(data):
+            at += _size_of_fields(data, size)
+    return max(at - len(data), 0)
+
+
+def announces_archive(data: bytes) -> bool:
+    """Return whether a file's first four bytes say that many pictures follow; what comes after may be wrong all the same."""
+    return data[:3] == MAGIC + bytes([VERSION]) and bool(data[3:4]) and bool(data[3] & _ARCHIVE)
+
+
+def _advice(version: int) -> str:
+    """What to do about a file of another version."""
+    if version > VERSION:
+        return "update ddpmcodec to decode it"
+    return "version 1 was never released: encode the picture anew" if version else "the file is damaged"
+
+
+def _size_of_fields(data: bytes | bytearray, at: int) -> int:
+    size, _ = read_leb128(data, at)
+    if not 0 < size <= MAX_FIELD_BYTES:
+        raise FormatError(f"the header declares {size} bytes of fields, expected 1 to {MAX_FIELD_BYTES}; the file is damaged")
+    return size
 
 
 def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tuple[Header, int]:
@@ -94,22 +159,11 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
     """
     if not data:
         raise FormatError("the input is empty; expected a ddpmcodec stream")
-    if data[:2] != MAGIC[: len(data[:2])]:
+    if missing := missing_header_bytes(data):
         raise FormatError(
-            f"not a ddpmcodec stream: it starts with {data[:2].hex(' ')}, expected {MAGIC.hex(' ')}; "
-            "is this the .bin that `ddpmcodec encode` wrote?"
+            f"the input ends inside the header ({len(data)} bytes); expected at least {len(data) + missing} bytes"
         )
-    if len(data) > 2 and data[2] != VERSION:
-        newer = data[2] > VERSION
-        raise FormatError(
-            f"stream format version {data[2]}, this program reads version {VERSION}; "
-            + ("update ddpmcodec to decode it" if newer else "the file is damaged")
-        )
-    if len(data) < 8:
-        raise FormatError(f"the input ends inside the header ({len(data)} bytes); expected at least 10 bytes")
     flags = data[3]
-    if flags & ~(_STEPS | _CHANNEL | _SEED | _SHORT | _LOSSLESS | _ARCHIVE):
-        raise FormatError(f"stream flags {flags:#04x} are unknown to this program; update ddpmcodec, or the file is damaged")
     if bool(flags & _ARCHIVE) != archive:
         raise FormatError(
             "the file holds one picture, not an archive of many; read it with decode()"
@@ -123,8 +177,6 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
     if flags & _STEPS:
         plan_steps, at = read_leb128(data, at)
     if flags & _CHANNEL:
-        if len(data) < at + 2:
-            raise FormatError("the input ends inside the header")
         channel, at = (data[at], data[at + 1]), at + 2
     if flags & _SEED:
         seed, at = read_leb128(data, at)
@@ -133,7 +185,15 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
     short, lossless = bool(flags & _SHORT), bool(flags & _LOSSLESS)
     if short and lossless:
         raise FormatError("the header announces both a short step and a lossless tail; the file is damaged")
-    header = Header(data[4:8].hex(), width + 1, height + 1, plan_steps, channel, seed, VERSION, archive, short, lossless)
+    grey, fields = bool(flags & _GREY), ()  # type: tuple[bool, Fields]
+    if flags & _FIELDS:
+        size = _size_of_fields(data, at)
+        _, at = read_leb128(data, at)
+        fields, at = parse_fields(bytes(data[at : at + size])), at + size
+    mark, kinds = data[4:8].hex(), (archive, short, lossless, grey)
+    header = Header(mark, width + 1, height + 1, plan_steps, channel, seed, VERSION, *kinds, fields)
+    if header.field(OWN_FIELDS) not in (None, b"") or (not archive and header.field(OWN_FIELDS) is not None):
+        raise FormatError("the header announces pictures' own fields in a wrong way; the file is damaged")
     if header.to_bytes() != data[:at]:
         raise FormatError("the header is not in its shortest form; the file is damaged")
     payload = len(data) - at
@@ -143,25 +203,3 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
             f"{MAX_PIXELS_PER_BYTE} pixels a byte; the file is damaged or cut too short"
         )
     return header, at
-
-
-def leb128(value: int) -> bytes:
-    """Return the number in seven bits a byte, the least first; all bytes but the last have the high bit."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def read_leb128(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten bytes."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            raise FormatError("the input ends inside the header")
-        value |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return value, at
-    raise FormatError("a number in the header is too long; the file is damaged")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.archive_index import pack_archive, read_archive
+from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete
 from ddpmcodec.codec.decoding import Decoded, decode_packets
-from ddpmcodec.codec.encoding import encode_batch
+from ddpmcodec.codec.encoding import batch_options, sent_together
 from ddpmcodec.codec.options import EncodeOptions, OnStep
-from ddpmcodec.errors import DdpmCodecError, ImageError, TruncatedStreamError
-from ddpmcodec.io.images import as_rgb
+from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedStreamError
+from ddpmcodec.io.images import as_rgb, is_grey
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model, sending_model
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,11 +50,12 @@ def encode_archive(
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
     on_step: called after each step of each batch. on_batch: called after each batch with the number of pictures done so far.
-    The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs in size.
+    The pictures share one header, so grey ones stay grey where all are. The rest is as in `encode_batch`.
+    Raises ImageError where there is no picture, or one can't be coded or differs in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
-    pictures = [_picture(i, image) for i, image in enumerate(images)]
+    pictures = [_picture(i, image, bool(options.get("lossless"))) for i, image in enumerate(images)]
     height, width, _ = pictures[0].shape
     for i, picture in enumerate(pictures):
         if picture.shape != pictures[0].shape:
@@ -62,10 +63,12 @@ def encode_archive(
                 f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive holds "
                 "pictures of one size"
             )
+    chosen, grey = batch_options(**options), all(map(is_grey, pictures))
     codec, files = sending_model(model, height, width), list[bytes]()
     at_a_time = _batch_of(height * width, batch)
     for first in range(0, len(pictures), at_a_time):
-        files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
+        sender = chosen.sender(*pictures[first : first + at_a_time], model=codec, grey=grey)
+        files += sent_together(sender, on_step)
         on_batch(len(files))
     return pack_archive(files)
 
@@ -86,16 +89,17 @@ def decode_archive(
     behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called after each step
     of a batch with the number of pictures that took it. Raises DdpmCodecError.
     """
+    steps, index = whole_or_none(steps, "steps"), whole_or_none(index, "index")
     archive = read_archive(data, allow_partial=allow_partial)
     codec = receiving_model(model, archive.header.fingerprint)
     at_a_time = _batch_of(archive.header.pixels, batch)
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
-    places: Sequence[int] = range(archive.begun) if index is None else [operator.index(index)]
+    places: Sequence[int] = range(archive.begun) if index is None else [index]
     found = False
     for first in range(0, len(places), at_a_time):
-        parsed = [(i, _parsed(i, archive.stream(i), steps, codec, allow_partial)) for i in places[first : first + at_a_time]]
-        there, items = [(i, info) for i, info in parsed if info.steps], list[Decoded]()
+        parsed = [(i, _parsed(archive, i, steps, codec, allow_partial)) for i in places[first : first + at_a_time]]
+        there, items = [(i, info) for i, info in parsed if info is not None and info.steps], list[Decoded]()
         if not there:
             continue
         for items in decode_packets([info for _, info in there], steps, codec):
@@ -108,11 +112,18 @@ def decode_archive(
         raise DdpmCodecError("not even the first step of a picture is there; nothing can be decoded")
 
 
-def _parsed(index: int, file: bytes, wanted: int | None, codec: CodecModel, allow_partial: bool) -> StreamInfo:
-    """A picture's stream. Raises DdpmCodecError where it has fewer steps than are wanted, unless allow_partial."""
-    info = read_info(file, codec)
+def _parsed(archive: Archive, index: int, wanted: int | None, codec: CodecModel, allow_partial: bool) -> StreamInfo | None:
+    """A picture's stream. Raises DdpmCodecError where it has fewer steps than are wanted; unless allow_partial, with which it
+    is None where not even the picture's own fields can be read.
+    """
     if allow_partial:
-        return info
+        try:
+            return read_info(archive.stream(index), codec)
+        except FormatError:
+            if not archive.own_fields:
+                raise
+            return None
+    info = read_info(archive.stream(index), codec)
     try:
         require_complete(info)
     except TruncatedStreamError as error:  # the archive's check matches, so its maker wrote it so
@@ -122,15 +133,16 @@ def _parsed(index: int, file: bytes, wanted: int | None, codec: CodecModel, allo
     return info
 
 
-def _picture(index: int, image: Any) -> NDArray[np.uint8]:
+def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
     try:
-        return as_rgb(image)
+        return as_rgb(image, exact)
     except ImageError as error:
         raise ImageError(f"picture {index}: {error}") from error
 
 
 def _batch_of(pixels: int, batch: int) -> int:
     """How many pictures of `pixels` pixels to take at a time."""
+    batch = whole(batch, "batch")
     if batch < 1:
         raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
     return max(1, min(batch, _PIXELS_AT_A_TIME // pixels))

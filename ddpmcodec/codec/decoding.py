@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, Header, parse_header
+from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header
 from ddpmcodec.codec.receiver import ReceivedStep, Receiver
 from ddpmcodec.codec.reconstruction import Reconstruction, mean
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
-from ddpmcodec.io.images import to_bytes
+from ddpmcodec.io.images import in_grey, to_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.numerics.arguments import whole_or_none
 from ddpmcodec.numerics.philox import Key
 
 
@@ -60,11 +61,13 @@ def picture_of(data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Re
         return decoded.image
     header, _ = parse_header(bytes(data))
     planes = reconstruct(model, model.plan(header.plan_steps), decoded.state)
-    return to_bytes(planes[0], header.height, header.width)
+    return to_bytes((in_grey(planes) if header.grey else planes)[0], header.height, header.width)
 
 
 def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:
-    """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
+    """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them, and once
+    for grey ones among them.
+    """
     if not len(datas):
         return []
     (last,) = deque(decode_batch_progressive(datas, steps, model=model), maxlen=1)
@@ -86,9 +89,10 @@ def decode_batch_progressive(
 
     A picture whose stream has ended stays as it is.
     """
+    steps = whole_or_none(steps, "steps")
     if not len(datas):
         return
-    headers = {parse_header(bytes(data))[0] for data in datas}
+    headers = {replace(parse_header(bytes(data))[0].decoding(), grey=False) for data in datas}
     if len(headers) > 1:
         raise DdpmCodecError("streams of different sizes, plans, channels or seeds can't be decoded in one batch")
     codec = receiving_model(model, headers.pop().fingerprint)
@@ -105,7 +109,20 @@ def decode_batch_progressive(
 
 
 def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecModel) -> Iterator[list[Decoded]]:
-    """Yield the pictures of parsed streams of one header after each step, `steps` at most. Each has at least one."""
+    """Yield the pictures of parsed streams after each step, `steps` at most. Each has at least one, and all a header in
+    which only grey, and what a decoder may skip, differ.
+    """
+    kinds = {info.header.grey for info in infos}
+    groups = [[i for i, info in enumerate(infos) if info.header.grey == kind] for kind in kinds]
+    items: dict[int, Decoded] = {}
+    for found in zip_longest(*(_decode_alike([infos[i] for i in group], steps, codec) for group in groups)):
+        for group, members in zip(groups, found, strict=True):
+            items.update(zip(group, members or (), strict=False))  # None: a group that has ended
+        yield [items[i] for i in range(len(infos))]
+
+
+def _decode_alike(infos: Sequence[StreamInfo], steps: int | None, codec: CodecModel) -> Iterator[list[Decoded]]:
+    """The same, of streams that go through one chain."""
     header, counts = infos[0].header, [info.steps for info in infos]
     receiver, going = Receiver(header, model=codec, count=len(infos)), list(range(len(infos)))
     items: dict[int, Decoded] = {}
@@ -162,13 +179,18 @@ def read_header(data: bytes) -> Header:
 
 def _beginning(source: Iterator[bytes]) -> bytearray:
     """Bytes until nothing is allocated for a picture before the payload it must have has come; all, of a shorter file."""
-    seen = bytearray()
+    seen, wanted = bytearray(), 0
     for piece in source:
         seen += piece
-        if len(seen) >= MAX_HEADER_BYTES:
-            header, _ = parse_header(bytes(seen), whole=False)
-            if len(seen) >= MAX_HEADER_BYTES + header.least_payload:
+        if len(seen) < wanted:
+            continue
+        missing = missing_header_bytes(seen)
+        if not missing:
+            header, start = parse_header(bytes(seen), whole=False)
+            missing = start + header.least_payload - len(seen)
+            if missing <= 0:
                 return seen
+        wanted = len(seen) + missing
     parse_header(bytes(seen))  # what is all there is may be too little for the declared size
     return seen
 
@@ -177,4 +199,4 @@ def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, 
     """The picture itself, from the tail that follows the state's step."""
     x0_hat = state.x0_hat[0, :, : header.height, : header.width]
     level, key = TailLevel.of(codec.curve, state.log_snr), Key(header.seed, state.n + 1)
-    return Decoded(state.n + 1, decode_tail(tail, x0_hat, level, key), bits + 8 * len(tail), state, exact=True)
+    return Decoded(state.n + 1, decode_tail(tail, x0_hat, level, key, header.grey), bits + 8 * len(tail), state, exact=True)

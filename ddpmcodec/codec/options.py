@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.choice import is_small
+from ddpmcodec.numerics.arguments import whole_or_none
 
 if TYPE_CHECKING:
     from ddpmcodec.models.cache import ModelLike
@@ -33,7 +34,8 @@ class EncodeOptions(TypedDict, total=False):
     (dB) or target_rmse (levels of 255): the decoded 8-bit picture is at least as good. The last step of a target's stream may
     be a short one. quality: 1 to 100, how little noise is left, about 3 dB for each 10; full: all of the plan's steps. Without
     any of these, small pictures (up to 64×64 pixels) are coded in full and others to quality 75. lossless: the exact picture
-    follows the last step, which comes earlier then unless `steps` says which it is.
+    follows the last step, which comes earlier then unless `steps` says which it is. fields: optional fields of the header, by
+    the identifiers of `ddpmcodec.bitstream.fields`.
     """
 
     plan_steps: int | None
@@ -47,6 +49,7 @@ class EncodeOptions(TypedDict, total=False):
     target_rmse: float | None
     quality: float | None
     full: bool
+    fields: Mapping[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,11 @@ class Options:
     target_rmse: float | None = None
     quality: float | None = None
     full: bool = False
+    fields: Mapping[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("plan_steps", "seed", "steps", "target_bytes"):
+            object.__setattr__(self, name, whole_or_none(getattr(self, name), name))
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:
             raise DdpmCodecError(
@@ -97,9 +103,9 @@ class Options:
             quality = DEFAULT_QUALITY
         return LOG_SNR_AT_0 + LOG_SNR_A_POINT * quality
 
-    def sender(self, *pictures: Any, model: ModelLike) -> Sender:
-        """Return the sender of these options; with a target, rate control ends its stream."""
+    def sender(self, *pictures: Any, model: ModelLike, grey: bool | None = None) -> Sender:
+        """Return the sender of these options; with a target, rate control ends its stream. grey: see `Sender`."""
         kept = {k: v for k, v in asdict(self).items() if not k.startswith("target_") and k not in ("quality", "full")}
-        shown = [as_rgb(picture) for picture in pictures]
+        shown = [as_rgb(picture, self.lossless) for picture in pictures]
         end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
-        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, **kept)
+        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, grey=grey, **kept)

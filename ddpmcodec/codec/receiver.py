@@ -19,6 +19,7 @@ from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.io.images import to_bytes
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.numerics.arguments import read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,9 @@ class ReceivedStep:
 class Receiver:
     """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by step.
 
-    start: a header, or the first bytes of a file: all of its header (37 bytes are always enough), and as much more as
-    there is. Memory for a picture of the declared size is taken at once. Raises FormatError for what is no header, or
-    names another model.
+    start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what is
+    missing), and as much more as there is. Memory for a picture of the declared size is taken at once. Raises FormatError
+    for what is no header, or names another model.
     """
 
     def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1):
@@ -50,7 +51,7 @@ class Receiver:
         codec = receiving_model(model, self.header.fingerprint)
         require_model(self.header, codec)
         self.chain, self.stream = ReverseChain.of(self.header, codec, count), reader_of(self.header, codec)
-        self.bits: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.bits: NDArray[np.int64] = read_only(np.zeros(count, np.int64))
         if not isinstance(start, Header):
             self.stream.feed(bytes(start[end:]))
 
@@ -63,7 +64,7 @@ class Receiver:
     def advance(self, packets: Sequence[Packet]) -> ReceivedStep:
         """Go on to where the packets, one a picture, lead."""
         self.chain.advance(packets)
-        self.bits = self.bits + np.array([p.bits for p in packets], np.int64)
+        self.bits = read_only(self.bits + np.array([p.bits for p in packets], np.int64))
         return self.state()
 
     def state(self) -> ReceivedStep:
@@ -78,5 +79,5 @@ class Receiver:
     def select(self, places: Sequence[int]) -> Receiver:
         """Return a receiver of its own from here, for some of the pictures."""
         other = copy(self)
-        other.chain, other.bits = self.chain.select(places), self.bits[list(places)]
+        other.chain, other.bits = self.chain.select(places), read_only(self.bits[list(places)])
         return other

@@ -1,7 +1,11 @@
 """The reverse chain that sender and receiver both run: one definition, so that they can't drift apart.
 
-State is x_t for a batch of pictures at one level. Each step asks the network for x0_hat, forms mu_p, and adds what the
-channel brings. Nothing here knows x_0; the sender computes its shifts from what is public here.
+State is x_t for a batch of pictures at one level, in arrays that nobody writes to, for callers see them (`on_step`). Each step
+asks the network for x0_hat, forms mu_p, and adds what the channel brings. Nothing here knows x_0; the sender computes its
+shifts from what is public here.
+
+Of a grey picture both sides know that its colours are equal, and so are those of x0_hat, which becomes its own luminance:
+the posterior's chromatic part is then the true one at no cost.
 """
 
 from __future__ import annotations
@@ -21,25 +25,40 @@ from ddpmcodec.channel.names import channel_of
 from ddpmcodec.diffusion.denoiser import canvas_size, x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
+from ddpmcodec.io.images import in_grey
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.numerics import native
+from ddpmcodec.numerics.arguments import read_only
 from ddpmcodec.numerics.philox import Key, gaussian
 
 Array = NDArray[np.float32]
 
 
 class ReverseChain:
-    """Chain x_T … x_0 of `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0)."""
+    """Chain x_T … x_0 of `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0).
 
-    def __init__(self, model: CodecModel, plan: Plan, channel: Channel, count: int, height: int, width: int, seed: int):
-        self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
+    grey: all of the pictures are.
+    """
+
+    def __init__(
+        self,
+        model: CodecModel,
+        plan: Plan,
+        channel: Channel,
+        count: int,
+        height: int,
+        width: int,
+        seed: int,
+        grey: bool = False,
+    ):
+        self.model, self.plan, self.channel, self.seed, self.grey = model, plan, channel, seed, grey
         self.n = 0  # steps taken
         self.log_snr = plan.level(0)  # of x_t: -inf at x_T
         self.ended = False  # the plan's last step, or a short one, has been taken
         shape = (model.channels, height, width)
         self.dims = math.prod(shape)
         noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
-        self.x_t: Array = np.repeat(noise, count, axis=0)
+        self.x_t: Array = read_only(np.repeat(noise, count, axis=0))
         self._x0_hat: Array | None = None
 
     @classmethod
@@ -52,7 +71,7 @@ class ReverseChain:
         height, width = canvas_size(header.height, header.width, model.window)
         device = model.device if search_device and model.device.type != "cpu" and not native.enabled() else None
         channel = channel_of(header.channel, model.channels * height * width, device)
-        return cls(model, model.plan(header.plan_steps), channel, count, height, width, header.seed)
+        return cls(model, model.plan(header.plan_steps), channel, count, height, width, header.seed, header.grey)
 
     @property
     def posterior(self) -> Posterior:
@@ -64,9 +83,10 @@ class ReverseChain:
         return posterior(self.log_snr, self.plan.level(self.n + 1) if log_snr is None else log_snr)
 
     def x0_hat(self) -> Array:
-        """Return the network's x_0 given x_t; one call a level, however often it is asked."""
+        """Return the network's x_0 given x_t, of a grey picture grey; one call a level, however often it is asked."""
         if self._x0_hat is None:
-            self._x0_hat = x0_hat(self.model, self.x_t, self.log_snr)
+            predicted = x0_hat(self.model, self.x_t, self.log_snr)
+            self._x0_hat = read_only(in_grey(predicted) if self.grey else predicted)
         return self._x0_hat
 
     def prior_mean(self) -> Array:
@@ -102,7 +122,7 @@ class ReverseChain:
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:
         """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
-        self.x_t, self._x0_hat = x_s, None
+        self.x_t, self._x0_hat = read_only(x_s), None
         self.n += 1
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
         self.ended = log_snr is not None or self.n == self.plan.steps
@@ -111,6 +131,6 @@ class ReverseChain:
         """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
         other = copy(self)
         if places is not None:
-            other.x_t = self.x_t[places]
-            other._x0_hat = None if self._x0_hat is None else self._x0_hat[places]
+            other.x_t = read_only(self.x_t[places])
+            other._x0_hat = None if self._x0_hat is None else read_only(self._x0_hat[places])
         return other

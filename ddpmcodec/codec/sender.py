@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import repeat
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.bitstream.fields import in_order
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import BitCount, Packet
@@ -21,11 +22,12 @@ from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import as_rgb, to_plane
+from ddpmcodec.io.images import as_rgb, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
 from ddpmcodec.models.base import default_steps
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import sending_model
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +55,23 @@ class SentStep:
         return self.chain.x0_hat()
 
 
+def common_size(pictures: Sequence[NDArray[np.uint8]]) -> tuple[int, int]:
+    """Return height and width of a batch's pictures. Raises ImageError where they differ."""
+    sizes = {picture.shape for picture in pictures}
+    if len(sizes) != 1:
+        raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
+    ((height, width, _),) = sizes
+    return height, width
+
+
 class Sender:
     """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
 
     pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
     exact picture is to follow (lossless), where the streams are expected to be shortest; with end_log_snr, at the plan's level
     that is nearest to it. short_step: a step of fewer bits
-    may end the streams, as the header announces. The other options are those of `encode`. Raises DdpmCodecError.
+    may end the streams, as the header announces. grey: the streams are of grey pictures; None: where all of these are. The
+    other options are those of `encode`. Raises DdpmCodecError.
     """
 
     def __init__(
@@ -73,17 +85,19 @@ class Sender:
         lossless: bool = False,
         short_step: bool = False,
         end_log_snr: float | None = None,
+        grey: bool | None = None,
+        fields: Mapping[int, bytes] | None = None,
     ):
-        self.pictures = [as_rgb(picture) for picture in pictures]
-        sizes = {picture.shape for picture in self.pictures}
-        if len(sizes) != 1:
-            raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
-        ((height, width, _),) = sizes
+        plan_steps, seed, steps = whole_or_none(plan_steps, "plan_steps"), whole(seed, "seed"), whole_or_none(steps, "steps")
+        self.pictures = [as_rgb(picture, lossless) for picture in pictures]
+        height, width = common_size(self.pictures)
         codec = sending_model(model, height, width)
         if plan_steps == default_steps(codec.curve):
             plan_steps = None  # what is the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(channel)
-        self.header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
+        grey = all(map(is_grey, self.pictures)) if grey is None else grey
+        kinds: dict[str, bool] = {"short": short_step, "lossless": lossless, "grey": grey}
+        self.header = Header(mark, width, height, plan_steps, spec, seed, fields=in_order((fields or {}).items()), **kinds)
         self.chain = ReverseChain.of(self.header, codec, len(self.pictures), search_device=True)
         self.streams = [writer_of(self.header, codec) for _ in self.pictures]
         self.last = self._last(steps, end_log_snr)
@@ -173,4 +187,4 @@ class Sender:
         chain, header = self.chain, self.header
         level = TailLevel.of(chain.model.curve, chain.log_snr)
         for picture, x0_hat in zip(self.pictures, chain.x0_hat(), strict=True):
-            yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key())
+            yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key(), header.grey)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 RADIUS = 2  # neighbours up to two pixels away
 _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
-_COLOURS = (1, 0, 2)
+GREEN = 1
+_COLOURS = (GREEN, 0, 2)
 _OFFSETS = tuple((c, dy, dx) for c in range(3) for dy in range(-RADIUS, RADIUS + 1) for dx in range(-RADIUS, RADIUS + 1))
 CHUNK = 1 << 14  # positions whose contexts are held at a time
 

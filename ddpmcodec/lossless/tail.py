@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import constriction
@@ -25,7 +25,7 @@ from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import FormatError
 from ddpmcodec.lossless.adaptation import best_way, tempered, way_model
 from ddpmcodec.lossless.distribution import TOGETHER, bits_of, frequencies
-from ddpmcodec.lossless.lattice import RADIUS, Group, bands, groups, neighbours
+from ddpmcodec.lossless.lattice import GREEN, RADIUS, Group, bands, groups, neighbours
 from ddpmcodec.lossless.network import Mixtures, inputs, layers, mixtures
 from ddpmcodec.lossless.rounding import ESCAPE, TOLERANCE, UNIT, blocks, choose, rounded, try_model
 from ddpmcodec.numerics.fixed_point import fixed_log2
@@ -62,12 +62,14 @@ def usual_steps(curve: ErrorCurve, plan: Plan) -> int:
     return int(distance.argmin()) + 1
 
 
-def encode_tail(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> bytes:
+def encode_tail(
+    picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key, grey: bool = False
+) -> bytes:
     """Return the tail of a picture (h, w, 3). x0_hat: (3, h, w) on [-1, 1], given the last x_t. key: shared with the
-    receiver.
+    receiver. grey: all colours are alike, in the picture and in x0_hat, and one of them is coded.
     """
     encoder = constriction.stream.queue.RangeEncoder()
-    values = _in_units(x0_hat)
+    values = _in_units(x0_hat[:1] if grey else x0_hat)
     predictions = np.empty(values.size, np.int64)
     for i, block in enumerate(blocks(values.size)):
         part = Key(key.seed, key.step, ROUNDING, i)
@@ -84,11 +86,11 @@ def encode_tail(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: 
             encoder.encode(values[part].astype(np.int32), _ROWS, frequencies(_part(tempered(mixture, own, way), part)))
         return values
 
-    _visit(predictions.reshape(x0_hat.shape), level, put)
+    _visit(_planes(predictions, x0_hat), level, put, grey)
     return seal(encoder) + zlib.crc32(picture.tobytes()).to_bytes(TAIL_CHECK_BYTES, "big")
 
 
-def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> NDArray[np.uint8]:
+def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key, grey: bool = False) -> NDArray[np.uint8]:
     """Return the picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far off."""
     if len(data) < TAIL_CHECK_BYTES:
         raise FormatError(f"the lossless tail has {len(data)} bytes; expected {TAIL_CHECK_BYTES} at least: the file is damaged")
@@ -96,7 +98,7 @@ def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key:
     padded = coded + bytes(16 - len(coded) % 4)
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
     again = constriction.stream.queue.RangeEncoder()  # what was read is written again: only the sender's own bytes will do
-    values = _in_units(x0_hat)
+    values = _in_units(x0_hat[:1] if grey else x0_hat)
     predictions = np.empty(values.size, np.int64)
 
     def get(mixture: Mixtures, own: NDArray[np.int64], group: Group, band: slice) -> NDArray[np.int64]:
@@ -113,7 +115,7 @@ def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key:
             chosen = _read_tries(decoder, block.stop - block.start)
             _write_tries(again, chosen, block.stop - block.start)
             predictions[block] = rounded(values[block], Key(key.seed, key.step, ROUNDING, i), chosen)
-        truth = _visit(predictions.reshape(x0_hat.shape), level, get)
+        truth = _visit(_planes(predictions, x0_hat), level, get, grey)
     except AssertionError as error:  # constriction's, for words that no encoder writes
         raise FormatError("the lossless tail can't be decoded: the file is damaged") from error
     picture = np.ascontiguousarray(truth.astype(np.uint8).transpose(1, 2, 0))
@@ -146,6 +148,11 @@ def _in_units(x0_hat: NDArray[np.float32]) -> NDArray[np.float64]:
     return ((x0_hat.astype(np.float64) + 1.0) * (127.5 * UNIT)).reshape(-1)
 
 
+def _planes(predictions: NDArray[np.int64], x0_hat: NDArray[np.float32]) -> Planes:
+    """Predictions (3, h, w) of all colours, or of one for all."""
+    return np.broadcast_to(predictions.reshape(-1, *x0_hat.shape[1:]), x0_hat.shape)
+
+
 def _write_tries(encoder: Any, tries: int, size: int) -> None:
     symbols = [ESCAPE] * (tries // ESCAPE) + [tries % ESCAPE]
     encoder.encode(np.array(symbols, np.int32), try_model(size).model)
@@ -165,10 +172,11 @@ def _visit(
     predictions: Planes,
     level: TailLevel,
     code: Callable[[Mixtures, NDArray[np.int64], Group, slice], NDArray[np.int64]],
+    grey: bool = False,
 ) -> Planes:
     """Goes through the sub-pixels in their order.
 
-    `code` takes the mixtures and predictions of a band of a group, and gives its true values.
+    `code` takes the mixtures and predictions of a band of a group, and gives its true values. grey: green is red and blue.
     """
     _, height, width = predictions.shape
     truth = np.zeros_like(predictions)
@@ -177,7 +185,10 @@ def _visit(
     inside = errors[:, RADIUS : RADIUS + height, RADIUS : RADIUS + width]
     for group, net in zip(groups(), layers(), strict=True):
         columns = group.shape(height, width)[1]
-        for band in bands(group, height, width):
+        copied = grey and group.colour != GREEN
+        if copied:
+            group.of(truth)[:] = replace(group, colour=GREEN).of(truth)
+        for band in () if copied else bands(group, height, width):
             own = group.of(predictions)[band].reshape(-1)
             known = neighbours(errors, group, group.known, band, columns)
             texture = neighbours(around, group, group.around, band, columns)

@@ -17,7 +17,8 @@ from ddpmcodec.diffusion.sampling import ddim, draw_x_T, levels_from
 from ddpmcodec.diffusion.schedule import linear
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.io.atomic import remove_leftovers, replacing, write_whole
-from ddpmcodec.io.images import image_bytes, picture_grid, to_bytes
+from ddpmcodec.io.images import picture_grid, to_bytes
+from ddpmcodec.io.writing import image_bytes
 from ddpmcodec.models.source import open_denoiser
 from ddpmcodec.models.weights import save_model
 from ddpmcodec.training.held_out import HeldOut

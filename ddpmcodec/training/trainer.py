@@ -99,7 +99,7 @@ class Trainer:
         state = copy.deepcopy(self._step.optimisers.state_dict())
         pictures, processes = len(self.images), self.where.count
         what = self.config, self.recipe, self.step, self.seen, self.seconds
-        return Checkpoint(*what, weights, averages, state, goal, pictures, processes, self.best)
+        return Checkpoint(*what, weights, averages, state, goal, pictures, processes, self.best, self.images.digest)
 
     def run(
         self,

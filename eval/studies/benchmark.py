@@ -27,7 +27,7 @@ from PIL import Image
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.eval.data import load_tiles, shipped_picture
 from ddpmcodec.eval.results import provenance, write_json
-from ddpmcodec.io.images import read_image
+from ddpmcodec.io.reading import read_image
 
 PARTS = ("load", "one", "batch", "photo", "trellis")
 

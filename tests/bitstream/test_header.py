@@ -13,7 +13,7 @@ from ddpmcodec.io.images import MAX_PIXELS
 from ddpmcodec.models import CodecModel
 
 FINGERPRINT = "0123abcd"
-START = MAGIC + b"\x01\x00" + bytes.fromhex(FINGERPRINT)  # version 1, no flags
+START = MAGIC + b"\x02\x00" + bytes.fromhex(FINGERPRINT)  # version 2, no flags
 SIDES = st.integers(1, 8192) | st.sampled_from([1, 128, 129, 16384, 1 << 20])
 
 
@@ -62,15 +62,15 @@ def test_a_header_cut_anywhere_is_refused():
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a ddpmcodec stream"),
         (b"Hello, this is a text file.\n", "not a ddpmcodec stream"),
         (MAGIC[:1] + b"\x00" + START[2:] + bytes(20), "not a ddpmcodec stream"),
-        (MAGIC + b"\x02" + START[3:] + bytes(20), "update ddpmcodec"),
+        (MAGIC + b"\x03" + START[3:] + bytes(20), "update ddpmcodec"),
+        (MAGIC + b"\x01" + START[3:] + bytes(20), "version 1 was never released"),
         (MAGIC + b"\x00" + START[3:] + bytes(20), "damaged"),
-        (MAGIC + b"\x01\x40" + START[4:] + bytes(20), "flags 0x40"),
         (START + b"\x1f\x1f"[:1], "ends inside"),
         (START + b"\x9f\x00\x1f" + bytes(20), "shortest form"),  # 31 in two bytes
         (START + b"\x1f\x9f\x80\x00" + bytes(20), "shortest form"),
         (START + b"\xff" * 12 + bytes(20), "too long"),
-        (MAGIC + b"\x01\x04" + START[4:] + b"\x1f\x1f\x00" + bytes(20), "shortest form"),  # seed 0 is the default
-        (MAGIC + b"\x01\x04" + START[4:] + b"\x1f\x1f" + b"\xff" * 9 + b"\x02" + bytes(20), "64 bits"),
+        (MAGIC + b"\x02\x04" + START[4:] + b"\x1f\x1f\x00" + bytes(20), "shortest form"),  # seed 0 is the default
+        (MAGIC + b"\x02\x04" + START[4:] + b"\x1f\x1f" + b"\xff" * 9 + b"\x02" + bytes(20), "64 bits"),
         (START + b"\x8f\x4e" * 2 + bytes(20), "64 megapixels"),  # 10,000 x 10,000
         (START + b"\xff\x3b" * 2 + bytes(20), "pixels a byte"),  # 7680 x 7680 over 20 bytes
     ],

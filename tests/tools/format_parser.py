@@ -16,7 +16,8 @@ from math import isqrt
 from operator import add
 from pathlib import Path
 
-STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE = 1, 2, 4, 8, 16, 32
+STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE, GREY, FIELDS = 1, 2, 4, 8, 16, 32, 64, 128
+OWN_FIELDS = 128
 TRELLIS, RANDOM_CODING = 0, 1
 
 
@@ -42,6 +43,8 @@ class Head:
     channel: tuple[int, int] | None
     seed: int
     size: int  # bytes
+    fields: tuple[tuple[int, bytes], ...] = ()
+    fields_at: int = 0  # where they begin, with their size; 0: there are none
 
     @property
     def pixels(self) -> int:
@@ -70,9 +73,9 @@ def number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def header(data: bytes, archive: bool = False) -> Head:
-    require(len(data) >= 8 and data[:2] == b"\xdd\xbc" and data[2] == 1, "no stream of version 1")
+    require(len(data) >= 8 and data[:2] == b"\xdd\xbc" and data[2] == 2, "no stream of version 2")
     flags = data[3]
-    require(not flags & ~63 and bool(flags & ARCHIVE) == archive, "flags")
+    require(bool(flags & ARCHIVE) == archive, "flags")
     require(flags & (SHORT | LOSSLESS) != SHORT | LOSSLESS, "a short step before a lossless tail")
     width, at = number(data, 8)
     height, at = number(data, at)
@@ -85,9 +88,35 @@ def header(data: bytes, archive: bool = False) -> Head:
     if flags & SEED:
         seed, at = number(data, at)
         require(0 < seed < 1 << 64, "seed")
+    found: tuple[tuple[int, bytes], ...] = ()
+    fields_at = at if flags & FIELDS else 0
+    if flags & FIELDS:
+        size, at = number(data, at)
+        require(0 < size <= 1 << 20 and at + size <= len(data), "the fields' size")
+        found, at = fields(data[at : at + size], {OWN_FIELDS} if archive else set()), at + size
+    require(dict(found).get(OWN_FIELDS, b"") == b"", "own fields")
     require(width * height <= 64 << 20, "size")
     require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
-    return Head(flags, data[4:8].hex(), width, height, plan_steps, channel, seed, at)
+    return Head(flags, data[4:8].hex(), width, height, plan_steps, channel, seed, at, found, fields_at)
+
+
+def fields(data: bytes, known: set[int]) -> tuple[tuple[int, bytes], ...]:
+    """The fields that fill the data. known: marked identifiers that a reader understands."""
+    at, found = 0, list[tuple[int, bytes]]()
+    while at < len(data):
+        identifier = data[at]
+        size, at = number(data, at + 1)
+        require(at + size <= len(data), "a field is cut")
+        require(not found or identifier > found[-1][0], "the fields are not in their order")
+        require(identifier < 128 or identifier in known, "a field that must be understood")
+        found.append((identifier, data[at : at + size]))
+        at += size
+    return tuple(found)
+
+
+def leb128(value: int) -> bytes:
+    """A number in its shortest form."""
+    return bytes([value & 127 | 128]) + leb128(value >> 7) if value > 127 else bytes([value])
 
 
 def check(head: Head, body: bytes) -> bytes:
@@ -530,10 +559,17 @@ def archive(data: bytes) -> tuple[Head, list[bytes]]:
     more = [bits >> padding >> width * (count - 1 - i) & ((1 << width) - 1) for i in range(count)]
     require(min(more) == 0 and max(more).bit_length() == width, "the index is not in its shortest form")
     at, files = at + packed, []
-    own = Head(head.flags & ~ARCHIVE, *list(vars(head).values())[1:])
-    front = data[:3] + bytes([own.flags]) + data[4 : head.size]
+    shared = [field for field in head.fields if field[0] != OWN_FIELDS]
+    own = Head(head.flags & ~(ARCHIVE | FIELDS), *list(vars(head).values())[1:])
     for extra in more:
-        body = front + data[at : at + least + extra]
+        payload, its = data[at : at + least + extra], list(shared)
+        if len(shared) < len(head.fields):
+            size, start = number(payload, 0)
+            require(start + size <= len(payload), "a picture's own fields are cut")
+            its, payload = sorted([*its, *fields(payload[start : start + size], set())]), payload[start + size :]
+        listed = b"".join(bytes([identifier]) + leb128(len(value)) + value for identifier, value in its)
+        front = data[:3] + bytes([own.flags | FIELDS * bool(its)]) + data[4 : head.fields_at or head.size]
+        body = front + (leb128(len(listed)) + listed if its else b"") + payload
         files.append(body + check(own, body))
         at += least + extra
     require(at == len(data) - 4 and check(head, data[:at]) == data[at:], "the archive is cut or damaged")

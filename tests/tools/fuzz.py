@@ -31,7 +31,7 @@ from torch import Tensor
 
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, parse_header
+from ddpmcodec.bitstream.header import parse_header
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.eval.results import provenance, write_json
@@ -139,7 +139,7 @@ def pixels_of(data: bytes) -> int:
     """That the header declares, at least a window's; of all pictures of a batch together. 0 where there is none."""
     try:
         archive = is_archive(data)
-        header, _ = parse_header(data[:MAX_HEADER_BYTES], whole=False, archive=archive)
+        header, _ = parse_header(data, whole=False, archive=archive)
         count = max(read_archive(data, allow_partial=True).begun, 1) if archive else 1
     except Exception:  # `feed` reports what is no DdpmCodecError
         return 0

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ddpmcodec
+from ddpmcodec.bitstream.fields import FILE_NAME, FRAME, ICC_PROFILE
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import VERSION
 from ddpmcodec.errors import DdpmCodecError
@@ -48,6 +49,11 @@ def picture(height: int, width: int, turn: int = 0) -> Picture:
     out += ((x * 7919 + y * 104729 + x * y * 31 + turn) % 13 - 6)[..., None]
     out[(y - 8) ** 2 + (x - 22 + 5 * turn) ** 2 < 20] = (250, 240, 120 + 30 * turn)
     return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def grey(shown: Picture) -> Picture:
+    """The same, its green everywhere."""
+    return np.repeat(shown[..., 1:2], 3, axis=2)
 
 
 def golden_files(model: CodecModel) -> dict[str, bytes]:
@@ -74,6 +80,19 @@ def golden_files(model: CodecModel) -> dict[str, bytes]:
         "no-short-step": without_short_step(plain, model),
         "lossless": code(small, plan_steps=10, lossless=True),
         "lossless-odd": code(picture(5, 7), plan_steps=6, lossless=True, steps=2),
+        "grey": code(grey(small), plan_steps=10, steps=6),
+        "grey-odd": code(grey(picture(33, 41)), plan_steps=8, target_bytes=90),
+        "grey-lossless": code(grey(picture(18, 23)), plan_steps=10, lossless=True),
+        "fields": code(small, plan_steps=10, steps=2, fields={FILE_NAME: b"hill.png", 99: bytes(200)}),
+        "archive-grey": ddpmcodec.encode_archive(
+            [grey(picture(9, 8, t)) for t in range(2)], model=model, plan_steps=6, steps=2
+        ),
+        "archive-fields": ddpmcodec.pack_archive(
+            [
+                code(picture(20, 24, turn), plan_steps=6, steps=2, fields={ICC_PROFILE: b"shared"} | own)
+                for turn, own in enumerate(({FILE_NAME: b"a.png"}, {}, {FILE_NAME: b"c.png", FRAME: b"\x02"}))
+            ]
+        ),
         "archive": ddpmcodec.encode_archive([picture(20, 24, turn) for turn in range(3)], model=model, plan_steps=6, steps=3),
         "archive-lossless": ddpmcodec.encode_archive(
             [picture(9, 8, t) for t in range(2)], model=model, plan_steps=6, lossless=True

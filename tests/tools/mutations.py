@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ddpmcodec.bitstream.header import MAX_HEADER_BYTES, Header, leb128, parse_header
+from ddpmcodec.bitstream.header import Header, parse_header
+from ddpmcodec.bitstream.leb128 import leb128
 from ddpmcodec.errors import DdpmCodecError
 
 _BYTES = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF)
@@ -78,7 +79,21 @@ def rehead(data: bytes, rng: random.Random, files: Sequence[bytes]) -> bytes:
     out += _leb(steps, rng) if flags & 1 else b""
     out += bytes(channel) if flags & 2 else b""
     out += _leb(seed, rng) if flags & 4 else b""
+    out += fields(header, rng) if flags & 128 else b""
     return out + data[start:]
+
+
+def fields(header: Header, rng: random.Random) -> bytes:
+    """Those of the header, or others: now and then marked, out of order, or of a size that is not theirs."""
+    listed = [(field.identifier, field.data) for field in header.fields if rng.random() < 0.7]
+    listed += [
+        (rng.choice((1, 4, 9, 127, 128, 129, 200)), rng.randbytes(rng.choice((0, 1, 9, 200)))) for _ in range(rng.randrange(3))
+    ]
+    if rng.random() < 0.9:
+        listed = sorted(dict(listed).items())
+    out = b"".join(bytes([identifier]) + _leb(len(value), rng) + value for identifier, value in listed)
+    size = rng.choice((*_NUMBERS, (1 << 20) + 1)) if rng.random() < 0.1 else len(out)
+    return _leb(size, rng) + out
 
 
 def body(data: bytes, rng: random.Random, files: Sequence[bytes]) -> bytes:
@@ -87,7 +102,7 @@ def body(data: bytes, rng: random.Random, files: Sequence[bytes]) -> bytes:
     start = found[1] if found else 0
     rest = rng.choice((rng.randbytes(rng.randrange(400)), bytes(rng.randrange(400)), b"\xff" * rng.randrange(400)))
     index = leb128(rng.choice(_NUMBERS)) + leb128(rng.choice(_NUMBERS)) + bytes([rng.choice((0, 1, 8, 31, 63, 64, 255))])
-    return data[:start] + (index if data[3:4] > b"\x1f" else b"") + rest
+    return data[:start] + (index if data[3:4] and data[3] & 32 else b"") + rest
 
 
 def checked(data: bytes, rng: random.Random) -> bytes:
@@ -106,7 +121,7 @@ MUTATIONS: tuple[Mutation, ...] = (flip, edit, cut, insert, splice, rehead, rehe
 def _header(data: bytes) -> tuple[Header, int] | None:
     for archive in (False, True):
         try:
-            header, start = parse_header(data[:MAX_HEADER_BYTES], whole=False, archive=archive)
+            header, start = parse_header(data, whole=False, archive=archive)
         except DdpmCodecError:
             continue
         return replace(header, archive=archive), start
