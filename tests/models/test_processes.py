@@ -26,6 +26,8 @@ TINY = UNetConfig(channels=(8,), groups=4, heads=2, embedding=8, frequencies=4, 
 def error_classes() -> list[type[Exception]]:
     found = set[type[Exception]]()
     for module in pkgutil.walk_packages(ddpmcodec.__path__, "ddpmcodec."):
+        if module.name.endswith("._native"):  # loaded through ctypes, never imported
+            continue
         if "__main__" in module.name or ".cli" in module.name or ".eval" in module.name:
             continue
         for _, value in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
