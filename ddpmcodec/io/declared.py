@@ -5,21 +5,21 @@ Each container is read just far enough. Where one is damaged nothing is found he
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from PIL import TiffImagePlugin
-
 PNG_START = b"\x89PNG\r\n\x1a\n"
 _JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
 _LARGEST_PROFILE = 16 << 20  # bytes
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # of JPEG's markers from C0 to CF
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
-_DEPTH, _FORMAT = 258, 339  # TIFF's tags BitsPerSample and SampleFormat
+_SUBFILE_TYPE, _DEPTH, _FORMAT = 254, 258, 339  # TIFF's tags NewSubfileType, BitsPerSample and SampleFormat
+_REDUCED_OR_MASK = 1 | 4
+_TIFF_NUMBERS = {3: "H", 4: "I"}  # types SHORT and LONG
+_MOST_ENTRIES = 1 << 18
 _UNSIGNED, _SIGNED, _UNDEFINED = 1, 2, 4
 _BC6H = range(94, 97)  # DirectDraw's formats of floating numbers, of which Pillow makes bytes
 
@@ -33,6 +33,7 @@ class Declared:
     floating: bool = False
     colours: str = ""  # a colour space that Pillow would take for RGB or grey
     code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
+    pages: tuple[int, ...] = ()  # of a TIFF
     profile: bytes | None = None  # ICC, of a PNG: Pillow refuses pictures whose profile is damaged or large
 
 
@@ -132,18 +133,37 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tiff(data: bytes) -> Declared:
-    """The deepest of all pages, read with Pillow's own reader of tags."""
-    big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
-    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
-    seen, bits, formats = set[int](), [8], [_UNSIGNED]
-    with io.BytesIO(data) as file:
-        while tags.next and tags.next not in seen:
-            seen.add(tags.next)
-            file.seek(tags.next)
-            tags.load(file)
-            bits += tags.get(_DEPTH, (1,))
-            formats += tags.get(_FORMAT, (_UNSIGNED,))
-    return Declared(max(bits), _SIGNED in formats, bool(set(formats) - {_UNSIGNED, _SIGNED, _UNDEFINED}))
+    """The deepest of all pages; thumbnails and masks are no pages."""
+    pages = list(_tiff_pages(data))
+    formats = {format for page in pages for format in page.get(_FORMAT, (_UNSIGNED,))}
+    full = tuple(i for i, page in enumerate(pages) if not page.get(_SUBFILE_TYPE, (0,))[0] & _REDUCED_OR_MASK)
+    bits = max(bits for page in pages for bits in page.get(_DEPTH, (1,)))
+    return Declared(max(8, bits), _SIGNED in formats, bool(formats - {_UNSIGNED, _SIGNED, _UNDEFINED}), pages=full)
+
+
+def _tiff_pages(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
+    """Yield the tags above of each page. Bounded: what lies behind a great number of entries is not looked at."""
+    order = "<" if data.startswith(b"II") else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    word, entry, inside = ("Q", order + "HHQ", 8) if big else ("I", order + "HHI", 4)
+    (at,) = struct.unpack_from(order + word, data, 2 * inside if big else 4)
+    seen, budget = set[int](), _MOST_ENTRIES
+    while at and at not in seen and budget > 0:
+        seen.add(at)
+        (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+        at += 8 if big else 2
+        page: dict[int, tuple[int, ...]] = {}
+        for _ in range(min(entries, budget)):
+            tag, kind, count = struct.unpack_from(entry, data, at)
+            value = at + struct.calcsize(entry)
+            at, budget = value + inside, budget - 1
+            if tag in (_SUBFILE_TYPE, _DEPTH, _FORMAT) and kind in _TIFF_NUMBERS and 0 < count <= 64:
+                numbers = f"{order}{count}{_TIFF_NUMBERS[kind]}"
+                if struct.calcsize(numbers) > inside:
+                    (value,) = struct.unpack_from(order + word, data, value)
+                page[tag] = struct.unpack_from(numbers, data, value)
+        yield page
+        (at,) = struct.unpack_from(order + word, data, at)
 
 
 def _dds(data: bytes) -> Declared:

@@ -6,7 +6,6 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from ddpmcodec.io.images import MAX_PIXELS
 from ddpmcodec.io.shown import Note, check_declared, check_depth, ignore_note, to_rgb
 
 _ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillow gives the whole or the largest
-_NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 1 | 4  # TIFF: a page that is a thumbnail or a mask of another
 _MP_ENTRIES, _MULTI_FRAME = 0xB002, "Multi-Frame"
 # PNG's ancillary chunks that say what is shown; all others are left out before they can do harm.
 _NEEDED = {b"tRNS", b"sRGB", b"gAMA", b"cHRM", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
@@ -65,13 +63,14 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
     """The file, nothing of it decoded, and the places of its frames."""
     if not data:
         raise ImageError("the input is empty; expected a picture (PNG, JPEG, WebP, …)")
-    check_declared(declared(data))
+    about = declared(data)
+    check_declared(about)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit on the size follows; the rest is no news to a user
             file = Image.open(io.BytesIO(_needed(data)))
             _check_size(file)
-            return file, _frames(file)
+            return file, _frames(file, about.pages)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -111,8 +110,10 @@ def _check_size(file: Image.Image) -> None:
         raise ImageError(f"picture of {file.width}x{file.height}: expected at most {MAX_PIXELS >> 20} megapixels")
 
 
-def _frames(file: ImageFile.ImageFile) -> list[int]:
+def _frames(file: ImageFile.ImageFile, pages: tuple[int, ...]) -> list[int]:
     """Places of what is a picture of its own: no thumbnails, layers or other sizes of the same one."""
+    if file.format == "TIFF" and pages:
+        return list(pages)
     count = getattr(file, "n_frames", 1)
     if count <= 1 or file.format in _ONE_PICTURE:
         return [file.tell()]
@@ -120,16 +121,7 @@ def _frames(file: ImageFile.ImageFile) -> list[int]:
         entries = file.mpinfo.get(_MP_ENTRIES, [])  # type: ignore[attr-defined]
         views = [i for i, entry in enumerate(entries) if str(entry["Attribute"]["MPType"]).startswith(_MULTI_FRAME)]
         return views if len(views) > 1 else [0]
-    if file.format == "TIFF":
-        full = [i for i in range(count) if not _subfile_type(file, i) & _REDUCED_OR_MASK]
-        file.seek(0)
-        return full or [0]
     return list(range(count))
-
-
-def _subfile_type(file: Any, page: int) -> int:
-    file.seek(page)
-    return int(file.tag_v2.get(_NEW_SUBFILE_TYPE, 0))
 
 
 def _needed(data: bytes) -> bytes:

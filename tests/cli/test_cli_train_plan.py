@@ -174,7 +174,7 @@ def test_bad_options_write_nothing(folder: Path, options: tuple[object, ...], wo
 def test_bad_data(folder: Path):
     assert_refused(train("--steps", 1, data="nothing.png"), "nothing.png")
     Image.fromarray(np.zeros((10, 16, 3), np.uint8)).save(folder / "photos" / "c.png")
-    assert_refused(train("--steps", 1, data="photos"), "10x16")
+    assert_refused(train("--steps", 1, data="photos"), "16x10")
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch):

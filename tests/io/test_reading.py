@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -151,6 +152,20 @@ def test_thumbnails_and_masks_are_no_pages():
         writer.write(RGB, photometric="rgb", metadata=None)
         writer.write(RGB[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
     np.testing.assert_array_equal(read_image(buffer.getvalue()), RGB)
+
+
+def test_a_tiff_of_many_pages_takes_no_time():
+    """Twenty thousand pages share three megabytes of metadata, which Pillow would read again for each of them."""
+    size, count, blob = 16 * 16, 20000, 3 << 20
+    tags = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 16), (279, size)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + struct.pack("<HHII", 700, 1, blob, 8)
+    start, page = 8 + blob, 2 + len(entries) + 4
+    places = [start + page * (i + 1) for i in range(count - 1)] + [0]
+    pages = b"".join(struct.pack("<H", len(tags) + 1) + entries + struct.pack("<I", place) for place in places)
+    began = time.perf_counter()
+    with pytest.raises(ImageError, match="20000 frames or pages"):
+        read_image(b"II*\0" + struct.pack("<I", start) + bytes(blob) + pages)
+    assert time.perf_counter() - began < 5
 
 
 def test_an_icon_s_sizes_are_one_picture():
