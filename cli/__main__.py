@@ -1,3 +1,3 @@
-from ddpmcodec.cli.app import app
+from ddpmcodec.cli.start import program
 
-app()
+program()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ddpmcodec.cli import coding, decode, nll, plan, rd, sample, train, truncate, verify
-from ddpmcodec.cli.common import app
+from ddpmcodec.cli.common import app, say
 
 __all__ = ["app", "coding", "decode", "nll", "plan", "rd", "sample", "train", "truncate", "verify"]
 
@@ -18,5 +18,5 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
         from ddpmcodec import __version__
         from ddpmcodec.numerics import native
 
-        typer.echo(f"ddpmcodec {__version__}\ntrellis search on the CPU: {native.description()}")
+        say(f"ddpmcodec {__version__}\ntrellis search on the CPU: {native.description()}")
         raise typer.Exit()

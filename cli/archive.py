@@ -6,37 +6,37 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ddpmcodec.cli.common import progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, write_output
+from ddpmcodec.cli.folders import PICTURES, make_empty
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
 def encode_all(
-    names: Sequence[str],
+    read: Callable[[], Iterable[tuple[str, Any]]],
     output: str,
     *,
     model: str,
     device: str,
-    flatten: tuple[int, int, int] | None,
     verbose: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Writes the archive of picture files, in their order. options: of `encode_archive`."""
+    """Writes the archive of pictures, in the order in which they are read, each with its name. options: of `encode_archive`."""
     start = time.perf_counter()
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.codec.archives import encode_archive
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
 
-    pictures = _read_pictures(names, flatten)
+    pictures = _of_one_size(read)
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     loaded = time.perf_counter()
     report = _Report(pictures, verbose, options["lossless"])
@@ -67,22 +67,16 @@ def encode_all(
         )
 
 
-def _read_pictures(names: Sequence[str], flatten: tuple[int, int, int] | None) -> list[Any]:
-    from ddpmcodec.io.images import read_image
-
-    if names.count("-") > 1:
-        raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
+def _of_one_size(read: Callable[[], Iterable[tuple[str, Any]]]) -> list[Any]:
+    """The pictures that are read, by their names. Raises ImageError where they differ in size."""
     pictures: list[Any] = []
-    for name in names:
-        try:
-            picture = read_image(read_input(name), flatten)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
+    first = ""
+    for name, picture in read():
+        first = first or name
         (height, width, _), (first_height, first_width, _) = picture.shape, (pictures or [picture])[0].shape
         if (height, width) != (first_height, first_width):
             raise ImageError(
-                f"{name} is {width}x{height} and {names[0]} is {first_width}x{first_height}: an archive holds pictures "
-                "of one size"
+                f"{name} is {width}x{height} and {first} is {first_width}x{first_height}: an archive holds pictures of one size"
             )
         pictures.append(picture)
     return pictures
@@ -143,7 +137,7 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.codec.archives import decode_archive
-    from ddpmcodec.io.images import image_bytes
+    from ddpmcodec.io.writing import image_bytes
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
@@ -156,7 +150,7 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
             if not done:
-                _make(folder)
+                make_empty(folder, PICTURES)
             write_output(str(folder / f"{item.index:0{digits}d}.png"), image_bytes(item.image, Path("-.png")))
             done += 1
     if quiet or item is None:
@@ -193,19 +187,13 @@ def _check_folder(output: str, count: int) -> None:
         if not os.access(path, os.W_OK):
             raise DdpmCodecError(f"can't write to {output}: no permission")
         return
-    if output == "-" or path.exists() or path.suffix.lower() in Image.registered_extensions():
+    picture = path.suffix.lower() in Image.registered_extensions() and not output.endswith("/")
+    if output == "-" or path.exists() or picture:
         raise DdpmCodecError(
             f"{output} can't take an archive's {count} pictures: name a directory with -o, or one of the pictures with --index"
         )
-    check_output(output)
+    check_outputs(path)
 
 
 def _counted(pictures: int) -> str:
     return "1 picture" if pictures == 1 else f"{pictures} pictures"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DdpmCodecError(f"can't make the directory {folder}: {error.strerror or error}") from error

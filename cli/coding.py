@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
-from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.cli.common import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    command,
+    progress_bar,
+    report_console,
+    say,
+    stderr,
+)
+from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
+from ddpmcodec.cli.size import YesOption, weigh
+from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.outputs import descriptor_of
 
 
 @command
@@ -30,6 +43,11 @@ def encode(
     ] = "trellis",
     seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
     flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Which frame or page of a file that holds several, from 0.")] = None,
+    all_frames: Annotated[bool, typer.Option("--all-frames", help="All frames or pages, to an archive.")] = False,
+    icc: Annotated[
+        str | None, typer.Option(help="srgb: convert colours to sRGB before --lossless, too. Lossy streams have sRGB anyway.")
+    ] = None,
     target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
     psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
@@ -40,6 +58,7 @@ def encode(
     full: Annotated[bool, typer.Option("--full", help="Go on to the end of the chain, whatever the picture's size.")] = False,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
+    yes: YesOption = False,
     device: DeviceOption = "cpu",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
     quiet: QuietOption = False,
@@ -47,29 +66,36 @@ def encode(
     debug: DebugOption = False,
 ) -> None:
     """Code a picture to a progressive stream, or pictures of one size to an archive of such streams."""
-    if as_json and output == "-":
-        raise DdpmCodecError("--json and -o - both want stdout; write the stream to a file")
-    check_output(output)
+    if as_json and (output == "-" or descriptor_of(output) == 1):
+        raise DdpmCodecError(f"--json and -o {output} both want stdout; write the stream to a file")
+    check_outputs(output, inputs=[*images, model], report=as_json)
     behind = None if flatten is None else _colour(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
     options |= {"quality": quality, "full": full}
     targets: dict[str, Any] = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": psnr, "target_rmse": rmse}
-    if archive or len(images) > 1:
+    if icc not in (None, "srgb"):
+        raise DdpmCodecError(f"--icc {icc!r}: expected srgb")
+    if frame is not None and (all_frames or len(images) > 1):
+        raise DdpmCodecError("--frame takes one picture of one file; leave out --all-frames and the other files")
+    exact = lossless and icc is None
+    if archive or all_frames or len(images) > 1:
         from ddpmcodec.cli.archive import encode_all
 
         if any(target is not None for target in targets.values()):
             raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
         said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
-        encode_all(images, output, model=model, device=device, flatten=behind, **said, **options)
+        read = partial(_read_pictures, images, behind, frame=frame, all_frames=all_frames, exact=exact, quiet=quiet)
+        encode_all(read, output, model=model, device=device, **said, **options)
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream
-    from ddpmcodec.io.images import read_image
+    from ddpmcodec.io.reading import read_image
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
 
-    picture = read_image(read_input(images[0]), behind)
+    picture = read_image(read_input(images[0]), behind, frame=frame, exact=exact, note=_noting(images[0], quiet))
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
+    weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
     loaded = time.perf_counter()
     report = _EncodeReport(picture, lossless)
     with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
@@ -81,14 +107,14 @@ def encode(
                 stderr.print(report.line(sent), highlight=False)
 
         pieces = encode_stream(picture, model=codec, on_step=on_step, **targets, **options)
-        data = _sent(pieces) if output == "-" else b"".join(pieces)
+        data = _sent(pieces, output) if goes_on(output) else b"".join(pieces)
     coded = time.perf_counter()
     values = report.values(data, codec)
-    if output != "-":
+    if not goes_on(output):
         write_output(output, data)
     values |= {"seconds_load": round(loaded - start, 3), "seconds_encode": round(coded - loaded, 3)}
     if as_json:
-        typer.echo(json.dumps(values))
+        say(json.dumps(values))
     elif not quiet:
         reached = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         stderr.print(
@@ -100,11 +126,49 @@ def encode(
         )
 
 
-def _sent(pieces: Iterator[bytes]) -> bytes:
-    """Writes to stdout what is final, as it comes; returns all of it."""
+def _read_pictures(
+    names: Sequence[str],
+    flatten: tuple[int, int, int] | None,
+    *,
+    frame: int | None,
+    all_frames: bool,
+    exact: bool,
+    quiet: bool,
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the (h, w, 3) uint8 of each picture of an archive. Raises ImageError, with the name."""
+    from ddpmcodec.io.reading import read_frames, read_image
+
+    if names.count("-") > 1:
+        raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
+    for name in names:
+        data, note = read_input(name), _noting(name, quiet)
+        try:
+            if all_frames:
+                for i, picture in enumerate(read_frames(data, flatten, exact=exact, note=note)):
+                    yield f"{name} (frame {i})", picture
+            else:
+                yield name, read_image(data, flatten, frame=frame, exact=exact, note=note)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+
+
+def _noting(name: str, quiet: bool) -> Callable[[str], None]:
+    """What takes notes on how a file is read: each is said once."""
+    said = set[str]()
+
+    def note(text: str) -> None:
+        if text not in said and not quiet:
+            stderr.print(f"note: {name}: {text}", highlight=False, markup=False, soft_wrap=True)
+        said.add(text)
+
+    return note
+
+
+def _sent(pieces: Iterator[bytes], output: str) -> bytes:
+    """Writes what is final to where bytes follow one another, as it comes; returns all of it."""
     data = b""
     for piece in pieces:
-        write_output("-", piece)
+        write_output(output, piece)
         data += piece
     return data
 
@@ -169,7 +233,7 @@ def info(
         data = take(data, index, allow_partial=True)
     values = describe(data, model)
     if as_json:
-        typer.echo(json.dumps(values))
+        say(json.dumps(values))
         return
     table = Table(show_header=False, box=None)
     for key, value in values.items():
@@ -177,7 +241,7 @@ def info(
             table.add_row(key.replace("_", " "), str(value))
         elif key == "fields" and value:
             table.add_row(key, ", ".join(f"{field['name']} ({field['bytes']} bytes)" for field in value))
-    console = Console()
+    console = report_console()
     console.print(table)
     if "step_bits" in values:
         steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", "prior", box=None)

@@ -14,16 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ddpmcodec.cli.files import forget_written, written
+from ddpmcodec.cli.files import check_stdout, forget_written, written
 from ddpmcodec.errors import DdpmCodecError
 
 app = typer.Typer(
     help="Diffusion models as real, progressive image codecs.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 stderr = Console(stderr=True)
+_NO_WIDTH = 1 << 14  # columns: nothing is wrapped or cut
 
 MODEL_HELP = "A model file or embedded name, a training run's directory, or a diffusers folder or hub id."
 ModelOption = Annotated[str, typer.Option("--model", help="auto, an embedded model's name or a .safetensors file.")]
@@ -48,11 +50,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             if not _speaks(error):
                 raise typer.Exit(2) from error
-            stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            say_error(str(error))
             raise typer.Exit(2) from error
-        except BrokenPipeError as error:
-            # Whoever read our stdout has gone; point it elsewhere so that closing it at exit stays silent.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError as error:  # whoever read our stdout has enough
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             stderr.print(f"interrupted; {escape(written())}", highlight=False, soft_wrap=True)
@@ -63,7 +63,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             from ddpmcodec.models.memory import is_out_of_memory  # loads torch
 
             if is_out_of_memory(error):
-                stderr.print(f"[bold red]error:[/] {escape(_no_memory(error))}", highlight=False, soft_wrap=True)
+                say_error(_no_memory(error))
+                raise typer.Exit(2) from error
+            if isinstance(error, OSError):
+                say_error(system_says(error))
                 raise typer.Exit(2) from error
             stderr.print(
                 f"[bold red]internal error:[/] {escape(type(error).__name__)}: {escape(str(error))}\n"
@@ -74,6 +77,31 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from error
 
     return app.command()(run)
+
+
+def say_error(message: str) -> None:
+    """Print an error as one line on stderr."""
+    stderr.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def system_says(error: OSError) -> str:
+    """Return what the operating system refuses, and of which file."""
+    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([*named[:1], error.strerror or str(error)])
+
+
+def report_console() -> Console:
+    """Return what prints reports on stdout; where it is no terminal, tables are as wide as they need. Raises DdpmCodecError."""
+    check_stdout()
+    console = Console()
+    return console if console.is_terminal else Console(width=_NO_WIDTH)
+
+
+def say(line: str) -> None:
+    """Print a line on stdout as it is. Raises DdpmCodecError where stdout is closed."""
+    check_stdout()
+    sys.stdout.write(f"{line}\n")  # click's echo would write UTF-8 where it is told of ASCII
+    sys.stdout.flush()
 
 
 def _no_memory(error: Exception) -> str:

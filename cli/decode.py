@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
+from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
+from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.outputs import is_stream
 
 _HEAD = 8  # bytes of a stream that say whose it is
 _PIECE = 1 << 16  # bytes read at a time, at most
@@ -40,13 +42,17 @@ def decode(
     frames: Annotated[Path | None, typer.Option(help="A directory for one PNG a step.")] = None,
     gif: Annotated[Path | None, typer.Option(help="An animated GIF of the steps.")] = None,
     webp: Annotated[Path | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove what an earlier run left in the directory of an archive or of --frames.")
+    ] = False,
+    yes: YesOption = False,
     model: ModelOption = "auto",
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, 00000.png and so on."""
-    if watch and output == "-":
+    if watch and (output == "-" or is_stream(output)):
         raise DdpmCodecError("--watch rewrites a file at each step: name one with -o")
     if watch and index is not None:
         raise DdpmCodecError("--watch reads one picture's stream as it arrives; an archive is read whole for --index")
@@ -60,12 +66,14 @@ def decode(
             )
         from ddpmcodec.cli.archive import decode_all
 
+        check_results(Path(output), PICTURES, overwrite, keep=[stream, model])
         decode_all(data, output, steps, allow_partial, model, device, quiet)
         return
-    for path in (output, *(str(p) for p in (gif, webp) if p is not None)):
-        check_output(path)
-    from ddpmcodec.codec.decoding import picture_of
-    from ddpmcodec.io.images import animation_bytes, image_bytes, image_format
+    check_outputs(output, gif, webp, inputs=[stream, model])
+    if frames is not None:
+        check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
+    from ddpmcodec.codec.decoding import picture_of, read_header
+    from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
@@ -75,22 +83,36 @@ def decode(
         data = take(data, index, allow_partial)
     way = _reconstruction(reconstruct, ddim_steps, seed)
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
-    if image_format(target) in ("JPEG", "JPEG2000", "WEBP", "AVIF") and not quiet:
-        stderr.print(f"warning: {target.suffix} loses detail of its own; use .png to keep the decoded picture")
+    lost = what_it_loses(target)
+    if lost and not quiet:
+        stderr.print(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture", highlight=False)
     source = _Source(stream, data, watch, steps, allow_partial)
     known = receiving_info(model, source.fingerprint())
     source.look(known)
-    if frames is not None:
-        _make_directory(frames)
     codec, start = load_model(known.path, device), time.perf_counter()
+    if not watch:
+        header = read_header(data)
+        weigh(
+            codec,
+            header.height,
+            header.width,
+            yes=yes,
+            quiet=quiet,
+            plan_steps=header.plan_steps,
+            steps=source.expected,
+            encoding=False,
+        )
     pictures: list[Any] = []
-    keeps_all, item = gif is not None or webp is not None, None
+    keeps_all, item, first = gif is not None or webp is not None, None, 0
     with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
         for item in source.steps(codec):
             if watch or frames is not None or keeps_all:
                 picture = picture_of(source.data, item, codec, way)
                 pictures += [picture] if keeps_all else []
                 if frames is not None:
+                    if not first:
+                        first = item.n
+                        make_empty(frames, FRAMES)
                     write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png")))
                 if watch:
                     write_output(output, image_bytes(picture, target))
@@ -109,7 +131,7 @@ def decode(
         if source.found and not source.complete:
             stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
-        exact = ", exact" if item.exact else ""
+        exact = ", exact" if item.exact and not lost else ""
         stderr.print(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False)
 
 
@@ -168,8 +190,8 @@ class _Source:
 
     def _reader(self) -> Callable[[], bytes]:
         if self.stream == "-":
-            stdin: Any = sys.stdin.buffer
-            return lambda: bytes(stdin.read1(_PIECE))  # gives what is there; read would wait for more
+            source: Any = stdin()
+            return lambda: bytes(source.read1(_PIECE))  # gives what is there; read would wait for more
         data = read_input(self.stream)
         pieces = iter([data[i : i + _PIECE] for i in range(0, len(data), _PIECE)])
         return lambda: next(pieces, b"")
@@ -183,10 +205,3 @@ def _reconstruction(name: str, ddim_steps: int | None, seed: int) -> Any:
     if name not in ("mean", "sample", "ddim"):
         raise DdpmCodecError(f"no reconstruction {name!r}: expected of mean, sample, ddim")
     return mean if name == "mean" else sample(seed) if name == "sample" else flow(ddim_steps)
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DdpmCodecError(f"can't make the directory {path}: {error.strerror or error}") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from typing import BinaryIO
 
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.atomic import write_whole
+from ddpmcodec.io.outputs import cant_write, check_apart, check_place, descriptor_of
 
 _written: dict[str, None] = {}  # what the running command has written so far, in order
 
@@ -27,42 +29,65 @@ def written() -> str:
 
 
 def read_input(path: str) -> bytes:
-    """All bytes of a file, or of stdin for `-`."""
-    if path == "-":
-        return sys.stdin.buffer.read()
+    """All bytes of a file, or of stdin for `-`. Raises DdpmCodecError."""
     try:
-        return Path(path).read_bytes()
+        if path == "-":
+            return bytes(stdin().read())
+        number = descriptor_of(path)  # opening /dev/stdin anew would read from the file's beginning, or fail on a socket
+        with open(path if number is None else os.dup(number), "rb") as file:
+            return file.read()
     except OSError as error:
         raise DdpmCodecError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def check_output(path: str) -> None:
-    """Fails before any work is done where an output could not be written at the end."""
-    target = Path(path)
-    if path == "-" or (target.exists() and not target.is_file() and not target.is_dir()):
-        return  # stdout, a pipe or a device: nothing to replace
-    target = target.resolve()
-    if target.is_dir():
-        raise DdpmCodecError(f"can't write {path}: it is a directory; name a file")
-    if not target.absolute().parent.is_dir():
-        raise DdpmCodecError(f"can't write {path}: the directory {target.absolute().parent} does not exist")
-    if not os.access(target.absolute().parent, os.W_OK):
-        raise DdpmCodecError(f"can't write {path}: no permission to write in {target.absolute().parent}")
+def stdin() -> BinaryIO:
+    """Return stdin, for bytes. Raises DdpmCodecError where it is closed."""
+    if sys.stdin is None:
+        raise DdpmCodecError("can't read -: stdin is closed; name a file, or pipe one in")
+    return sys.stdin.buffer
+
+
+def check_outputs(*outputs: object, inputs: Iterable[object] = (), report: bool = False) -> None:
+    """Fails before any work is done where an output could not be written at the end, or would destroy an input or another.
+
+    None among them stands for nothing. report: stdout takes a report beside them. Raises DdpmCodecError.
+    """
+    paths = [str(path) for path in outputs if path is not None]
+    if report:
+        check_stdout()
+    for path in paths:
+        if path == "-":
+            check_stdout()
+            if sys.stdout.isatty():
+                raise DdpmCodecError("can't write -: stdout is a terminal, and these are no letters; redirect it")
+        else:
+            check_place(path)
+    check_apart([str(path) for path in inputs], [*paths, *(["-"] if report else [])])
+
+
+def check_stdout() -> None:
+    """Raise DdpmCodecError where stdout is closed."""
+    if sys.stdout is None:
+        raise DdpmCodecError("can't write to stdout: it is closed; redirect it to a file or a pipe")
+
+
+def goes_on(path: str) -> bool:
+    """Return whether what is written to an output follows what was written before: on stdout, /dev/fd/3 and the like."""
+    return path == "-" or descriptor_of(path) is not None
 
 
 def write_output(path: str, data: bytes) -> None:
-    """Writes by rename, so that a reader sees the old file or the whole new one."""
-    if path == "-":
-        _written["-"] = None
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    target = Path(path)
+    """Writes files by rename, so that a reader sees the old one or the whole new one; stdout, devices and pipes as they are."""
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)  # a pipe or a device: nothing to replace
-        else:
-            write_whole(target, data)
+        if path == "-":
+            check_stdout()
+            _written["-"] = None
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            return
+        write_whole(path, data)
         _written[path] = None
+    except BrokenPipeError:
+        raise  # whoever read has enough
     except OSError as error:
-        raise DdpmCodecError(f"can't write {path}: {error.strerror or error}") from error
+        raise cant_write("to stdout" if path == "-" else path, error) from error

@@ -8,11 +8,20 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar
-from ddpmcodec.cli.files import check_output, write_output
+from ddpmcodec.cli.common import (
+    MODEL_HELP,
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    command,
+    progress_bar,
+    report_console,
+    say,
+)
+from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
@@ -38,7 +47,7 @@ def nll(
     if output == "-":
         raise DdpmCodecError("-o - : the report goes to stdout; use --json for JSON there, or name a file")
     if output is not None:
-        check_output(output)
+        check_outputs(output, inputs=[data, model], report=as_json)
     from ddpmcodec.diffusion.bound import variational_bound
     from ddpmcodec.io.datasets import load_images
     from ddpmcodec.models.source import open_denoiser
@@ -64,7 +73,7 @@ def nll(
     if output is not None:
         write_output(output, (json.dumps(values) + "\n").encode())
     if as_json:
-        typer.echo(json.dumps(values))
+        say(json.dumps(values))
     elif not quiet:
         _print(values)
 
@@ -90,7 +99,7 @@ def _finite(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(values: dict[str, Any]) -> None:
-    console = Console()
+    console = report_console()
     console.print(
         f"{values['model']}, {values['images']} pictures, {values['timesteps']} timesteps ({values['schedule']}); "
         "bits/dim, ideal; ± standard error",

@@ -8,12 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output
+from ddpmcodec.cli.common import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    command,
+    progress_bar,
+    report_console,
+    say,
+    stderr,
+)
+from ddpmcodec.cli.files import check_outputs
 from ddpmcodec.errors import ModelError
+from ddpmcodec.io.atomic import write_whole
+from ddpmcodec.io.outputs import is_stream
 
 
 @command
@@ -39,6 +50,10 @@ def plan(
         int | None, typer.Option(help="Steps of the plan that encode takes unless told otherwise; default 46.", min=1)
     ] = None,
     spacing: Annotated[float, typer.Option(help="Between the log-SNRs measured.", min=0.01, max=1.0)] = 0.125,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a file that is there; a codec is kept beside it, under its fingerprint."),
+    ] = False,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -59,9 +74,9 @@ def plan(
     target = output or source.path
     if target is None or target.parent == EMBEDDED:
         raise ModelError(f"{model} is not a model file that can be written to: name one with -o")
-    check_output(str(target))
+    older = _older_codec(target, model, overwrite)
     picture = plot or target.with_suffix(".plan.png")
-    check_output(str(picture))
+    check_outputs(target, picture, inputs=data, report=as_json)
     config = source.config
     side = crop or (256 if config.any_size else config.window)
     factors = [k for k in FACTORS if k * config.canvas <= side] if config.any_size or side > config.window else [1]
@@ -90,6 +105,8 @@ def plan(
         )
     curve = replace(curve, usual_plan=usual_steps)
     try:
+        if older is not None:
+            write_whole(older, target.read_bytes())
         mark = save_model(target, network, curve, name or source.name or target.stem, source.note, source.config)
     except OSError as error:
         raise ModelError(f"can't write {target}: {error.strerror or error}") from error
@@ -105,15 +122,42 @@ def plan(
     except OSError as error:  # the model is written; a plot that isn't does no harm
         missing = f"can't write {picture}: {error.strerror or error}"
     if as_json:
-        typer.echo(json.dumps({"model": str(target), "fingerprint": mark, "images": count, "plans": rows}))
+        say(json.dumps({"model": str(target), "fingerprint": mark, "images": count, "plans": rows}))
     elif not quiet:
         table = Table("steps", "ideal bits/dim", "expected bits/dim with the code's excess", box=None)
         for row in rows:
             table.add_row(str(row["steps"]), f"{row['ideal_bits_per_dim']:.4f}", f"{row['expected_bits_per_dim']:.4f}")
-        Console().print(table)
+        report_console().print(table)
+        if older is not None:
+            stderr.print(f"the codec that was there is kept as {older}", highlight=False, soft_wrap=True, markup=False)
         stderr.print(f"{target}: fingerprint {mark[:8]}, measured on {count} images", highlight=False, soft_wrap=True)
         note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
         stderr.print(note, highlight=False, soft_wrap=True)
+
+
+def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
+    """Where a codec that is about to be replaced goes, for its streams can't be decoded without it. None: there is none.
+
+    A network that is no codec yet may become one in its own file. Raises ModelError where something else would be lost.
+    """
+    from ddpmcodec.models import read_model_info
+
+    if not target.is_file() or is_stream(target):
+        return None
+    try:
+        about = read_model_info(target)
+    except ModelError as error:
+        if overwrite:
+            return None
+        raise ModelError(
+            f"{target} exists and is no model of this program: name another file with -o, or --overwrite"
+        ) from error
+    if about.measured is None and Path(model).is_file() and target.samefile(model):
+        return None
+    if not overwrite:
+        what = "a network" if about.measured is None else f"the codec {about.fingerprint[:8]}, which its streams need"
+        raise ModelError(f"{target} holds {what}: name another file with -o, or --overwrite keeps it beside the new one")
+    return target.with_name(f"{target.stem}.{about.fingerprint[:8]}{target.suffix}")
 
 
 def _draw(curve: Any, path: Path) -> bool:

@@ -10,7 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    command,
+    progress_bar,
+    report_console,
+    say,
+    stderr,
+)
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -81,7 +92,7 @@ def rd(
         raise typer.Exit(130) from error
     _write(result, output)
     if as_json:
-        typer.echo(json.dumps(result))
+        say(json.dumps(result))
     elif not quiet:
         _print(result)
 
@@ -109,9 +120,7 @@ def _write(result: dict[str, Any], output: Path) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160  # a log's lines needn't fit a screen
+    console = report_console()
     console.print(
         f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} steps; bits/dim at "
         "equal RMSE (mean over images)",

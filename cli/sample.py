@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.errors import DdpmCodecError
 
@@ -39,11 +39,12 @@ def sample(
     debug: DebugOption = False,
 ) -> None:
     """Draw pictures from a model, or interpolate between two, to a grid."""
-    check_output(output)
+    check_outputs(output, inputs=[*(interpolate or ()), model])
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
     from ddpmcodec.diffusion import sampling
-    from ddpmcodec.io.images import image_bytes, image_format, picture_grid, to_bytes
+    from ddpmcodec.io.images import picture_grid, to_bytes
+    from ddpmcodec.io.writing import image_bytes, image_format
     from ddpmcodec.models.source import open_denoiser
 
     image_format(target)
@@ -101,7 +102,8 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _read_pair(first: str, second: str) -> list[Any]:
-    from ddpmcodec.io.images import read_image, to_plane
+    from ddpmcodec.io.images import to_plane
+    from ddpmcodec.io.reading import read_image
 
     pictures = [read_image(read_input(path)) for path in (first, second)]
     (h, w, _), (other_h, other_w, _) = (picture.shape for picture in pictures)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, say, stderr
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def train(
     hold_out: Annotated[
         bool, typer.Option("--hold-out/--all", help="Keep 1 picture in 16 (tile in 256) from training, to measure on.")
     ] = True,
+    skip_unusable: Annotated[
+        bool, typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")] = "cpu",
     log_every: Annotated[int, typer.Option(help="Steps between records.", min=1)] = 50,
     save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints, plots and sample sheets.")] = 5.0,
@@ -118,11 +121,13 @@ def train(
                     soft_wrap=True,
                 )
         with where.one_goes_first():
-            pictures = training_images(data, config.window, hold_out)
+            pictures = training_images(data, config.window, hold_out, _skip if skip_unusable else None)
         if state is not None and state.pictures != len(pictures.training):
             found = f"{state.pictures} images, found {len(pictures.training)}"
             raise TrainingError(f"the run was trained on {found}: give the same --data, and --all if it had that")
         images = TrainingImages(pictures.training, config.window, settings.seed, where.device)
+        if state is not None and state.data not in (None, images.digest):
+            raise TrainingError("the run was trained on other pictures, as many as these: give the same --data")
         low, high = settings.views_of(config)[0].levels
         held_out = HeldOut.of(pictures.held_out, config.window, low, high)
         try:
@@ -155,7 +160,7 @@ def train(
     if as_json:
         values = {"step": last.step, "images": last.images, "seconds": round(last.seconds, 1), "loss": last.loss}
         values |= {"bits_per_dim": last.bits_per_dim, "held_out_bits_per_dim": trainer.best}
-        typer.echo(json.dumps(values | {"model": str(reporter.model), "done": reached}))
+        say(json.dumps(values | {"model": str(reporter.model), "done": reached}))
     elif not quiet:
         for note in reporter.notes:
             stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
@@ -202,3 +207,7 @@ def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], N
         yield lambda record, bound: progress.update(
             task, description=text(record, bound), completed=min(1.0, goal.progress(record.step, record.seconds))
         )
+
+
+def _skip(why: str) -> None:
+    stderr.print(f"left out: {why}", highlight=False, markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command, stderr
-from ddpmcodec.cli.files import check_output, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, write_output
 
 
 @command
@@ -22,7 +22,7 @@ def truncate(
     debug: DebugOption = False,
 ) -> None:
     """Shorten a stream to a complete one of fewer steps; runs no network."""
-    check_output(output)
+    check_outputs(output, inputs=[stream, model])
     from ddpmcodec.codec.truncation import truncate as shortened
 
     data = read_input(stream)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, ModelOption, QuietOption, command
+from ddpmcodec.cli.common import DebugOption, JsonOption, ModelOption, QuietOption, command, say
 from ddpmcodec.cli.files import read_input
 from ddpmcodec.errors import DdpmCodecError
 
@@ -42,9 +42,9 @@ def verify(
             report |= {"sound": False, "error": str(error)}
         reports.append(report)
         if not as_json and not (quiet and report["sound"]):
-            typer.echo(f"{name}: {_line(report)}")
+            say(f"{name}: {_line(report)}")
     if as_json:
-        typer.echo(json.dumps(reports))
+        say(json.dumps(reports))
     if not all(report["sound"] for report in reports):
         raise typer.Exit(2)
 

@@ -4,41 +4,47 @@ import ddpmcodec
 data = ddpmcodec.encode(image)            # uint8 H×W×3 -> bytes
 image = ddpmcodec.decode(data, steps=20)  # any number of the stream's steps
 
-Everything public is in `__all__`, which is the only list of it.
+Everything public is in `__all__`, which is the only list of it. A name is imported when it is first asked for: the command
+line shows its help, and can be interrupted, before torch is there.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ddpmcodec._version import __version__
-from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
-from ddpmcodec.bitstream.file import StreamInfo, read_info
-from ddpmcodec.bitstream.header import Header
-from ddpmcodec.bitstream.packet import Packet
-from ddpmcodec.codec.archives import ArchivePicture, decode_archive, encode_archive
-from ddpmcodec.codec.decoding import (
-    Decoded,
-    decode,
-    decode_batch,
-    decode_batch_progressive,
-    decode_progressive,
-    decode_stream,
-    picture_of,
-    read_header,
-)
-from ddpmcodec.codec.encoding import encode, encode_batch, encode_stream
-from ddpmcodec.codec.options import EncodeOptions
-from ddpmcodec.codec.receiver import ReceivedStep, Receiver
-from ddpmcodec.codec.sender import Sender, SentStep
-from ddpmcodec.codec.truncation import truncate
-from ddpmcodec.codec.verification import Verified, verify
-from ddpmcodec.errors import (
-    DdpmCodecError,
-    FormatError,
-    ImageError,
-    ModelError,
-    TrainingError,
-    TruncatedArchiveError,
-    TruncatedStreamError,
-)
-from ddpmcodec.models import CodecModel, ModelInfo, codec_model, load_model, measure_curve, model_names, read_model_info
+
+if TYPE_CHECKING:
+    from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
+    from ddpmcodec.bitstream.file import StreamInfo, read_info
+    from ddpmcodec.bitstream.header import Header
+    from ddpmcodec.bitstream.packet import Packet
+    from ddpmcodec.codec.archives import ArchivePicture, decode_archive, encode_archive
+    from ddpmcodec.codec.decoding import (
+        Decoded,
+        decode,
+        decode_batch,
+        decode_batch_progressive,
+        decode_progressive,
+        decode_stream,
+        picture_of,
+        read_header,
+    )
+    from ddpmcodec.codec.encoding import encode, encode_batch, encode_stream
+    from ddpmcodec.codec.options import EncodeOptions
+    from ddpmcodec.codec.receiver import ReceivedStep, Receiver
+    from ddpmcodec.codec.sender import Sender, SentStep
+    from ddpmcodec.codec.truncation import truncate
+    from ddpmcodec.codec.verification import Verified, verify
+    from ddpmcodec.errors import (
+        DdpmCodecError,
+        FormatError,
+        ImageError,
+        ModelError,
+        TrainingError,
+        TruncatedArchiveError,
+        TruncatedStreamError,
+    )
+    from ddpmcodec.models import CodecModel, ModelInfo, codec_model, load_model, measure_curve, model_names, read_model_info
 
 __all__ = [
     "Archive",
@@ -86,3 +92,40 @@ __all__ = [
     "truncate",
     "verify",
 ]
+
+_HOMES = (  # searched in this order, which is that of weight
+    "errors",
+    "bitstream.header",
+    "bitstream.packet",
+    "bitstream.archive_index",
+    "bitstream.file",
+    "models",
+    "codec.options",
+    "codec.sender",
+    "codec.receiver",
+    "codec.encoding",
+    "codec.decoding",
+    "codec.archives",
+    "codec.truncation",
+    "codec.verification",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    elif not name.startswith("_"):
+        try:
+            return import_module(f"{__name__}.{name}")  # a subpackage
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,5 @@
 """`python -m ddpmcodec` is the `ddpmcodec` program."""
 
-from ddpmcodec.cli.app import app
+from ddpmcodec.cli.start import program
 
-app(prog_name="ddpmcodec")
+program()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DdpmCodecError(ValueError):
     """Base of every error this package raises on bad input."""
@@ -26,6 +28,9 @@ class TruncatedStreamError(FormatError):
         super().__init__(message)
         self.intact_steps = intact_steps
 
+    def __reduce__(self) -> tuple[Any, ...]:  # or pickle would call it without the number, and a pool of processes hang
+        return type(self), (str(self), self.intact_steps), self.__dict__
+
 
 class TruncatedArchiveError(FormatError):
     """The archive is cut or damaged; the first `intact_pictures` lie wholly in what is there."""
@@ -33,6 +38,9 @@ class TruncatedArchiveError(FormatError):
     def __init__(self, message: str, intact_pictures: int):
         super().__init__(message)
         self.intact_pictures = intact_pictures
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.intact_pictures), self.__dict__
 
 
 class TrainingError(DdpmCodecError):

@@ -27,8 +27,10 @@ from ddpmcodec.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Blocks that are run, too, the first so many of a page: they need no GPU, no network and no hours.
-RUN = {"README.md": 3, "progressive.md": 2}
+# How many leading blocks of a page are run, too: they need no GPU, no network and no hours.
+RUN = {"README.md": 3, "cli.md": 6, "progressive.md": 2}
+WORDS_OF_THE_README = 900
+COLUMNS = 100  # of prose; tables and code may be longer
 
 
 class Block(NamedTuple):
@@ -59,7 +61,8 @@ class Zero(torch.nn.Module):
 def namespace(picture: NDArray[np.uint8]) -> dict[str, Any]:
     """What the blocks may take for granted; they run in the order of their page."""
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    return {"image": picture, "network": Zero(), "training_images": images}
+    data = ddpmcodec.encode(picture, plan_steps=20)
+    return {"ddpmcodec": ddpmcodec, "image": picture, "data": data, "network": Zero(), "training_images": images}
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
@@ -67,7 +70,7 @@ def test_python_blocks_run(block: Block, namespace: dict[str, Any], capsys: pyte
     exec(compile(block.text, str(block), "exec"), namespace)
 
 
-def test_the_socket_of_the_readme(picture: NDArray[np.uint8]):
+def test_the_program_with_a_socket(picture: NDArray[np.uint8]):
     (block,) = (b for b in blocks("python") if "socket" in b.text)
     programs: dict[str, Any] = {"ddpmcodec": ddpmcodec}
     exec(compile(block.text, str(block), "exec"), programs)
@@ -110,10 +113,12 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the words are a command of ours; raises where its program doesn't take them."""
     if words[:1] == ["torchrun"]:
         words = ["python", *words[words.index("-m") :]]
-    if words[:3] == ["python", "-m", "ddpmcodec.cli"]:
+    if words[:2] == ["python", "-m"] and words[2] in ("ddpmcodec", "ddpmcodec.cli"):
         words = ["ddpmcodec", *words[3:]]
     if words[:1] == ["ddpmcodec"]:
         group: Any = typer.main.get_command(app)
+        if words[1:] in [[option] for parameter in group.params for option in parameter.opts]:
+            return True
         group.commands[words[1]].make_context(words[1], words[2:])
         return True
     if words[:2] == ["python", "-m"] and words[2].startswith(("ddpmcodec.", "tests.")):
@@ -134,6 +139,32 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
 def test_shell_blocks_are_commands_that_the_programs_take(block: Block, monkeypatch: pytest.MonkeyPatch):
     ours = [parse(words, monkeypatch) for pipeline in commands(block.text) for words in pipeline]
     assert any(ours) or "pytest" in block.text
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= WORDS_OF_THE_README
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_prose_is_narrow(page: Path):
+    prose = re.sub(r"^```.*?^```$", lambda block: "\n" * block[0].count("\n"), page.read_text(), flags=re.M | re.S)
+    wide = [
+        i for i, line in enumerate(prose.splitlines(), 1) if len(line) > COLUMNS and not line.startswith(("|", "    ", "!["))
+    ]
+    assert not wide
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        if "://" in name:
+            continue
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.M)
+            assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], target
 
 
 def test_a_wrong_option_is_noticed(monkeypatch: pytest.MonkeyPatch):

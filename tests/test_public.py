@@ -49,3 +49,10 @@ def test_an_unknown_option_is_a_type_error(picture):
 def test_the_package_is_a_program():
     said = subprocess.run([sys.executable, "-m", "ddpmcodec", "--version"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == f"ddpmcodec {ddpmcodec.__version__}"
+
+
+def test_a_name_that_isn_t_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ddpmcodec.nothing  # noqa: B018
+    assert ddpmcodec.bitstream.header.Header is ddpmcodec.Header
+    assert set(ddpmcodec.__all__) <= set(dir(ddpmcodec))

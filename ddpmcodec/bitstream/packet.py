@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.numerics.arguments import read_only
+
 
 @dataclass(frozen=True)
 class BitCount:
@@ -29,6 +31,9 @@ class Packet:
     code: NDArray[np.int32]
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
     coloured: bool = False  # the prior has the error's spectrum; False: white, as in models without one and steps of no bits
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", read_only(self.code))  # callers see it before the stream is done with it
 
     def __eq__(self, other: object) -> bool:
         return self._values == other._values if isinstance(other, Packet) else NotImplemented

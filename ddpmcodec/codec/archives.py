@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model, sending_model
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,7 +54,7 @@ def encode_archive(
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
-    pictures = [_picture(i, image) for i, image in enumerate(images)]
+    pictures = [_picture(i, image, bool(options.get("lossless"))) for i, image in enumerate(images)]
     height, width, _ = pictures[0].shape
     for i, picture in enumerate(pictures):
         if picture.shape != pictures[0].shape:
@@ -86,12 +86,13 @@ def decode_archive(
     behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called after each step
     of a batch with the number of pictures that took it. Raises DdpmCodecError.
     """
+    steps, index = whole_or_none(steps, "steps"), whole_or_none(index, "index")
     archive = read_archive(data, allow_partial=allow_partial)
     codec = receiving_model(model, archive.header.fingerprint)
     at_a_time = _batch_of(archive.header.pixels, batch)
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
-    places: Sequence[int] = range(archive.begun) if index is None else [operator.index(index)]
+    places: Sequence[int] = range(archive.begun) if index is None else [index]
     found = False
     for first in range(0, len(places), at_a_time):
         parsed = [(i, _parsed(archive, i, steps, codec, allow_partial)) for i in places[first : first + at_a_time]]
@@ -129,15 +130,16 @@ def _parsed(archive: Archive, index: int, wanted: int | None, codec: CodecModel,
     return info
 
 
-def _picture(index: int, image: Any) -> NDArray[np.uint8]:
+def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
     try:
-        return as_rgb(image)
+        return as_rgb(image, exact)
     except ImageError as error:
         raise ImageError(f"picture {index}: {error}") from error
 
 
 def _batch_of(pixels: int, batch: int) -> int:
     """How many pictures of `pixels` pixels to take at a time."""
+    batch = whole(batch, "batch")
     if batch < 1:
         raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
     return max(1, min(batch, _PIXELS_AT_A_TIME // pixels))

@@ -20,6 +20,7 @@ from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.numerics.arguments import whole_or_none
 from ddpmcodec.numerics.philox import Key
 
 
@@ -86,6 +87,7 @@ def decode_batch_progressive(
 
     A picture whose stream has ended stays as it is.
     """
+    steps = whole_or_none(steps, "steps")
     if not len(datas):
         return
     headers = {parse_header(bytes(data))[0].shared() for data in datas}

@@ -38,7 +38,7 @@ def encode_stream(
     A picture's quality may turn out to be out of reach, so with target_psnr or target_rmse nothing leaves before it is
     reached. Raises at once what `encode` raises on bad options.
     """
-    chosen, picture = Options(**options), as_rgb(image)
+    chosen, picture = Options(**options), as_rgb(image, bool(options.get("lossless")))
     height, width, _ = picture.shape
     size = size_target(height * width, chosen.target_bytes, chosen.target_bpp)
     mse = mse_target(chosen.target_psnr, chosen.target_rmse)

@@ -10,6 +10,7 @@ from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.choice import is_small
+from ddpmcodec.numerics.arguments import whole_or_none
 
 if TYPE_CHECKING:
     from ddpmcodec.models.cache import ModelLike
@@ -69,6 +70,8 @@ class Options:
     fields: Mapping[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("plan_steps", "seed", "steps", "target_bytes"):
+            object.__setattr__(self, name, whole_or_none(getattr(self, name), name))
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:
             raise DdpmCodecError(
@@ -103,6 +106,6 @@ class Options:
     def sender(self, *pictures: Any, model: ModelLike) -> Sender:
         """Return the sender of these options; with a target, rate control ends its stream."""
         kept = {k: v for k, v in asdict(self).items() if not k.startswith("target_") and k not in ("quality", "full")}
-        shown = [as_rgb(picture) for picture in pictures]
+        shown = [as_rgb(picture, self.lossless) for picture in pictures]
         end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
         return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, **kept)

@@ -19,6 +19,7 @@ from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.io.images import to_bytes
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.numerics.arguments import read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Receiver:
         require_model(self.header, codec)
         headers = [replace(self.header, grey=kind) for kind in grey] or [self.header] * count
         self.chain, self.stream = ReverseChain.of(headers, codec), reader_of(self.header, codec)
-        self.bits: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.bits: NDArray[np.int64] = read_only(np.zeros(count, np.int64))
         if not isinstance(start, Header):
             self.stream.feed(bytes(start[end:]))
 
@@ -66,7 +67,7 @@ class Receiver:
     def advance(self, packets: Sequence[Packet]) -> ReceivedStep:
         """Go on to where the packets, one a picture, lead."""
         self.chain.advance(packets)
-        self.bits = self.bits + np.array([p.bits for p in packets], np.int64)
+        self.bits = read_only(self.bits + np.array([p.bits for p in packets], np.int64))
         return self.state()
 
     def state(self) -> ReceivedStep:
@@ -81,5 +82,5 @@ class Receiver:
     def select(self, places: Sequence[int]) -> Receiver:
         """Return a receiver of its own from here, for some of the pictures."""
         other = copy(self)
-        other.chain, other.bits = self.chain.select(places), self.bits[list(places)]
+        other.chain, other.bits = self.chain.select(places), read_only(self.bits[list(places)])
         return other

@@ -1,7 +1,8 @@
 """The reverse chain that sender and receiver both run: one definition, so that they can't drift apart.
 
-State is x_t for a batch of pictures at one level. Each step asks the network for x0_hat, forms mu_p, and adds what the
-channel brings. Nothing here knows x_0; the sender computes its shifts from what is public here.
+State is x_t for a batch of pictures at one level, in arrays that nobody writes to, for callers see them (`on_step`). Each step
+asks the network for x0_hat, forms mu_p, and adds what the channel brings. Nothing here knows x_0; the sender computes its
+shifts from what is public here.
 
 Of a grey picture both sides know that its colours are equal, and so are those of x0_hat, which becomes its own luminance:
 the posterior's chromatic part is then the true one at no cost.
@@ -26,6 +27,8 @@ from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.io.images import in_grey
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.numerics import native
+from ddpmcodec.numerics.arguments import read_only
 from ddpmcodec.numerics.philox import Key, gaussian
 
 Array = NDArray[np.float32]
@@ -56,18 +59,19 @@ class ReverseChain:
         shape = (model.channels, height, width)
         self.dims = math.prod(shape)
         noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
-        self.x_t: Array = np.repeat(noise, count, axis=0)
+        self.x_t: Array = read_only(np.repeat(noise, count, axis=0))
         self._x0_hat: Array | None = None
 
     @classmethod
     def of(cls, headers: Sequence[Header], model: CodecModel, search_device: bool = False) -> ReverseChain:
         """Return the chain of streams with these headers, which differ in grey and in what a decoder may skip.
 
-        search_device: the channel searches on the model's device.
+        search_device: where there is no native code, the channel searches on the model's device. (Native code on a few cores
+        is sooner than the thousands of small kernels that a search is on a GPU.)
         """
         header, grey = headers[0], [header.grey for header in headers]
         height, width = canvas_size(header.height, header.width, model.window)
-        device = model.device if search_device and model.device.type != "cpu" else None
+        device = model.device if search_device and model.device.type != "cpu" and not native.enabled() else None
         channel = channel_of(header.channel, model.channels * height * width, device)
         return cls(model, model.plan(header.plan_steps), channel, len(headers), height, width, header.seed, grey)
 
@@ -86,7 +90,7 @@ class ReverseChain:
             predicted = x0_hat(self.model, self.x_t, self.log_snr)
             if self.grey.any():
                 predicted[self.grey] = in_grey(predicted[self.grey])
-            self._x0_hat = predicted
+            self._x0_hat = read_only(predicted)
         return self._x0_hat
 
     def prior_mean(self) -> Array:
@@ -122,7 +126,7 @@ class ReverseChain:
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:
         """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
-        self.x_t, self._x0_hat = x_s, None
+        self.x_t, self._x0_hat = read_only(x_s), None
         self.n += 1
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
         self.ended = log_snr is not None or self.n == self.plan.steps
@@ -131,6 +135,6 @@ class ReverseChain:
         """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
         other = copy(self)
         if places is not None:
-            other.x_t, other.grey = self.x_t[places], self.grey[places]
-            other._x0_hat = None if self._x0_hat is None else self._x0_hat[places]
+            other.x_t, other.grey = read_only(self.x_t[places]), self.grey[places]
+            other._x0_hat = None if self._x0_hat is None else read_only(self._x0_hat[places])
         return other

@@ -27,6 +27,7 @@ from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
 from ddpmcodec.models.base import default_steps
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import sending_model
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,8 @@ class Sender:
         grey: bool = True,
         fields: Mapping[int, bytes] | None = None,
     ):
-        self.pictures = [as_rgb(picture) for picture in pictures]
+        plan_steps, seed, steps = whole_or_none(plan_steps, "plan_steps"), whole(seed, "seed"), whole_or_none(steps, "steps")
+        self.pictures = [as_rgb(picture, lossless) for picture in pictures]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")

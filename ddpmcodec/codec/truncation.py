@@ -11,6 +11,7 @@ from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import AUTO, receiving_info
 from ddpmcodec.models.weights import ModelInfo
+from ddpmcodec.numerics.arguments import whole_or_none
 
 
 def truncate(
@@ -30,6 +31,7 @@ def truncate(
     """
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
+    steps, size = whole_or_none(steps, "steps"), whole_or_none(size, "size")
     if model is None or not isinstance(model, CodecModel | ModelInfo):
         model = receiving_info(model or AUTO, parse_header(bytes(data))[0].fingerprint)
     info = read_info(data, model)

@@ -127,8 +127,16 @@ class ErrorCurve:
                 resolutions = Resolutions(*(_wholes(values["resolutions"][k]) for k in ("log_snr", "factor", "merged")))
             plans = tuple(_wholes(plan) for plan in values.get("plans", ()))
             usual = _whole(values["usual_plan"]) if "usual_plan" in values else None
-            parts: dict[str, Any] = {"spectrum": spectrum, "plans": plans, "usual_plan": usual, "resolutions": resolutions}
-            return cls(dims=_whole(values["dims"]), **levels, **parts)
+            return cls(
+                levels["log_snr"],
+                levels["snr"],
+                levels["mse"],
+                _whole(values["dims"]),
+                spectrum,
+                plans,
+                usual,
+                resolutions,
+            )
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error
 

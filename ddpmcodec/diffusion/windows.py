@@ -31,6 +31,12 @@ def _starts(length: int, window: int, stride: int) -> tuple[int, ...]:
     return tuple((length - window) * i // steps for i in range(steps + 1)) if steps else (0,)
 
 
+def window_count(height: int, width: int, window: int, log_snr: float) -> int:
+    """How many windows cover one picture at a level."""
+    stride = STRIDE_NOISY if log_snr < NOISY_LOG_SNR else STRIDE
+    return len(_starts(height, window, stride)) * len(_starts(width, window, stride))
+
+
 @lru_cache(maxsize=8)
 def _weight(window: int) -> NDArray[np.float32]:
     ramp = np.sin(math.pi * (np.arange(window) + 0.5) / window) ** 2 + 1e-3

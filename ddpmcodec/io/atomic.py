@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ddpmcodec.io.outputs import is_stream, send
 
 try:
     import fcntl
@@ -24,17 +28,29 @@ _MARK = ".partial-"
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same directory that becomes `path` when the block ends, and vanishes when it raises.
 
-    A link stays a link; what it points to is replaced. Permissions are those of a new file. Raises OSError.
+    A link stays a link; what it points to is replaced. A file that was there keeps its permissions and, where the system lets
+    it, its owner. What is no regular file (a device, a pipe, /dev/stdout) is never replaced: the bytes are sent to it when the
+    block ends. Raises OSError.
     """
-    target = Path(path).resolve()
+    if is_stream(path):
+        with tempfile.TemporaryDirectory() as folder:
+            collected = Path(folder) / f"bytes{Path(path).suffix}"
+            yield collected
+            send(path, collected.read_bytes())
+        return
+    target = Path(os.path.realpath(path))
     # The suffix is kept: writers such as matplotlib's choose the format by it. Names of 255 bytes leave no room for more.
     suffix = target.suffix if 0 < len(target.suffix) <= 16 else ".tmp"
     temporary = target.parent / f".{target.stem[:40]}{_MARK}{secrets.token_hex(4)}{suffix}"
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    before = os.stat(target) if target.exists() else None
+    private = before is not None and not before.st_mode & 0o077  # from its first byte on
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
         try:
             _lock(handle)
             yield temporary
+            if before is not None:
+                _keep(handle, temporary, before)
             os.fsync(handle)  # or a crash could leave the new name with none of its bytes
         finally:
             if fcntl is None:  # Windows renames no open file
@@ -51,7 +67,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes by rename, so that a reader sees the old file or the whole new one. Raises OSError."""
+    """Write bytes by rename, so that a reader sees the old file or the whole new one; streams get them. Raises OSError."""
+    if is_stream(path):
+        send(path, data)
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -68,6 +87,19 @@ def remove_leftovers(directory: str | os.PathLike[str]) -> None:
                     path.unlink()
             finally:
                 os.close(handle)
+
+
+def _keep(handle: int, path: Path, before: os.stat_result) -> None:
+    """Give a new file the owner and the permissions of the one whose place it takes; what another group had, no other gets."""
+    mode, now = stat.S_IMODE(before.st_mode), os.fstat(handle)
+    if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
+        for owner, group in ((before.st_uid, before.st_gid), (-1, before.st_gid)):
+            with suppress(OSError, AttributeError):  # Windows has no owners of this kind
+                os.chown(handle, owner, group)
+                break
+        else:
+            mode &= ~0o070
+    os.chmod(path, mode)
 
 
 def _sync_directory(directory: Path) -> None:

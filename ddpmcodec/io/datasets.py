@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import read_image
+from ddpmcodec.io.reading import kind_of, read_image
 
 _CIFAR10_TRAIN = {"cifar10": True, "cifar10-train": True, "cifar10-test": False}
+Skip = Callable[[str], None] | None  # is told why a picture is left out
 _BEHIND = (255, 255, 255)  # transparent pixels
 
 
@@ -54,22 +56,47 @@ def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[
     return np.ascontiguousarray(tiles[:limit])
 
 
-def named_pictures(path: str | os.PathLike[str], limit: int | None = None) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+def named_pictures(
+    path: str | os.PathLike[str], limit: int | None = None, skip: Skip = None
+) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
     """Yield the first `limit` pictures of a folder by name, one after another: each file and its (h, w, 3) uint8.
 
-    Other files and subfolders are passed over; transparent pixels become white. Raises DdpmCodecError, as it gets there, when
-    there is no picture, or one can't be read.
+    Other files and subfolders are passed over: a picture has a picture's suffix, or none and begins like one. Transparent
+    pixels become white. skip: is told of each picture that can't be read and is left out; None raises. Raises DdpmCodecError,
+    as it gets there, with the picture's path, or when there is none.
     """
     _check_limit(limit)
     path = Path(path)
     if not path.is_dir():
         raise DdpmCodecError(f"{path} not found: expected a folder of pictures")
-    readable = readable_suffixes()
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in readable and f.name[0] != "." and f.is_file())
+    files = sorted(f for f in path.iterdir() if f.is_file() and is_picture(f.name, partial(_start, f)))
     if not files:
         raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp right inside it")
     for file in files[:limit]:
-        yield file, _read(file)
+        try:
+            picture = _read(file)
+        except DdpmCodecError as error:
+            if skip is None:
+                raise
+            skip(str(error))
+            continue
+        yield file, picture
+
+
+def is_picture(name: str, start: Callable[[], bytes]) -> bool:
+    """Whether a file is taken for a picture, by its name, and where that has no suffix by its first 16 bytes."""
+    suffix = Path(name).suffix.lower()
+    if Path(name).name.startswith("."):
+        return False
+    return suffix in readable_suffixes() or (not suffix and kind_of(start()) is not None)
+
+
+def _start(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(16)
+    except OSError:  # a folder, or what can't be read and has no picture's name
+        return b""
 
 
 def readable_suffixes() -> set[str]:

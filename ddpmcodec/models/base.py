@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.forked import remember_use
 from ddpmcodec.models.precision import full_precision
+from ddpmcodec.numerics.arguments import whole
 
 DEFAULT_STEPS = 46
 
@@ -39,6 +42,7 @@ class CodecModel:
     max_log_snr: float = 9.5
     any_size: bool = False  # the network is the same function of a neighbourhood in pictures of any size
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    source: str | None = field(default=None, init=False, repr=False, compare=False)  # the file's path, or the embedded name
 
     def __post_init__(self) -> None:
         if len(self.fingerprint) != 64 or set(self.fingerprint) - set("0123456789abcdef"):
@@ -53,7 +57,7 @@ class CodecModel:
 
     def plan(self, steps: int | None = None) -> Plan:
         """The plan of so many steps; None is the default, 46."""
-        return make_plan(self.curve, steps if steps is not None else default_steps(self.curve))
+        return make_plan(self.curve, whole(steps, "plan_steps") if steps is not None else default_steps(self.curve))
 
     def trained_level(self, log_snr: float) -> float:
         """The level the network is asked at: beyond its training range, the nearest end of that."""
@@ -66,15 +70,49 @@ class CodecModel:
         depend on the machine, so they are off here. Raises ModelError where the network gives something else than finite
         numbers of that shape.
         """
+        remember_use()
         with torch.inference_mode(), full_precision(self.device):
             x = x_t.to(self.device, torch.float32)
-            eps = self.eps_model(x, torch.full((len(x),), log_snr, dtype=torch.float32, device=self.device))
-            if eps.shape != x.shape:
-                raise ModelError(f"the network gives {tuple(eps.shape)} for {tuple(x.shape)}: expected the same shape")
-            eps = eps.to(torch.float32)
-            if not bool(torch.isfinite(eps).all()):
-                raise ModelError(f"the network's prediction at log-SNR {log_snr:.3f} has values that are no finite numbers")
-            return eps
+            return checked_eps(self.eps_model, x, log_snr)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Travel to other processes as the file it was loaded from, and else as it is, with its weights."""
+        if self.source is None:
+            return super().__reduce_ex__(protocol)
+        return _loaded_again, (self.source, self.fingerprint, str(self.device))
+
+
+def _loaded_again(source: str, fingerprint: str, device: str) -> CodecModel:
+    """The other process's side of `CodecModel.__reduce_ex__`. Raises ModelError."""
+    from ddpmcodec.models.cache import as_model
+    from ddpmcodec.models.weights import load_model
+
+    model = as_model(source) if device == "cpu" else load_model(source, device)
+    if model.fingerprint != fingerprint:
+        raise ModelError(
+            f"{source} has been replaced: its fingerprint is {model.fingerprint[:8]}, and was {fingerprint[:8]} when loaded"
+        )
+    return model
+
+
+def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr: float) -> Tensor:
+    """Return a network's ε̂ of (n, c, h, w) at one level as float32. Raises ModelError where it gives anything else."""
+    eps = eps_model(x_t, torch.full((len(x_t),), log_snr, dtype=torch.float32, device=x_t.device))
+    if not isinstance(eps, Tensor):
+        raise ModelError(
+            f"the network gives a {type(eps).__name__}: expected a tensor, ε̂ like x_t; wrap it in a module that returns that"
+        )
+    if eps.shape != x_t.shape:
+        twice = eps.ndim == x_t.ndim and eps.shape[1] == 2 * x_t.shape[1]
+        advice = "; one that learned variances gives them behind ε̂: wrap it and return the first half" if twice else ""
+        raise ModelError(f"the network gives {tuple(eps.shape)} for {tuple(x_t.shape)}: expected the same shape{advice}")
+    eps = eps.to(torch.float32)
+    if not bool(torch.isfinite(eps).all()):
+        raise ModelError(
+            f"the network's prediction at log-SNR {log_snr:.3f} has values that are no finite numbers: "
+            "its training diverged, or fp16 can't hold its weights"
+        )
+    return eps
 
 
 def default_steps(curve: ErrorCurve) -> int:

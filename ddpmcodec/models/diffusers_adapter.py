@@ -27,7 +27,15 @@ LEVELS = 141  # of the error curve; the project's own models are measured at as 
 NOISIEST, CLEANEST = -12.0, 13.0
 
 _CONFIGS = ("unet/config.json", "config.json", "scheduler/scheduler_config.json", "scheduler_config.json")
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # the first that is there
+# The first that is there: whole, in shards, in half precision, and only then pickled.
+_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.safetensors.index.fp16.json",
+    "diffusion_pytorch_model.bin",
+)
+_SHARDS = "diffusion_pytorch_model*-of-*.safetensors"
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,8 @@ def load_diffusers(name_or_path: str | os.PathLike[str], revision: str | None = 
         with torch.random.fork_rng(devices=[]):
             network, report = diffusers.UNet2DModel.from_pretrained(
                 weights.parent,
-                use_safetensors=weights.suffix == ".safetensors",  # else diffusers unpickles tensors, nothing else
+                variant="fp16" if ".fp16." in weights.name else None,
+                use_safetensors=".safetensors" in weights.name,  # else diffusers unpickles tensors, nothing else
                 local_files_only=True,
                 low_cpu_mem_usage=False,  # its other way needs another package
                 output_loading_info=True,
@@ -197,7 +206,8 @@ def _folder(name_or_path: str | os.PathLike[str], revision: str | None, files: t
 def _weights(name_or_path: str | os.PathLike[str], revision: str | None) -> Path:
     """Fetched after the configuration has been found good, and pickled weights only when there are no others."""
     for weights in _WEIGHTS:
-        folder = _folder(name_or_path, revision, (*_CONFIGS, f"unet/{weights}", weights))
+        shards = (f"unet/{_SHARDS}", _SHARDS) if ".index." in weights else ()
+        folder = _folder(name_or_path, revision, (*_CONFIGS, f"unet/{weights}", weights, *shards))
         path = (folder / "unet" if (folder / _CONFIGS[0]).is_file() else folder) / weights
         if path.is_file():
             return path

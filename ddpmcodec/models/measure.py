@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from ddpmcodec.diffusion.placement import placed
 from ddpmcodec.diffusion.resolution import Resolution, Resolutions, level_of_smaller
 from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.base import checked_eps
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.philox import Key, gaussian
 
@@ -50,9 +52,8 @@ class _Network:
         return min(max(log_snr, self.limits[0]), self.limits[1])
 
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
-        level = torch.full((len(x_t),), log_snr, dtype=torch.float32, device=self.device)
         with torch.inference_mode(), full_precision(self.device):
-            return self.eps_model(x_t.to(self.device), level).float().cpu()
+            return checked_eps(self.eps_model, x_t.to(self.device), log_snr).cpu()
 
 
 def measure_curve(
@@ -103,17 +104,14 @@ def measure_curve(
         for i, level in enumerate(log_snr):
             x_t = q_sample(x_0, float(level), eps)
             for resolution in tried[i]:
-                error = x0_hat(_looking(network, resolution), x_t, float(level)) - x_0
+                with _evaluating(eps_model):
+                    error = x0_hat(_looking(network, resolution), x_t, float(level)) - x_0
                 total[i][resolution] += float(np.square(error, dtype=np.float64).sum())
                 if coloured:
                     of_coefficient = np.square(transform(error), dtype=np.float64).sum(axis=0).ravel()
                     energy[i][resolution] += np.bincount(classes(side, side), of_coefficient, CLASSES)
         done += len(x_0)
         progress(done, len(images))
-    if not all(np.isfinite(list(found.values())).all() for found in total):
-        raise ModelError(
-            "the network's predictions are no finite numbers: its training diverged, or fp16 can't hold its weights"
-        )
     chosen = [_best(found) for found in total]
     refine = max(REFINE, round(REFINE * spacing / SPACING)) if log_snrs is None else 1
     spectrum = None
@@ -147,6 +145,20 @@ def _best(found: dict[Resolution, float]) -> Resolution:
 def _looking(network: _Network, resolution: Resolution) -> _Network:
     only = Resolutions((0,), (resolution.factor,), (int(resolution.merged),))
     return _Network(network.eps_model, network.window, network.any_size, network.limits, network.device, only, network.channels)
+
+
+@contextmanager
+def _evaluating(network: object) -> Iterator[None]:
+    """A network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
+    modules = list(network.modules()) if isinstance(network, torch.nn.Module) else []
+    before = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training = training
 
 
 def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import torch
 
 _ERRORS: tuple[type[BaseException], ...] = (
@@ -13,4 +15,6 @@ _ALLOCATOR = ("out of memory", "can't allocate memory", "not enough memory")  # 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory has run out, on the machine or on its accelerator."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, _ERRORS) or (isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATOR))

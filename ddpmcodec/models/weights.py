@@ -6,6 +6,7 @@ that of the weights that are there, so memory is bounded by the file's size.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -147,7 +148,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     network.to(where)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = info.config
-    return CodecModel(
+    model = CodecModel(
         name=info.name,
         eps_model=frozen(network) if where.type == "cpu" and isinstance(network, UNet | ConvUNet) else network,
         curve=curve,
@@ -159,6 +160,9 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
         max_log_snr=config.max_log_snr,
         device=where,
     )
+    source = info.path.stem if info.path.parent == EMBEDDED else str(info.path.absolute())
+    object.__setattr__(model, "source", source)
+    return model
 
 
 def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[torch.nn.Module, ModelInfo]:
@@ -204,8 +208,14 @@ def codec_model(
 ) -> CodecModel:
     """Any trained ε-network as a codec: `eps_model(x_t, log_snr)` as `EpsModel` says, `curve` from `measure_curve`.
 
-    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
+    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike. The codec
+    has a copy of the network: training that goes on changes no stream, and the network's mode and device stay as they are.
+    Raises ModelError for what is no torch module, and has no state.
     """
+    if not isinstance(eps_model, torch.nn.Module):
+        raise ModelError(
+            f"the network is a {type(eps_model).__name__}: expected a torch.nn.Module, whose weights the fingerprint covers"
+        )
     config = {
         "class": type(eps_model).__qualname__,
         "window": window,
@@ -215,7 +225,10 @@ def codec_model(
     }
     mark = fingerprint(dict(eps_model.state_dict()), config, curve.to_dict())
     where = _device(device)
-    network = eps_model.eval().to(where)
+    try:
+        network = copy.deepcopy(eps_model).requires_grad_(False).eval().to(where)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes") from error
     return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, any_size, where)
 
 

@@ -6,6 +6,7 @@ device as bytes, and are cut and flipped there.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.training.picture_pool import PicturePool
+
+_DIGEST_VALUES = 1 << 20  # sampled for a digest
 
 
 class TrainingImages:
@@ -55,6 +58,8 @@ class TrainingImages:
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nothing writes to it
             self._values = torch.from_numpy(values).to(device)
         self._start, self._width = (torch.from_numpy(a.copy()).to(device) for a in (start, self._sides[:, 1]))
+
+        self.digest = _digest(self._sides, values)
 
     def __len__(self) -> int:
         return len(self._sides)
@@ -113,3 +118,12 @@ def _generator(seed: int, purpose: int, index: int, stream: int) -> np.random.Ge
 @lru_cache(maxsize=16)  # a batch touches two passes at most, unless there are very few images; one for each stream
 def _permutation(seed: int, epoch: int, count: int, stream: int) -> NDArray[np.int64]:
     return _generator(seed, 2, epoch, stream).permutation(count)
+
+
+def _digest(sides: NDArray[np.int64], values: NDArray[np.uint8]) -> str:
+    """What tells these pictures from others, in hexadecimal digits: number, sizes and order, and a sample of their values.
+
+    Copies of the files on another machine, under other names and dates, have the same one.
+    """
+    sample = values[:: max(1, values.size // _DIGEST_VALUES)]
+    return hashlib.sha256(sides.astype("<i8").tobytes() + np.ascontiguousarray(sample).tobytes()).hexdigest()[:32]

@@ -35,6 +35,7 @@ class Checkpoint:
     pictures: int  # training images there were
     processes: int  # that shared each batch
     best: float | None  # the least held-out bound of any model this run has written, bits/dim
+    data: str | None = None  # `TrainingImages.digest`; None in checkpoints of before it was stored
 
     def recipe_for(self, processes: int) -> Recipe:
         """The recipe for so many processes, with the same whole batch, hence the same trajectory. Raises TrainingError."""
@@ -64,6 +65,7 @@ class Checkpoint:
             "pictures": self.pictures,
             "processes": self.processes,
             "best": self.best,
+            "data": self.data,
         }
         try:
             with replacing(directory / NAME) as temporary, temporary.open("wb") as file:
@@ -100,6 +102,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
             values["pictures"],
             values["processes"],
             values["best"],
+            values.get("data"),
         )
         held, needed = sum(t.numel() for t in state.weights.values()), state.network.elements
         counts = (state.step, state.images, state.pictures, state.processes)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from ddpmcodec.diffusion.schedule import named
 from ddpmcodec.training.recipe import Recipe
 
 
@@ -33,12 +35,18 @@ def draw_levels(recipe: Recipe, span: tuple[float, float], count: int, generator
         low, high = span
         log_snr = low + (high - low) * u
         return Levels(log_snr, torch.full_like(log_snr, (high - low) / (2 * math.log(2))))
-    levels = torch.from_numpy(recipe.noise_schedule().log_snrs).to(device, torch.float32)
+    chain = _chain(recipe.schedule, recipe.timesteps, device)
+    t = torch.randint(len(chain.log_snr), (count,), generator=generator, device=device)
+    return Levels(chain.log_snr[t], chain.bits[t])
+
+
+@lru_cache(maxsize=4)  # a step that is recorded brings nothing to the device
+def _chain(schedule: str, timesteps: int, device: torch.device) -> Levels:
+    """Every level of a discrete chain, noisiest last."""
+    levels = torch.from_numpy(named(schedule, timesteps).log_snrs).to(device, torch.float32)
     steps = levels[:-1] - levels[1:]
-    t = torch.randint(len(levels), (count,), generator=generator, device=device)
     # Step t goes from λ_t to λ_{t-1}; the last one, to the picture itself, is not part of the chain's rate.
-    worth = torch.cat([steps.new_zeros(1), steps]) * (len(levels) / (2 * math.log(2)))
-    return Levels(levels[t], worth[t])
+    return Levels(levels, torch.cat([steps.new_zeros(1), steps]) * (len(levels) / (2 * math.log(2))))
 
 
 def denoising_errors(network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:

@@ -34,6 +34,11 @@ class Optimisers:
             self._parts.append(Muon(kernels, lr=self.rates[1], weight_decay=recipe.weight_decay))
 
     @property
+    def parts(self) -> tuple[torch.optim.Optimizer, ...]:
+        """AdamW, and Muon where there is one."""
+        return tuple(self._parts)
+
+    @property
     def rate(self) -> float:
         """AdamW's learning rate now."""
         return float(self._parts[0].param_groups[0]["lr"])
@@ -66,7 +71,10 @@ class Optimisers:
         """Takes a state over. Raises ValueError, KeyError or RuntimeError when it is another network's or recipe's."""
         if len(states) != len(self._parts):
             raise ValueError(f"the state of {len(states)} optimisers, expected {len(self._parts)}")
-        for i, (part, state) in enumerate(zip(self._parts, states, strict=True)):
-            part.load_state_dict(state)
-            for group in part.param_groups:
-                group["lr"] = self.rates[i]  # a state holds a copy
+        for part, state in zip(self._parts, states, strict=True):
+            # Settings are the recipe's and the device's, not those of the machine that the state comes from.
+            settings = [{k: v for k, v in group.items() if k != "params"} for group in part.param_groups]
+            groups = [s | now for s, now in zip(state["param_groups"], settings, strict=True)]
+            part.load_state_dict(state | {"param_groups": groups})
+            for group, now in zip(part.param_groups, settings, strict=True):
+                group.update(now)  # the very tensors that hold the rates, not copies

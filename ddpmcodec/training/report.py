@@ -17,7 +17,8 @@ from ddpmcodec.diffusion.sampling import ddim, draw_x_T, levels_from
 from ddpmcodec.diffusion.schedule import linear
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.io.atomic import remove_leftovers, replacing, write_whole
-from ddpmcodec.io.images import image_bytes, picture_grid, to_bytes
+from ddpmcodec.io.images import picture_grid, to_bytes
+from ddpmcodec.io.writing import image_bytes
 from ddpmcodec.models.source import open_denoiser
 from ddpmcodec.models.weights import save_model
 from ddpmcodec.training.held_out import HeldOut
@@ -122,7 +123,7 @@ class Reporter:
         self.model = directory / MODEL
         self.last: Record | None = None
         self.notes: list[str] = []
-        self.held_out_bound: float | None = None  # of the newest save, the best average's
+        self.bounds: dict[float, float] = {}  # held out, of the newest save, by average
         if trainer.where.first:
             remove_leftovers(directory)
             rewrite_log(directory, read_log(directory, trainer.step))  # a resumed run repeats what came after its checkpoint
@@ -131,17 +132,24 @@ class Reporter:
         self.last = record
         append_log(self.directory, record)
 
-    def save(self) -> None:
-        """Writes the model file (averaged weights, no error curve yet), plot and samples.
+    @property
+    def held_out_bound(self) -> float | None:
+        """Of the newest save, the best average's, bits/dim."""
+        return min(self.bounds.values(), default=None)
+
+    def save(self, draw: bool = True) -> None:
+        """Writes the model file (averaged weights, no error curve yet) and, unless draw is False, plot and samples.
 
         Raises TrainingError when the model can't be written; what fails of plot and samples is a warning in the log.
         """
         self.notes = []
         trainer, averages = self.trainer, self.trainer.averages()
-        bounds = self._bounds(averages)
+        self.bounds = bounds = self._bounds(averages)
         decay = min(bounds, key=lambda d: bounds[d]) if bounds else max(averages)
         if not bounds or trainer.best is None or bounds[decay] < trainer.best or not self.model.exists():
             self._save_model(averages[decay], decay, bounds.get(decay))
+        if not draw:
+            return
         self._attempt(SAMPLES, self._save_samples)
         self._attempt(PLOT, lambda: plot_losses(self.directory))
 
@@ -160,7 +168,6 @@ class Reporter:
         line = {"step": self.trainer.step, "held_out_bits_per_dim": {str(d): round(b, 5) for d, b in bounds.items()}}
         with suppress(OSError), (self.directory / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
-        self.held_out_bound = min(bounds.values())
         return bounds
 
     def _network(self) -> torch.nn.Module:

@@ -6,14 +6,15 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.datasets import load_images, named_pictures, readable_suffixes
-from ddpmcodec.io.images import read_image
+from ddpmcodec.errors import DdpmCodecError, ImageError, TrainingError
+from ddpmcodec.io.datasets import Skip, is_picture, load_images, named_pictures
+from ddpmcodec.io.reading import read_image
 from ddpmcodec.training.held_out import is_held_out
 from ddpmcodec.training.picture_pool import PicturePool
 
@@ -30,26 +31,45 @@ class Sources:
     held_out: Images
 
 
-def training_images(sources: Sequence[str], window: int, hold_out: bool = False) -> Sources:
+def training_images(sources: Sequence[str], window: int, hold_out: bool = False, skip: Skip = None) -> Sources:
     """Reads sources: each `cifar10`, a mosaic of window × window tiles, a folder, or a .zip or .tar of pictures of any size.
 
-    hold_out: one picture in sixteen, by its name, is kept from training, and one tile in 256, by its place. Raises
-    DdpmCodecError.
+    hold_out: one picture in sixteen, by its name, is kept from training, and one tile in 256, by its place. skip: is told of
+    each picture that can't be read or is smaller than a window, and then left out; None raises. Raises DdpmCodecError, which
+    names the picture.
     """
-    parts = [_read(Path(source), window, hold_out) for source in sources]
+    parts = [_read(Path(source), window, hold_out, skip) for source in sources]
     return Sources(_together([p.training for p in parts]), _together([p.held_out for p in parts]))
 
 
-def _read(source: Path, window: int, hold_out: bool) -> Sources:
+def _read(source: Path, window: int, hold_out: bool, skip: Skip) -> Sources:
+    named: Iterator[tuple[Path, NDArray[np.uint8]]] | None = None
     if source.is_dir():
-        return _divided(((path.name, picture) for path, picture in named_pictures(source)), hold_out)
-    if source.is_file() and zipfile.is_zipfile(source):
-        return _divided(_archived(source, _zip_members), hold_out)
-    if source.is_file() and tarfile.is_tarfile(source):
-        return _divided(_archived(source, _tar_members), hold_out)
+        named = named_pictures(source, skip=skip)
+    elif source.is_file() and zipfile.is_zipfile(source):
+        named = _archived(source, _zip_members, skip)
+    elif source.is_file() and tarfile.is_tarfile(source):
+        named = _archived(source, _tar_members, skip)
+    if named is not None:
+        return _divided(_large_enough(named, window, skip), hold_out)
     tiles = load_images(source, window, None)
     held = np.array([hold_out and is_held_out(str(i), _ONE_TILE_IN) for i in range(len(tiles))], bool)
     return Sources(tiles[~held] if held.any() else tiles, tiles[held])
+
+
+def _large_enough(
+    pictures: Iterable[tuple[Path, NDArray[np.uint8]]], window: int, skip: Skip
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the last part of each path, and its picture."""
+    for path, picture in pictures:
+        height, width, _ = picture.shape
+        if min(height, width) >= window:
+            yield path.name, picture
+            continue
+        why = f"{path} is {width}x{height}: expected at least {window}x{window}"
+        if skip is None:
+            raise TrainingError(f"{why}; remove it, scale it up, or leave out such pictures with --skip-unusable")
+        skip(why)
 
 
 def _divided(pictures: Iterable[tuple[str, NDArray[np.uint8]]], hold_out: bool) -> Sources:
@@ -65,20 +85,24 @@ def _divided(pictures: Iterable[tuple[str, NDArray[np.uint8]]], hold_out: bool) 
     return Sources(PicturePool(kept()), held)
 
 
-def _archived(path: Path, members: Callable[[Path], Iterator[tuple[str, bytes]]]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Each picture of an archive, by the last part of its name; other members are passed over."""
-    suffixes, found = readable_suffixes(), False
+def _archived(
+    path: Path, members: Callable[[Path], Iterator[tuple[str, bytes]]], skip: Skip
+) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+    """Each picture of an archive, by the archive's path and its name in there; other members are passed over."""
+    found = False
     try:
         for name, data in members(path):
-            short = Path(name).name
-            if Path(name).suffix.lower() not in suffixes or short.startswith("."):
+            if not is_picture(name, partial(bytes, data[:16])):
                 continue
+            found = True
             try:
                 picture = read_image(data, flatten=_BEHIND)
             except ImageError as error:
-                raise ImageError(f"{path}: {name}: {error}") from error
-            found = True
-            yield short, picture
+                if skip is None:
+                    raise ImageError(f"{path}: {name}: {error}") from error
+                skip(f"{path}: {name}: {error}")
+                continue
+            yield path / name, picture
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise DdpmCodecError(f"can't read {path}: {' '.join(str(error).split())[:200]}") from error
     if not found:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.training.averages import Averages
 from ddpmcodec.training.batches import TrainingImages, mixed_seed
 from ddpmcodec.training.failures import explained
+from ddpmcodec.training.handover import Handover
 from ddpmcodec.training.objective import denoising_errors, draw_levels
 from ddpmcodec.training.optimisers import Optimisers
 from ddpmcodec.training.processes import Processes
@@ -24,11 +28,17 @@ class TrainingStep:
     """A network, its optimisers and averages, and the step that changes them. Raises TrainingError for crops of a bad size.
 
     `sums` collects, for each bin of log-SNRs, the number of crops at full size, their losses, and what those are worth in
-    bits/dim: (3, BINS).
+    bits/dim: (3, BINS). record: on a GPU of one process, whether the step becomes a CUDA graph.
     """
 
     def __init__(
-        self, config: NetworkToTrain, recipe: Recipe, images: TrainingImages, where: Processes, compiled: bool = False
+        self,
+        config: NetworkToTrain,
+        recipe: Recipe,
+        images: TrainingImages,
+        where: Processes,
+        compiled: bool = False,
+        record: bool = True,
     ):
         self.config, self.recipe, self.images, self.where = config, recipe, images, where
         self.views = recipe.views_of(config)
@@ -49,25 +59,41 @@ class TrainingStep:
         # gradient_as_bucket_view keeps one copy of the gradients; the same mean over processes either way
         self._shared = nn.parallel.DistributedDataParallel(self.net, gradient_as_bucket_view=True) if where.count > 1 else None
         forward: nn.Module = self._shared or self.net
-        self._forward = torch.compile(forward) if compiled else forward
+        # Views are of few shapes, each worth kernels of its own.
+        self._forward = torch.compile(forward, dynamic=False) if compiled else forward
         self._generator = torch.Generator(where.device)
-        self._picks = [torch.zeros(v.count, 4, dtype=torch.int64, device=where.device) for v in self.views]
-        self._work = Recorded(self._update, where.device, self._generator, where.count == 1)
+        self._handover = Handover((sum(v.count for v in self.views), 4), where.device)
+        self._picks = torch.split(self._handover.values, [v.count for v in self.views])
+        self.host_seconds = 0.0  # in `prepare`, all steps together, what it waited for the device included
+        self._work = Recorded(self._update, where.device, self._generator, record and where.count == 1)
 
     def take(self, step: int, rate: float) -> None:
         """Takes step number `step`, with this share of the peak learning rates."""
+        start = time.perf_counter()
         self.prepare(step, rate)
+        self.host_seconds += time.perf_counter() - start
         self._work()
+
+    @property
+    def waited_seconds(self) -> float:
+        """What of `host_seconds` the host only waited for the device."""
+        return self._handover.waited_seconds
 
     def prepare(self, step: int, rate: float) -> None:
         """Brings what changes from step to step to the device: seeds, picks, learning rates. All that the host does."""
         self._generator.manual_seed(mixed_seed(self.recipe.seed, step))
-        for stream, (view, picks) in enumerate(zip(self.views, self._picks, strict=True)):
-            whole, side = view.count * self.where.count, view.side * view.factor
-            picks.copy_(torch.from_numpy(self.images.picks(step, whole, side, stream, self._mine(view))))
+        self._handover.replace(lambda rows: self._pick(rows, step))
         self.optimisers.set_rate(rate)
         if getattr(self.config, "dropout", 0.0):
             torch.manual_seed(mixed_seed(self.recipe.seed, step, self.where.rank + 1))
+
+    def _pick(self, rows: NDArray[np.int64], step: int) -> None:
+        """Writes which crops the step takes, view by view."""
+        first = 0
+        for stream, view in enumerate(self.views):
+            whole, side = view.count * self.where.count, view.side * view.factor
+            rows[first : first + view.count] = self.images.picks(step, whole, side, stream, self._mine(view))
+            first += view.count
 
     def _update(self) -> None:
         """The device's work: it reads nothing back, and does the same every time, so that it can be recorded."""

@@ -45,18 +45,31 @@ class Trainer:
     """A network in training. `run` until a goal; `checkpoint` whenever you like."""
 
     def __init__(
-        self, network: NetworkToTrain, recipe: Recipe, images: TrainingImages, where: Processes, compiled: bool = False
+        self,
+        network: NetworkToTrain,
+        recipe: Recipe,
+        images: TrainingImages,
+        where: Processes,
+        compiled: bool = False,
+        record: bool = True,
     ):
         self.config, self.recipe, self.images, self.where, self.compiled = network, recipe, images, where, compiled
-        self._step = TrainingStep(network, recipe, images, where, compiled)
+        self._step = TrainingStep(network, recipe, images, where, compiled, record)
         self.net = self._step.net
         self.step, self.seen, self.seconds = 0, 0, 0.0
         self.best: float | None = None  # the least held-out bound of any model written
         self._since = 0.0, 0
+        self._taken = 0  # steps of this process
 
     def averages(self) -> dict[float, dict[str, Tensor]]:
         """Copies of the weights' averages as they are now, by decay."""
         return self._step.averages.after(self.step)
+
+    def host_times(self) -> dict[str, float]:
+        """What the host does to prepare a step, and waits for the device to catch up, in milliseconds a step so far."""
+        step, taken = self._step, max(1, self._taken)
+        work = step.host_seconds - step.waited_seconds
+        return {"host_ms_a_step": 1e3 * work / taken, "waited_ms_a_step": 1e3 * step.waited_seconds / taken}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Starts from trained weights; TrainingError when they are another architecture's."""
@@ -86,7 +99,7 @@ class Trainer:
         state = copy.deepcopy(self._step.optimisers.state_dict())
         pictures, processes = len(self.images), self.where.count
         what = self.config, self.recipe, self.step, self.seen, self.seconds
-        return Checkpoint(*what, weights, averages, state, goal, pictures, processes, self.best)
+        return Checkpoint(*what, weights, averages, state, goal, pictures, processes, self.best, self.images.digest)
 
     def run(
         self,
@@ -133,6 +146,7 @@ class Trainer:
 
     def _train_step(self, goal: Goal) -> None:
         self._step.take(self.step, self._rate(goal))
+        self._taken += 1
         self.step += 1
         self.seen += self.recipe.batch * self.where.count
 

@@ -34,7 +34,8 @@ from ddpmcodec.eval.data import load_tiles
 from ddpmcodec.eval.rd import measure
 from ddpmcodec.eval.rd.curves import IDEAL, PAYLOAD, distortion_curve, ideal_curve, rate_at, with_error
 from ddpmcodec.eval.results import provenance, write_json
-from ddpmcodec.io.images import read_image, to_bytes
+from ddpmcodec.io.images import to_bytes
+from ddpmcodec.io.reading import read_image
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.numerics import native
 

@@ -142,6 +142,7 @@ _HEIC = (0, 5, 10, 16, 22, 29, 36, 43, 50, 58, 66, 75, 85)
 
 _jpeg_420, _jpeg_444 = partial(codecs.jpeg, subsampling="4:2:0"), partial(codecs.jpeg, subsampling="4:4:4")
 _avif_420, _avif_444 = partial(codecs.avif, subsampling="4:2:0"), partial(codecs.avif, subsampling="4:4:4")
+_avif_psnr = partial(codecs.avif, subsampling="4:4:4", speed=2, advanced={"tune": "psnr"})
 _heic_420, _heic_444 = partial(codecs.heic, chroma=420), partial(codecs.heic, chroma=444)
 _jxl_decode = partial(codecs.imagecodecs_decode, function="jpegxl_decode")
 _jpegls_decode = partial(codecs.imagecodecs_decode, function="jpegls_decode")
@@ -154,6 +155,16 @@ BASELINES = (
     Baseline("j2k", "JPEG 2000", "PSNR in dB", _J2K, codecs.j2k, codecs.pillow_decode, payload.j2k, "Pillow"),
     Baseline("jxl", "JPEG XL", "distance", _JXL, codecs.jxl, _jxl_decode, payload.jxl, "imagecodecs"),
     Baseline("avif", "AVIF 4:4:4", "quality", _AVIF, _avif_444, codecs.pillow_decode, payload.avif, "Pillow>=11.3"),
+    Baseline(
+        "avif-psnr",
+        "AVIF 4:4:4, slow, tuned for PSNR",
+        "quality",
+        _AVIF,
+        _avif_psnr,
+        codecs.pillow_decode,
+        payload.avif,
+        "Pillow>=11.3",
+    ),
     Baseline("avif420", "AVIF 4:2:0", "quality", _AVIF, _avif_420, codecs.pillow_decode, payload.avif, "Pillow>=11.3"),
     Baseline("heic", "HEIC 4:4:4", "quality", _HEIC, _heic_444, codecs.heic_decode, payload.heic, "pillow-heif"),
     Baseline("heic420", "HEIC 4:2:0", "quality", _HEIC, _heic_420, codecs.heic_decode, payload.heic, "pillow-heif"),

@@ -55,8 +55,8 @@ def j2k_lossless(image: Image, _: float) -> bytes:
     return pillow(image, "JPEG2000", no_jp2=True, mct=1, num_resolutions=j2k_resolutions(image, 4), irreversible=False)
 
 
-def avif(image: Image, quality: float, subsampling: str) -> bytes:
-    return pillow(image, "AVIF", quality=int(quality), subsampling=subsampling, speed=6, max_threads=1)
+def avif(image: Image, quality: float, subsampling: str, speed: int = 6, **options: Any) -> bytes:
+    return pillow(image, "AVIF", quality=int(quality), subsampling=subsampling, speed=speed, max_threads=1, **options)
 
 
 def avif_lossless(image: Image, _: float) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddpmcodec.eval.rd.published import PUBLISHED
+from ddpmcodec.eval.rd.published import SETS
 from ddpmcodec.io.atomic import replacing
 
 OURS = "#d62728"
@@ -26,7 +26,8 @@ _COLOURS = {
     "heic": "#17becf",
     "heic420": "#9edae5",
 }
-_MARKERS = {"DDPM": "^", "VDM": "s", "UQDM": "D", "BPG": "v"}
+_MARKERS = {"DDPM": "^", "VDM": "s", "UQDM": "D", "BPG": "v", "VVC (VTM)": "^", "BPG 4:4:4": "v", "ELIC 2022": "s"}
+_MARKERS |= {"AV1 (libaom, slow)": "1", "HEVC (HM)": "2", "mbt2018-mean": "x", "cheng2020-attn": "+"}
 PARTS = {"ideal": "#7f0000", "channel_excess": OURS, "side_information": "#ff7f0e", "container": "#bdbdbd"}
 MODES = {"mean": OURS, "sample": "#1f77b4", "ddim": "#2ca02c"}
 _NAMES = {
@@ -122,11 +123,10 @@ def _lines(result: dict[str, Any], distortion: str, unit: float) -> list[tuple[s
             style = {"color": colour(name), "marker": ".", "ms": 3.5}
             add(f"{curve['label']}: file bytes", curve, "file_bits_per_dim", lw=1.1, **style)
             add("_payload", curve, "payload_bits_per_dim", lw=0.8, ls="--", **style)  # _: not in the legend
-    if result["published_shown"]:
-        for p in PUBLISHED:
-            y = p.rmse if unit == 1.0 else p.psnr
-            style = {"color": "black", "marker": _MARKERS[p.name], "ls": "", "ms": 5, "mfc": "none", "zorder": 5}
-            lines.append((f"{p.name}, {p.kind}: {p.source}", [b * unit for b in p.bits_per_dim], list(y), style))
+    for p in SETS.get(result["published_shown"], ()):
+        y = p.rmse if unit == 1.0 else p.psnr
+        style = {"color": "black", "marker": _MARKERS.get(p.name, "."), "ls": "", "ms": 5, "mfc": "none", "zorder": 5}
+        lines.append((f"{p.name}, {p.kind}: {p.source}", [b * unit for b in p.bits_per_dim], list(y), style))
     return lines
 
 

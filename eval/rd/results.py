@@ -15,10 +15,9 @@ from ddpmcodec.eval.rd.bd_rate import bd_rate
 from ddpmcodec.eval.rd.curves import breakdown, distortion_curve, ideal_curve, real_curve, real_over_ideal
 from ddpmcodec.eval.rd.parts import Table
 from ddpmcodec.eval.rd.pictures import Pictures
+from ddpmcodec.eval.rd.published import published_set
 from ddpmcodec.eval.results import provenance
 from ddpmcodec.models import CodecModel
-
-_PUBLISHED_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def assemble(
         "fingerprint": model.fingerprint,
         "data": pictures.source,
         "plan_steps": steps[-1],
-        "published_shown": pictures.side == _PUBLISHED_SIDE,
+        "published_shown": published_set(pictures.names, pictures.side),
         "notes": notes,
         "curves": {n: {"steps": steps, **c} for n, c in curves.items()}
         | {"ideal": {"steps": steps, **ideal_curve(tables["ideal"], dims)}},

@@ -27,7 +27,7 @@ from PIL import Image
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.eval.data import load_tiles, shipped_picture
 from ddpmcodec.eval.results import provenance, write_json
-from ddpmcodec.io.images import read_image
+from ddpmcodec.io.reading import read_image
 
 PARTS = ("load", "one", "batch", "photo", "trellis")
 
@@ -136,9 +136,9 @@ def part_trellis() -> dict[str, Any]:
 
 def run_part(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """The part in this process, with the process's peak memory."""
-    tiles = load_tiles(args.tiles, 64) if args.tiles else _shipped_tiles()
+    tiles = load_tiles(args.tiles, 64) if args.tiles else shipped_tiles()
     if name == "photo":
-        result = part_photo(read_image(args.photo.read_bytes()) if args.photo else _shipped_photo())
+        result = part_photo(read_image(args.photo.read_bytes()) if args.photo else shipped_photo())
     elif name in ("one", "batch"):
         result = {"one": part_one, "batch": part_batch}[name](tiles)
     else:
@@ -147,12 +147,13 @@ def run_part(name: str, args: argparse.Namespace) -> dict[str, Any]:
     return result | {"peak_memory_mb": peak / (1024 if sys.platform != "darwin" else 1 << 20)}
 
 
-def _shipped_tiles() -> NDArray[np.uint8]:
+def shipped_tiles() -> NDArray[np.uint8]:
+    """64 tiles: scikit-image's astronaut at 256 × 256, cut into 32 × 32."""
     picture = shipped_picture(256)
     return np.ascontiguousarray(picture.reshape(8, 32, 8, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3))
 
 
-def _shipped_photo() -> NDArray[np.uint8]:
+def shipped_photo() -> NDArray[np.uint8]:
     """scikit-image's astronaut scaled to 768 × 768 and cropped to 768 × 512."""
     return np.asarray(Image.fromarray(shipped_picture(512)).resize((768, 768), Image.Resampling.LANCZOS))[:512]
 

@@ -82,12 +82,23 @@ def autocast() -> Iterator[CodecModel]:
 
 
 @contextmanager
+def careless(device: str) -> Iterator[CodecModel]:
+    """A device whose caller allows TF32 and computes under autocast, as many programs do."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            yield load_model(device=device)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
 def cuda() -> Iterator[CodecModel]:
-    """The caller allows TF32, as many programs do."""
     if not torch.cuda.is_available():
         raise Skipped("no GPU here")
-    with setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "high"):
-        yield load_model(device="cuda")
+    with careless("cuda") as model:
+        yield model
 
 
 def _set_onednn(enabled: bool) -> None:
@@ -99,7 +110,7 @@ def _onednn_is_on() -> bool:
 
 
 THREADS = torch.get_num_threads, torch.set_num_threads
-BATCHED, COMPILED = f"batch of {BATCH}", "torch.compile"
+BATCHED, COMPILED, GPU = f"batch of {BATCH}", "torch.compile", "GPU, caller: TF32 and autocast"
 SLOW = {BATCHED, COMPILED}  # measured on the first two streams only: the others are batches of windows already
 WAYS: dict[str, Way] = {
     "the same again": plain,
@@ -115,6 +126,6 @@ WAYS: dict[str, Way] = {
         torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
     ),
     "caller: default dtype float64": lambda: setting(torch.get_default_dtype, torch.set_default_dtype, torch.float64),
-    "GPU, caller: TF32": cuda,
+    GPU: cuda,
 }
 PROCESSES = {"another process, a CPU without AVX": OLD_CPU}

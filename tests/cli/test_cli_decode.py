@@ -161,3 +161,28 @@ def test_a_picture_on_stdout_with_frames_beside_it(source: Path, stream: bytes, 
     image = np.asarray(Image.open(io.BytesIO(done.stdout_bytes)))
     np.testing.assert_array_equal(image, ddpmcodec.decode(stream, 1, model=model))
     np.testing.assert_array_equal(opened(source.parent / "frames" / "step-001.png"), image)
+
+
+@pytest.mark.parametrize(("suffix", "said"), [(".gif", "256 colours"), (".jpg", "loses detail"), (".pdf", "loses detail")])
+def test_outputs_that_lose_are_never_called_exact(tmp_path: Path, exact_stream: bytes, suffix: str, said: str) -> None:
+    (tmp_path / "in.bin").write_bytes(exact_stream)
+    done = run("decode", tmp_path / "in.bin", "-o", tmp_path / f"out{suffix}")
+    assert done.exit_code == 0, done.output
+    assert said in done.stderr
+    assert "exact" not in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jp2", ".webp"])
+def test_exact_outputs_are_exact_and_come_without_a_warning(
+    tmp_path: Path, exact_stream: bytes, picture: NDArray[np.uint8], suffix: str
+) -> None:
+    (tmp_path / "in.bin").write_bytes(exact_stream)
+    done = run("decode", tmp_path / "in.bin", "-o", tmp_path / f"out{suffix}")
+    assert "warning" not in done.stderr
+    assert "exact" in done.stderr
+    np.testing.assert_array_equal(opened(tmp_path / f"out{suffix}"), picture)
+
+
+@pytest.fixture(scope="module")
+def exact_stream(picture: NDArray[np.uint8], model: CodecModel) -> bytes:
+    return ddpmcodec.encode(picture, model=model, plan_steps=STEPS, lossless=True)

@@ -158,7 +158,7 @@ def test_a_folder_of_pictures_of_several_sizes(small: Path, tmp_path: Path, pict
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     assert result["pictures"] == ["large.png", "small.png"]
-    assert result["published_shown"] is False
+    assert result["published_shown"] == ""
     assert done.output == ""
 
 

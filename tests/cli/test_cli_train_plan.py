@@ -131,9 +131,9 @@ def test_a_compiled_network_trains_alike(folder: Path, monkeypatch: pytest.Monke
     (folder / "run").rename(folder / "plain")
     calls, real = [], torch.compile
 
-    def without_cpp(network: torch.nn.Module) -> Any:
+    def without_cpp(network: torch.nn.Module, **options: Any) -> Any:
         calls.append(network)
-        return real(network, backend="aot_eager")
+        return real(network, backend="aot_eager", **options)
 
     monkeypatch.setattr(torch, "compile", without_cpp)
     assert train("--steps", 2, "-q", "--compile").exit_code == 0

@@ -464,7 +464,7 @@ def test_decode_writes_a_directory(folder: Path, tmp_path: Path, model: CodecMod
     for item, name in zip(items, names(out), strict=True):
         np.testing.assert_array_equal(opened(out / name), item.image)
     (out / "mine.txt").touch()
-    assert run("decode", folder / "set.ddpc", "-o", out, "-q").output == ""  # one that is there is written into
+    assert run("decode", folder / "set.ddpc", "-o", out, "--overwrite", "-q").output == ""
     assert len(names(out)) == 4
     assert not np.array_equal(opened(out / "00000.png"), items[0].image)
 

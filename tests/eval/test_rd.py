@@ -12,7 +12,7 @@ from ddpmcodec.eval.rd.bd_rate import bd_rate
 from ddpmcodec.eval.rd.curves import distortion_curve, rate_at, real_over_ideal
 from ddpmcodec.eval.rd.parts import Parts, Share, Task
 from ddpmcodec.eval.rd.pictures import Pictures, load_pictures
-from ddpmcodec.eval.rd.published import PUBLISHED, TABLE4
+from ddpmcodec.eval.rd.published import SETS, TABLE4, published_set
 
 
 def _task(name: str, done: list[str]) -> Task:
@@ -167,7 +167,10 @@ def test_real_over_ideal_at_equal_rmse() -> None:
 
 
 def test_published_points_are_curves() -> None:
-    for p in PUBLISHED:
+    for p in (*SETS["cifar10"], *SETS["kodak"]):
         assert len(p.bits_per_dim) == len(p.rmse) == len(p.psnr)
         assert np.all(np.diff(p.psnr) * np.sign(np.diff(p.bits_per_dim)) > 0)
     assert len(TABLE4) == 10
+    assert published_set(["kodim01.png", "kodim03.png"], None) == "kodak"
+    assert published_set(["0", "1"], 32) == "cifar10"
+    assert published_set(["kodim01.png", "a.png"], None) == ""

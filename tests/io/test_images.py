@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import ImageError
-from ddpmcodec.io.images import as_rgb, image_bytes, read_image, to_bytes, to_plane
+from ddpmcodec.io.images import as_rgb, to_bytes, to_plane
+from ddpmcodec.io.reading import read_image
+from ddpmcodec.io.writing import image_bytes
 
 RGB = np.random.default_rng(2).integers(0, 256, (9, 14, 3)).astype(np.uint8)
 

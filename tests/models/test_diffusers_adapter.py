@@ -105,6 +105,18 @@ def test_a_saved_network_predicts_what_diffusers_does(tmp_path: Path, diffusers:
     agrees(network, unet, [0, 1, 17, 250, 500, 998, 999])
 
 
+@pytest.mark.parametrize(
+    "options", [{"max_shard_size": "20KB"}, {"variant": "fp16"}, {"variant": "fp16", "max_shard_size": "20KB"}]
+)
+def test_weights_in_shards_and_in_half_precision_load(tmp_path: Path, diffusers: Any, options: dict[str, str]):
+    unet = unet_of(diffusers)
+    (unet.half() if "variant" in options else unet).save_pretrained(tmp_path / "unet", **options)
+    diffusers.DDPMScheduler().save_pretrained(tmp_path / "scheduler")
+    assert not (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    network, _ = load_diffusers(tmp_path)
+    agrees(network, unet.float(), [0, 500, 999])
+
+
 def test_a_pipeline_s_folder_loads(tmp_path: Path, diffusers: Any):
     diffusers.DDPMPipeline(unet_of(diffusers), diffusers.DDPMScheduler()).save_pretrained(tmp_path)
     network, _ = load_diffusers(str(tmp_path))

@@ -422,7 +422,7 @@ class TestFailures:
         def forward(*args: Any) -> None:
             raise failure("\n\nInvalidCxxCompiler: No working C++ compiler found\nSet TORCHDYNAMO_VERBOSE=1")
 
-        monkeypatch.setattr(torch, "compile", lambda network: forward)
+        monkeypatch.setattr(torch, "compile", lambda network, **options: forward)
         compiled = Trainer(TINY, RECIPE, TrainingImages(pictures(), 8, 3), ALONE, compiled=True)
         with pytest.raises(TrainingError, match=r"No working C\+\+ compiler found; .*leave out --compile"):
             run(compiled, tmp_path, Goal(steps=1))

@@ -1,0 +1,42 @@
+"""Long jobs say so before they begin, and very long ones ask."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ddpmcodec.cli.common import stderr
+from ddpmcodec.errors import DdpmCodecError
+
+_SAY, _ASK = 1 << 20, 16 << 20  # pixels
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Begin pictures of more than 16 megapixels without asking.")]
+
+
+def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, **what: Any) -> None:
+    """Say how long a large picture takes and what memory it needs; on a CPU, begin a very large one only with consent.
+
+    what: of `estimate`. Raises DdpmCodecError without it.
+    """
+    pixels = height * width
+    asks = pixels > _ASK and codec.device.type == "cpu" and not yes
+    if pixels <= _SAY or (quiet and not asks):
+        return
+    from ddpmcodec.codec.estimate import estimate
+
+    about = estimate(codec, height, width, **what)
+    said = f"{width}x{height}: about {_duration(about.seconds)} and {about.memory / 2**30:.1f} GB of memory"
+    if not asks:
+        stderr.print(said, highlight=False, soft_wrap=True)
+    elif not (sys.stdin is not None and sys.stdin.isatty() and stderr.is_terminal and not quiet):
+        raise DdpmCodecError(f"{said}: add --yes to begin, or take a smaller picture or --device cuda")
+    elif not typer.confirm(f"{said}. Begin?", err=True):
+        raise DdpmCodecError("not begun")
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,57 @@
+"""The process: its three streams, and what happens before a command begins. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+
+def program() -> None:
+    """Run the command line as a process of its own, whatever its stdin, stdout and stderr are.
+
+    Characters that they can't show become `?`. Where they can't be written to, one line says so, and the exit code is 2.
+    """
+    for number in range(3):
+        _keep_open(number)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    code: Any = 0
+    try:
+        from ddpmcodec.cli.app import app  # which takes a while
+
+        app(prog_name="ddpmcodec")
+    except SystemExit as end:
+        code = end.code
+    except KeyboardInterrupt:  # before a command begins; then it says itself what was written
+        sys.stderr.write("interrupted; nothing was written\n")
+        code = 130
+    except OSError as error:  # of what is printed before a command begins: help
+        code = _refused(error)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        code = code or _refused(error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more when it ends
+    sys.exit(code)
+
+
+def _keep_open(number: int) -> None:
+    """Put the null device where stdin, stdout or stderr is closed, or the next file opened would be taken for it."""
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)  # gets the least free number
+
+
+def _refused(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):
+        return 1
+    from ddpmcodec.cli.common import say_error, system_says
+
+    with suppress(OSError):
+        say_error(f"can't write to stdout: {system_says(error)}")
+    return 2

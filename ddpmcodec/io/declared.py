@@ -1,0 +1,162 @@
+"""What a picture file says of its samples and colours, before Pillow converts them to 8 bits without a word.
+
+Each container is read just far enough. Where one is damaged nothing is found here, and Pillow says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from PIL import TiffImagePlugin
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+_JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
+_LARGEST_PROFILE = 16 << 20  # bytes
+_NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # of JPEG's markers from C0 to CF
+_SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
+_DEPTH, _FORMAT = 258, 339  # TIFF's tags BitsPerSample and SampleFormat
+_UNSIGNED, _SIGNED, _UNDEFINED = 1, 2, 4
+_BC6H = range(94, 97)  # DirectDraw's formats of floating numbers, of which Pillow makes bytes
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file declares. Unknown is what 8-bit RGB would be."""
+
+    bits: int = 8  # of its deepest sample
+    signed: bool = False
+    floating: bool = False
+    colours: str = ""  # a colour space that Pillow would take for RGB or grey
+    code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
+    profile: bytes | None = None  # ICC, of a PNG: Pillow refuses pictures whose profile is damaged or large
+
+
+def declared(data: bytes) -> Declared:
+    """Return what a picture file declares of its samples and colours; runs no decoder and raises nothing."""
+    with suppress(Exception):  # of a damaged file nothing is found here
+        for starts, read in _READERS:
+            if starts(data[:12]):
+                return read(data)
+    return Declared()
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield name, content and checksum of each whole chunk of a PNG, IEND being the last."""
+    at = len(PNG_START)
+    while at + 12 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        name, content, check = data[at + 4 : at + 8], data[at + 8 : at + 8 + size], data[at + 8 + size : at + 12 + size]
+        if len(check) < 4:
+            return
+        yield name, content, check
+        if name == b"IEND":
+            return
+        at += 12 + size
+
+
+def _png(data: bytes) -> Declared:
+    bits, points, profile = 8, None, None
+    for name, content, _ in png_chunks(data):
+        if name == b"IHDR":
+            bits = content[8]
+        elif name == b"cICP" and len(content) >= 2:
+            points = (content[0], content[1])
+        elif name == b"iCCP":
+            with suppress(ValueError, zlib.error):
+                profile = zlib.decompressobj().decompress(content[content.index(0) + 2 :], _LARGEST_PROFILE)
+        elif name == b"IDAT":
+            break
+    return Declared(bits, code_points=points, profile=profile)
+
+
+def _jpeg(data: bytes) -> Declared:
+    at = 2
+    while True:
+        while data[at] == 0xFF:
+            at += 1
+        marker, size = data[at], int.from_bytes(data[at + 1 : at + 3], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS:
+            return Declared(data[at + 3])
+        at += 1 + size
+
+
+def _jpeg2000(data: bytes) -> Declared:
+    start = data.index(_J2K_START)
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    depths = list(data[start + 42 : start + 42 + 3 * components : 3])
+    if (palette := data.find(b"pclr", 0, start)) >= 0:
+        depths += data[palette + 7 : palette + 7 + data[palette + 6]]
+    colours = ""
+    if (colour := data.find(b"colr", 0, start)) >= 0 and data[colour + 4] == 1:
+        (space,) = struct.unpack_from(">I", data, colour + 7)
+        known = {12: "CMYK", 14: "LAB"}
+        colours = "" if space in (_SRGB, _GREY, _SYCC) else known.get(space, f"JPEG 2000's colour space {space}")
+    return Declared(max((d & 127) + 1 for d in depths), any(d & 128 for d in depths), colours=colours)
+
+
+def _isobmff(data: bytes) -> Declared:
+    """AVIF and its kin: every coded item's configuration lies in the box "meta", every track's in "moov"."""
+    bits, points = 8, None
+    for name, content in _boxes(data):
+        if name not in (b"meta", b"moov"):
+            continue
+        at = -1
+        while (at := content.find(b"av1C", at + 1)) >= 0:
+            flags = content[at + 6]
+            bits = max(bits, 8 if not flags & 64 else 12 if flags & 32 else 10)
+        at = -1
+        while (at := content.find(b"hvcC", at + 1)) >= 0:
+            bits = max(bits, 8 + (content[at + 4 + 17] & 7), 8 + (content[at + 4 + 18] & 7))
+        if (at := content.find(b"colrnclx")) >= 0:
+            points = struct.unpack_from(">HH", content, at + 8)
+    return Declared(bits, code_points=points)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if size == 1:
+            size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
+        size = size or len(data) - at
+        if size < head:
+            return
+        yield name, data[at + head : at + size]
+        at += size
+
+
+def _tiff(data: bytes) -> Declared:
+    """The deepest of all pages, read with Pillow's own reader of tags."""
+    big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
+    seen, bits, formats = set[int](), [8], [_UNSIGNED]
+    with io.BytesIO(data) as file:
+        while tags.next and tags.next not in seen:
+            seen.add(tags.next)
+            file.seek(tags.next)
+            tags.load(file)
+            bits += tags.get(_DEPTH, (1,))
+            formats += tags.get(_FORMAT, (_UNSIGNED,))
+    return Declared(max(bits), _SIGNED in formats, bool(set(formats) - {_UNSIGNED, _SIGNED, _UNDEFINED}))
+
+
+def _dds(data: bytes) -> Declared:
+    return Declared(floating=data[84:88] == b"DX10" and data[128] in _BC6H)
+
+
+_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Declared]], ...] = (
+    (lambda start: start.startswith(PNG_START), _png),
+    (lambda start: start.startswith(b"\xff\xd8\xff"), _jpeg),
+    (lambda start: start.startswith((_JP2_START, _J2K_START)), _jpeg2000),
+    (lambda start: start[4:8] == b"ftyp", _isobmff),
+    (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
+    (lambda start: start.startswith(b"8BPS"), lambda data: Declared(int.from_bytes(data[22:24], "big"))),  # Photoshop
+    (lambda start: start.startswith(b"\x01\xda"), lambda data: Declared(8 * data[3])),  # SGI
+    (lambda start: start.startswith(b"DDS "), _dds),
+)

@@ -1,0 +1,183 @@
+"""Picture files to arrays: what a file declares is judged first, then Pillow decodes it, one frame or all."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from ddpmcodec.errors import ImageError
+from ddpmcodec.io.declared import PNG_START, declared, png_chunks
+from ddpmcodec.io.images import MAX_PIXELS
+from ddpmcodec.io.shown import Note, check_declared, check_depth, ignore_note, to_rgb
+
+_ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillow gives the whole or the largest
+_NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 1 | 4  # TIFF: a page that is a thumbnail or a mask of another
+_MP_ENTRIES, _MULTI_FRAME = 0xB002, "Multi-Frame"
+# PNG's ancillary chunks that say what is shown; all others are left out before they can do harm.
+_NEEDED = {b"tRNS", b"sRGB", b"gAMA", b"cHRM", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+_SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}  # bytes
+_ORIENTATION_ALONE = 40  # bytes of EXIF data that hold nothing else
+_STRUCTURE = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}  # whose damage is the picture's
+
+
+def read_image(
+    data: bytes,
+    flatten: tuple[int, int, int] | None = None,
+    *,
+    frame: int | None = None,
+    exact: bool = False,
+    note: Note = ignore_note,
+) -> NDArray[np.uint8]:
+    """Decode a picture file to uint8 H×W×3: EXIF orientation applied, palettes and grey expanded, colours in sRGB.
+
+    flatten: colour put behind transparent pixels; None refuses pictures that have any alpha channel. frame: which one of
+    several frames or pages, from 0; None refuses files of several. exact: refuse where colours would have to be converted.
+    note: is told where they are. Pictures of more than 8 bits a channel and CMYK are refused with advice. Raises ImageError.
+    """
+    file, frames = _opened(data)
+    if frame is None and len(frames) > 1:
+        raise ImageError(
+            f"the file holds {len(frames)} frames or pages, and a stream holds one picture: name one with --frame N (from 0), "
+            "or code all of them to an archive with --all-frames"
+        )
+    if frame is not None and not 0 <= frame < len(frames):
+        raise ImageError(f"frame {frame}: the file has {len(frames)}, counted from 0")
+    return _decoded(file, frames[frame or 0], data, flatten, exact, note)
+
+
+def read_frames(
+    data: bytes, flatten: tuple[int, int, int] | None = None, *, exact: bool = False, note: Note = ignore_note
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode every frame or page of a picture file like `read_image`, one after another. Raises ImageError."""
+    file, frames = _opened(data)
+    for place in frames:
+        yield _decoded(file, place, data, flatten, exact, note)
+
+
+def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
+    """The file, nothing of it decoded, and the places of its frames."""
+    if not data:
+        raise ImageError("the input is empty; expected a picture (PNG, JPEG, WebP, …)")
+    check_declared(declared(data))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our own limit on the size follows; the rest is no news to a user
+            file = Image.open(io.BytesIO(_needed(data)))
+            _check_size(file)
+            return file, _frames(file)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        kind = kind_of(data)
+        if kind is None:
+            raise ImageError("the input is not a picture that Pillow can read; expected PNG, JPEG, WebP or the like") from error
+        raise ImageError(f"the picture is damaged, or a {kind} file of a kind that Pillow can't read") from error
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+        raise ImageError(f"the picture is damaged: {error}") from error
+
+
+def _decoded(
+    file: ImageFile.ImageFile, place: int, data: bytes, flatten: tuple[int, int, int] | None, exact: bool, note: Note
+) -> NDArray[np.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if file.tell() != place:
+                file.seek(place)
+            _check_size(file)
+            check_depth(file)
+            file.load()
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"the picture is damaged: {error}") from error
+    if left_out := _left_out(file, data):
+        note(f"left out: {', '.join(left_out)}")
+    about = declared(data)
+    if about.profile:
+        file.info["icc_profile"] = about.profile
+    return to_rgb(file, flatten, about.code_points, exact, note)
+
+
+def _check_size(file: Image.Image) -> None:
+    if file.width * file.height > MAX_PIXELS:
+        raise ImageError(f"picture of {file.width}x{file.height}: expected at most {MAX_PIXELS >> 20} megapixels")
+
+
+def _frames(file: ImageFile.ImageFile) -> list[int]:
+    """Places of what is a picture of its own: no thumbnails, layers or other sizes of the same one."""
+    count = getattr(file, "n_frames", 1)
+    if count <= 1 or file.format in _ONE_PICTURE:
+        return [file.tell()]
+    if file.format == "MPO":  # cameras put previews and gain maps behind a photo, and the views of panoramas
+        entries = file.mpinfo.get(_MP_ENTRIES, [])  # type: ignore[attr-defined]
+        views = [i for i, entry in enumerate(entries) if str(entry["Attribute"]["MPType"]).startswith(_MULTI_FRAME)]
+        return views if len(views) > 1 else [0]
+    if file.format == "TIFF":
+        full = [i for i in range(count) if not _subfile_type(file, i) & _REDUCED_OR_MASK]
+        file.seek(0)
+        return full or [0]
+    return list(range(count))
+
+
+def _subfile_type(file: Any, page: int) -> int:
+    file.seek(page)
+    return int(file.tag_v2.get(_NEW_SUBFILE_TYPE, 0))
+
+
+def _needed(data: bytes) -> bytes:
+    """A PNG without what nothing shown depends on; other files as they are.
+
+    Pillow refuses a picture for any chunk that is damaged or large. Whatever is cut off or beyond IEND stays.
+    """
+    if not data.startswith(PNG_START):
+        return data
+    kept, end = [PNG_START], len(PNG_START)
+    for name, content, check in png_chunks(data):
+        end += 12 + len(content)
+        critical = bool(name) and not name[0] & 32
+        if critical or name in _STRUCTURE or (name in _NEEDED and _sound(name, content, check)):
+            kept.append(len(content).to_bytes(4, "big") + name + content + check)
+    return b"".join([*kept, data[end:]])
+
+
+def _sound(name: bytes, content: bytes, check: bytes) -> bool:
+    if zlib.crc32(name + content) != int.from_bytes(check, "big"):
+        return False
+    return len(content) >= _SIZES.get(name, 0)
+
+
+def _left_out(file: ImageFile.ImageFile, data: bytes) -> list[str]:
+    """What a file says beside its picture, in words. The orientation is no part of it: it is applied."""
+    chunks = {name: content for name, content, _ in png_chunks(data)} if data.startswith(PNG_START) else {}
+    texts = {b"tEXt", b"zTXt", b"iTXt"} & chunks.keys()
+    xmp = b"XML:com.adobe.xmp" in chunks.get(b"iTXt", b"")
+    found = {
+        "EXIF data": _says_more(file) or (b"eXIf" in chunks and len(chunks[b"eXIf"]) > _ORIENTATION_ALONE),
+        "XMP data": bool(file.info.get("xmp")) or xmp,
+        "IPTC data": bool(file.info.get("photoshop")),
+        "a comment": bool(file.info.get("comment")) or bool(texts - ({b"iTXt"} if xmp else set())),
+    }
+    return [name for name, there in found.items() if there]
+
+
+def _says_more(file: ImageFile.ImageFile) -> bool:
+    exif = file.info.get("exif") if file.format != "PNG" else None
+    return isinstance(exif, bytes) and len(exif) > _ORIENTATION_ALONE
+
+
+def kind_of(data: bytes) -> str | None:
+    """Pillow's name of the format that a file's first bytes are those of; None for none that they tell."""
+    Image.init()
+    for kind in Image.ID:
+        accepts = Image.OPEN[kind][1]
+        if accepts is not None and accepts(data[:16]) is True:
+            return kind
+    return None

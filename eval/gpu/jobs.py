@@ -1,0 +1,20 @@
+"""The jobs of a day, by priority, with their shares of it."""
+
+from __future__ import annotations
+
+from ddpmcodec.eval.gpu.checks import check
+from ddpmcodec.eval.gpu.clock import Job
+from ddpmcodec.eval.gpu.coding import measure_rates
+from ddpmcodec.eval.gpu.speed import measure_speed
+from ddpmcodec.eval.gpu.training import train
+
+JOBS = (
+    Job("checks", 75, check),
+    Job("photo-small", 245, train, records=True),
+    Job("cifar10-small", 195, train, records=True),
+    Job("rd", 60, measure_rates),
+    Job("speed", 40, measure_speed),
+    Job("cifar10-base", 400, train, records=True),
+)
+FIRST_DAY = tuple(job.name for job in JOBS[:5])
+EVEN = 100  # the share of every job where all is done in small

@@ -1,0 +1,76 @@
+"""Directories of results: a run's pictures are never mixed with another's, and nothing else in them is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import ddpmcodec
+from tests.cli.test_cli import assert_refused, names, run
+
+MINE = ("notes.txt", "step-1.png", "0001.png", "step-001.png.bak", "x00000.png")
+
+
+@pytest.fixture(scope="module")
+def coded(picture: NDArray[np.uint8]) -> dict[str, bytes]:
+    pair = [picture, picture[::-1].copy()]
+    return {
+        "two.ddpc": ddpmcodec.encode_archive(pair, plan_steps=2),
+        "one.ddpc": ddpmcodec.encode_archive(pair[:1], plan_steps=2),
+        "s.bin": ddpmcodec.encode(picture, plan_steps=2),
+    }
+
+
+@pytest.fixture
+def folder(coded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory; out/ in it has files of the user's."""
+    monkeypatch.chdir(tmp_path)
+    for name, data in coded.items():
+        Path(name).write_bytes(data)
+    Path("out").mkdir()
+    for name in MINE:
+        (tmp_path / "out" / name).write_text("mine")
+    return tmp_path / "out"
+
+
+def test_an_archive_s_pictures_never_join_another_s(folder: Path):
+    assert run("decode", "two.ddpc", "-o", "out", "-q").exit_code == 0
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert_refused(run("decode", "one.ddpc", "-o", "out", "-q"), "2 results of an earlier run", "00000.png", "--overwrite")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert run("decode", "one.ddpc", "-o", "out", "--overwrite", "-q").exit_code == 0
+    assert names(folder) == sorted(["00000.png", *MINE])
+    assert all((folder / name).read_text() == "mine" for name in MINE)
+
+
+def test_frames_never_join_another_run_s(folder: Path):
+    frames = ("--frames", "out", "-q")
+    assert run("decode", "s.bin", "-o", "x.png", *frames).exit_code == 0
+    assert_refused(run("decode", "s.bin", "-o", "x.png", "--steps", 1, *frames), "2 results", "--overwrite")
+    assert run("decode", "s.bin", "-o", "x.png", "--steps", 1, "--overwrite", *frames).exit_code == 0
+    assert names(folder) == sorted(["step-001.png", *MINE])
+
+
+def test_what_fails_before_its_first_picture_removes_nothing(folder: Path):
+    assert run("decode", "s.bin", "-o", "x.png", "--frames", "out", "-q").exit_code == 0
+    before = names(folder)
+    assert_refused(run("decode", "s.bin", "-o", "x.png", "--steps", 9, "--frames", "out", "--overwrite", "-q"), "9 steps")
+    assert names(folder) == before
+
+
+@pytest.mark.parametrize("source", ["out/00000.png", "out/00007.png"])
+def test_a_source_is_never_overwritten_as_a_result(folder: Path, coded: dict[str, bytes], source: str):
+    Path(source).write_bytes(coded["two.ddpc"])
+    assert_refused(run("decode", source, "-o", "out", "--overwrite", "-q"), "one file")
+    assert Path(source).read_bytes() == coded["two.ddpc"]
+
+
+def test_a_slash_at_the_end_says_directory(folder: Path):
+    assert run("decode", "one.ddpc", "-o", "new.png/", "-q").exit_code == 0
+    assert names(Path("new.png")) == ["00000.png"]
+    assert_refused(run("decode", "s.bin", "-o", "nodir/", "-q"), "it is a directory")
+    assert_refused(run("decode", "s.bin", "-o", "nodir.png/", "-q"), "it is a directory")
+    assert not Path("nodir").exists()

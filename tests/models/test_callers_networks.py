@@ -1,0 +1,79 @@
+"""Networks that callers give: copied, asked in evaluation mode, and named where they give something else than ε̂."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ddpmcodec
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.errors import ModelError
+from ddpmcodec.models import codec_model, measure_curve
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+class Network(nn.Module):
+    """ε̂ = w x_t, with half of it dropped in training."""
+
+    def __init__(self, shape: Any = lambda eps: eps) -> None:
+        super().__init__()
+        self.weight, self.drop, self.shape = nn.Parameter(torch.tensor(0.5)), nn.Dropout(0.5), shape
+
+    def forward(self, x_t: Tensor, log_snr: Tensor) -> Any:
+        return self.shape(self.drop(self.weight * x_t))
+
+
+def test_the_codec_has_a_copy_and_the_network_stays_as_it_is(curve: ErrorCurve):
+    network = Network().train()
+    codec = codec_model(network, curve, "mine")
+    picture = IMAGES[0]
+    before = ddpmcodec.encode(picture, model=codec, plan_steps=2)
+    assert network.training
+    assert network.drop.training
+    assert network.weight.requires_grad
+    with torch.no_grad():
+        network.weight += 0.3
+    assert ddpmcodec.encode(picture, model=codec, plan_steps=2) == before
+    assert codec_model(network, curve, "later").fingerprint != codec.fingerprint
+
+
+def test_a_curve_is_measured_in_evaluation_mode_and_the_mode_put_back():
+    network = Network().train()
+    network.drop.eval()  # a part that its owner has frozen
+    measure_curve(network, IMAGES, spacing=2.0)
+    assert (network.training, network.drop.training) == (True, False)
+    curves = []
+    for mode in (True, False):
+        curves.append(measure_curve(Network().train(mode), IMAGES, spacing=2.0))
+    assert curves[0] == curves[1]
+
+
+GIVES = {
+    "tuple": (lambda eps: (eps,), "a tuple: expected a tensor"),
+    "object": (lambda eps: SimpleNamespace(sample=eps), "a SimpleNamespace: expected a tensor"),
+    "nothing": (lambda eps: None, "a NoneType: expected a tensor"),
+    "six channels": (lambda eps: eps.repeat(1, 2, 1, 1), "learned variances"),
+    "one number": (lambda eps: eps.mean(), "expected the same shape"),
+    "no numbers": (lambda eps: eps / 0, "no finite numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", GIVES)
+def test_what_is_no_eps_is_a_model_error(curve: ErrorCurve, kind: str):
+    shape, words = GIVES[kind]
+    with pytest.raises(ModelError, match=words):
+        ddpmcodec.encode(IMAGES[0], model=codec_model(Network(shape), curve, "m"), plan_steps=2)
+    with pytest.raises(ModelError, match=words):
+        measure_curve(Network(shape), IMAGES, spacing=2.0)
+
+
+def test_a_plain_function_is_named(curve: ErrorCurve):
+    with pytest.raises(ModelError, match=r"a function: expected a torch\.nn\.Module"):
+        codec_model(lambda x_t, log_snr: x_t, curve, "m")  # type: ignore[arg-type]
+    assert measure_curve(lambda x_t, log_snr: 0 * x_t, IMAGES, spacing=2.0).dims == 3072  # which needs no fingerprint
