@@ -31,12 +31,12 @@ def test_the_walk_is_the_one_that_the_page_describes(coloured_model: CodecModel)
     finally:
         sys.setprofile(before)
     (walk,) = re.findall(r"^## From a picture to bytes\n(.*?)^With `lossless", PAGE, re.M | re.S)
-    named = set(re.findall(r"`([a-z]+/[a-z_]+)`", walk))
+    named = set(re.findall(r"`([a-z]+/[a-z0-9_]+)`", walk))
     kept = {"diffusion/plan", "diffusion/error_curve", "diffusion/spectrum", "numerics/fixed_point"}  # by caches
     assert passed <= named
     assert named - kept <= passed
 
 
 def test_what_the_page_names_is_there():
-    for name in re.findall(r"`([a-z]+/[a-z_]*)`", PAGE):
+    for name in re.findall(r"`([a-z]+/[a-z0-9_]*)`", PAGE):
         assert (ROOT / "ddpmcodec" / name).is_dir() or (ROOT / "ddpmcodec" / f"{name}.py").is_file(), name
