@@ -8,7 +8,8 @@ are `width` bits each, the highest first, with zeros to the next byte. Width is 
 are equal. The CRC is over everything before it.
 
 Fields that all pictures have alike are in the header. Where some have others, it has the field OWN_FIELDS, and each payload
-begins with its picture's own: their size, a LEB128 number, and then they.
+begins with its picture's own: their size, a LEB128 number, and then they. Where some pictures are grey, and others aren't,
+the field GREY_PICTURES says which.
 """
 
 from __future__ import annotations
@@ -20,9 +21,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.fields import OWN_FIELDS, Field, Fields, fields_to_bytes, in_order, parse_fields
+from ddpmcodec.bitstream.fields import (
+    GREY_PICTURES,
+    OF_ARCHIVES,
+    OWN_FIELDS,
+    Field,
+    Fields,
+    fields_to_bytes,
+    in_order,
+    parse_fields,
+)
 from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
-from ddpmcodec.bitstream.leb128 import leb128, read_leb128
+from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
 
 MAX_WIDTH = 48  # bits of the index a picture
@@ -34,13 +44,14 @@ class Archive:
     """An archive's bytes, and where its pictures lie in them."""
 
     data: bytes
-    header: Header  # of each picture's stream, but for fields of its own
+    header: Header  # of each picture's stream, but for fields of its own, and grey where only some are
     count: int  # of pictures, as the index says
     complete: bool  # the check matches, and the archive ends exactly where the data does
     header_bytes: int
     index_bytes: int
     starts: tuple[int, ...]  # of the payloads that begin in the data, and the end of the last
     own_fields: bool = False  # payloads begin with fields
+    grey: bytes = b""  # one bit a picture, the highest first; b"": all are as the header says
 
     @property
     def check_bytes(self) -> int:
@@ -72,7 +83,8 @@ class Archive:
         Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it.
         """
         own, payload = self._split(index)
-        body = replace(self.header, fields=in_order((*self.header.fields, *own))).to_bytes() + payload
+        grey = bool(self.grey[index // 8] & 128 >> index % 8) if self.grey else self.header.grey
+        body = replace(self.header, grey=grey, fields=in_order((*self.header.fields, *own))).to_bytes() + payload
         return body + self.header.check(body) if self.complete else body
 
     def _split(self, index: int) -> tuple[Fields, bytes]:
@@ -101,7 +113,7 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
     parsed, payloads = list[Header](), list[bytes]()
     for i, data in enumerate(map(bytes, files)):
         header, start = parse_header(data)
-        if header.decoding() != (parsed or [header])[0].decoding():
+        if header.shared() != (parsed or [header])[0].shared():
             raise DdpmCodecError(
                 f"stream {i} differs from stream 0 in size, model, plan, channel, seed or flags: an archive has one header"
             )
@@ -115,7 +127,10 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
     if any(own):
         shared.add(Field(OWN_FIELDS, b""))
         payloads = [leb128(len(fields)) + fields + payload for fields, payload in zip(own, payloads, strict=True)]
-    header = replace(parsed[0], archive=True, fields=in_order(shared))
+    grey = [header.grey for header in parsed]
+    if any(grey) and not all(grey):
+        shared.add(Field(GREY_PICTURES, np.packbits(grey).tobytes()))
+    header = replace(parsed[0], archive=True, grey=all(grey), fields=in_order(shared))
     body = b"".join([header.to_bytes(), _index([len(p) for p in payloads]), *payloads])
     return body + header.check(body)
 
@@ -133,8 +148,8 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     """
     data = bytes(data)
     header, header_bytes = parse_header(data, archive=True)
-    own_fields = header.field(OWN_FIELDS) is not None
-    kept = tuple(field for field in header.fields if field.identifier != OWN_FIELDS)
+    own_fields, grey = header.field(OWN_FIELDS) is not None, header.field(GREY_PICTURES)
+    kept = tuple(field for field in header.fields if field.identifier not in OF_ARCHIVES)
     own, inside = replace(header, archive=False, fields=kept), "the archive ends inside its index; nothing of it can be decoded"
     count, at = _number(data, header_bytes, inside)
     least, at = _number(data, at, inside)
@@ -151,12 +166,14 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
             f"the index declares {count} pictures of at least {least} bytes, expected at least one of "
             f"{own.least_payload}; the file is damaged"
         )
+    if grey is not None and (header.grey or not _names_some(grey, count)):
+        raise FormatError(f"the archive doesn't say rightly which of its {count} pictures are grey; the file is damaged")
     starts = _starts(data, at, end, count, least, width)
     if starts[-1] > len(data) and len(data) - starts[-2] < own.least_payload:
         starts.pop()
     body = len(data) - header.check_bytes
     complete = len(starts) == count + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
-    archive = Archive(data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields)
+    archive = Archive(data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b"")
     if not complete and not allow_partial:
         raise TruncatedArchiveError(
             f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly there; "
@@ -174,8 +191,14 @@ def _index(sizes: Sequence[int]) -> bytes:
     return leb128(len(sizes)) + leb128(least) + bytes([width]) + packed
 
 
+def _names_some(bits: bytes, count: int) -> bool:
+    """Whether these are so many bits, and zeros to the next byte, of which some are set and some are not."""
+    value, padding = int.from_bytes(bits, "big"), -count % 8
+    return 8 * len(bits) == count + padding and not value & ((1 << padding) - 1) and 0 < value >> padding < (1 << count) - 1
+
+
 def _number(data: bytes, at: int, inside: str) -> tuple[int, int]:
-    if at >= len(data):
+    if leb128_end(data, at) > len(data):
         raise FormatError(inside)
     value, end = read_leb128(data, at)
     if leb128(value) != data[at:end]:

@@ -26,8 +26,9 @@ FRAME = 5  # LEB128 number of the frame or page that the picture was in its sour
 
 # Refused by a decoder that doesn't know them.
 OWN_FIELDS = MARK + 0  # of an archive, and empty: each payload begins with its picture's own fields
-CLASS = MARK + 1  # LEB128 number of the class that the network is told
-PROMPT = MARK + 2  # the text that the network is told, UTF-8
+GREY_PICTURES = MARK + 1  # of an archive of some grey pictures: one bit each, the highest first
+CLASS = MARK + 2  # LEB128 number of the class that the network is told
+PROMPT = MARK + 3  # the text that the network is told, UTF-8
 
 NAMES = {
     ICC_PROFILE: "colour profile",
@@ -36,10 +37,12 @@ NAMES = {
     FILE_NAME: "file name",
     FRAME: "frame number",
     OWN_FIELDS: "pictures' own fields",
+    GREY_PICTURES: "grey pictures",
     CLASS: "class",
     PROMPT: "prompt",
 }
-UNDERSTOOD = frozenset({OWN_FIELDS})  # the marked ones that this program acts on; a file with any other is refused
+OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES})  # and of no single picture
+UNDERSTOOD = OF_ARCHIVES  # the marked ones that this program acts on; a file with any other is refused
 
 
 class Field(NamedTuple):

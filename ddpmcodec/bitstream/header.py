@@ -13,7 +13,7 @@ import binascii
 import zlib
 from dataclasses import dataclass, replace
 
-from ddpmcodec.bitstream.fields import MAX_FIELD_BYTES, OWN_FIELDS, Fields, fields_to_bytes, in_order, parse_fields
+from ddpmcodec.bitstream.fields import MAX_FIELD_BYTES, OF_ARCHIVES, OWN_FIELDS, Fields, fields_to_bytes, in_order, parse_fields
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
 from ddpmcodec.io.images import MAX_PIXELS
@@ -76,9 +76,9 @@ class Header:
         """Return what an optional field holds; None where there is none."""
         return next((field.data for field in self.fields if field.identifier == identifier), None)
 
-    def decoding(self) -> Header:
-        """Return what decoding depends on: the header without the fields that a decoder may skip."""
-        return replace(self, fields=tuple(field for field in self.fields if field.marked))
+    def shared(self) -> Header:
+        """Return what pictures must have alike to be decoded together: the header, but for grey and skippable fields."""
+        return replace(self, grey=False, fields=tuple(field for field in self.fields if field.marked))
 
     def check(self, data: bytes) -> bytes:
         """Return the check that ends a file whose other bytes are `data`."""
@@ -192,8 +192,8 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
         fields, at = parse_fields(bytes(data[at : at + size])), at + size
     mark, kinds = data[4:8].hex(), (archive, short, lossless, grey)
     header = Header(mark, width + 1, height + 1, plan_steps, channel, seed, VERSION, *kinds, fields)
-    if header.field(OWN_FIELDS) not in (None, b"") or (not archive and header.field(OWN_FIELDS) is not None):
-        raise FormatError("the header announces pictures' own fields in a wrong way; the file is damaged")
+    if header.field(OWN_FIELDS) or (not archive and not OF_ARCHIVES.isdisjoint(field.identifier for field in fields)):
+        raise FormatError("the header has an archive's fields in a wrong way; the file is damaged")
     if header.to_bytes() != data[:at]:
         raise FormatError("the header is not in its shortest form; the file is damaged")
     payload = len(data) - at

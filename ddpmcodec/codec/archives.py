@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete
 from ddpmcodec.codec.decoding import Decoded, decode_packets
-from ddpmcodec.codec.encoding import batch_options, sent_together
+from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.options import EncodeOptions, OnStep
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedStreamError
-from ddpmcodec.io.images import as_rgb, is_grey
+from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import receiving_model, sending_model
@@ -50,8 +50,7 @@ def encode_archive(
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
     on_step: called after each step of each batch. on_batch: called after each batch with the number of pictures done so far.
-    The pictures share one header, so grey ones stay grey where all are. The rest is as in `encode_batch`.
-    Raises ImageError where there is no picture, or one can't be coded or differs in size.
+    The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
@@ -63,12 +62,10 @@ def encode_archive(
                 f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive holds "
                 "pictures of one size"
             )
-    chosen, grey = batch_options(**options), all(map(is_grey, pictures))
     codec, files = sending_model(model, height, width), list[bytes]()
     at_a_time = _batch_of(height * width, batch)
     for first in range(0, len(pictures), at_a_time):
-        sender = chosen.sender(*pictures[first : first + at_a_time], model=codec, grey=grey)
-        files += sent_together(sender, on_step)
+        files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
         on_batch(len(files))
     return pack_archive(files)
 

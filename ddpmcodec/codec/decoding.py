@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +65,7 @@ def picture_of(data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Re
 
 
 def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:
-    """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them, and once
-    for grey ones among them.
-    """
+    """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
     if not len(datas):
         return []
     (last,) = deque(decode_batch_progressive(datas, steps, model=model), maxlen=1)
@@ -92,7 +90,7 @@ def decode_batch_progressive(
     steps = whole_or_none(steps, "steps")
     if not len(datas):
         return
-    headers = {replace(parse_header(bytes(data))[0].decoding(), grey=False) for data in datas}
+    headers = {parse_header(bytes(data))[0].shared() for data in datas}
     if len(headers) > 1:
         raise DdpmCodecError("streams of different sizes, plans, channels or seeds can't be decoded in one batch")
     codec = receiving_model(model, headers.pop().fingerprint)
@@ -112,24 +110,14 @@ def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecM
     """Yield the pictures of parsed streams after each step, `steps` at most. Each has at least one, and all a header in
     which only grey, and what a decoder may skip, differ.
     """
-    kinds = {info.header.grey for info in infos}
-    groups = [[i for i, info in enumerate(infos) if info.header.grey == kind] for kind in kinds]
-    items: dict[int, Decoded] = {}
-    for found in zip_longest(*(_decode_alike([infos[i] for i in group], steps, codec) for group in groups)):
-        for group, members in zip(groups, found, strict=True):
-            items.update(zip(group, members or (), strict=False))  # None: a group that has ended
-        yield [items[i] for i in range(len(infos))]
-
-
-def _decode_alike(infos: Sequence[StreamInfo], steps: int | None, codec: CodecModel) -> Iterator[list[Decoded]]:
-    """The same, of streams that go through one chain."""
     header, counts = infos[0].header, [info.steps for info in infos]
-    receiver, going = Receiver(header, model=codec, count=len(infos)), list(range(len(infos)))
+    grey = [info.header.grey for info in infos]
+    receiver, going = Receiver(header, model=codec, count=len(infos), grey=grey), list(range(len(infos)))
     items: dict[int, Decoded] = {}
     for n in range(1, (steps or max(info.pictures for info in infos)) + 1):
         for i, info in enumerate(infos):
             if info.tail and n == counts[i] + 1:
-                items[i] = _exact(header, codec, info.tail, items[i].state, items[i].bits)
+                items[i] = _exact(info.header, codec, info.tail, items[i].state, items[i].bits)
         before = going
         going = [i for i in before if n <= counts[i] and infos[i].packets[n - 1].log_snr is None]
         # Short steps go to levels of their own, each without the others.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.codec.rate_control import mse_target, size_target, to_distortion, to_size
-from ddpmcodec.codec.sender import Sender, SentStep, common_size
+from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import as_rgb, is_grey
+from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.cache import ModelLike
 
 if TYPE_CHECKING:
@@ -55,36 +55,17 @@ def encode_stream(
 def encode_batch(
     images: Sequence[Any], *, model: ModelLike = None, on_step: OnStep = _ignore, **options: Unpack[EncodeOptions]
 ) -> list[bytes]:
-    """Encode pictures of equal size, each to its own stream; the network runs once a step for all of them, and once for grey
-    ones among them.
+    """Encode pictures of equal size, each to its own stream; the network runs once a step for all of them.
 
     They take their steps together, so targets are refused with DdpmCodecError: for those, encode one by one. The rest is as
     in `encode`.
     """
-    chosen = batch_options(**options)
-    if not len(images):
-        return []
-    pictures = [as_rgb(image) for image in images]
-    common_size(pictures)
-    kinds, files = [is_grey(picture) for picture in pictures], [b""] * len(pictures)
-    for grey in sorted(set(kinds)):
-        places = [i for i, kind in enumerate(kinds) if kind == grey]
-        sender = chosen.sender(*(pictures[i] for i in places), model=model, grey=grey)
-        for i, file in zip(places, sent_together(sender, on_step), strict=True):
-            files[i] = file
-    return files
-
-
-def batch_options(**options: Unpack[EncodeOptions]) -> Options:
-    """Return the options of pictures that are encoded together. Raises DdpmCodecError for a target."""
     chosen = Options(**options)
     if chosen.has_target:
         raise DdpmCodecError("pictures of a batch take their steps together, so it has no target: encode them one by one")
-    return chosen
-
-
-def sent_together(sender: Sender, on_step: OnStep) -> list[bytes]:
-    """Return the files of pictures that take all steps of their sender together."""
+    if not len(images):
+        return []
+    sender = chosen.sender(*images, model=model)
     for sent in sender.send():
         on_step(sent)
     return sender.files()

@@ -103,9 +103,9 @@ class Options:
             quality = DEFAULT_QUALITY
         return LOG_SNR_AT_0 + LOG_SNR_A_POINT * quality
 
-    def sender(self, *pictures: Any, model: ModelLike, grey: bool | None = None) -> Sender:
-        """Return the sender of these options; with a target, rate control ends its stream. grey: see `Sender`."""
+    def sender(self, *pictures: Any, model: ModelLike) -> Sender:
+        """Return the sender of these options; with a target, rate control ends its stream."""
         kept = {k: v for k, v in asdict(self).items() if not k.startswith("target_") and k not in ("quality", "full")}
         shown = [as_rgb(picture, self.lossless) for picture in pictures]
         end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
-        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, grey=grey, **kept)
+        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, **kept)

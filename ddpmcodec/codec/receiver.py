@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +41,19 @@ class ReceivedStep:
 class Receiver:
     """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by step.
 
+    grey: which of these are, where the header doesn't say it of all.
+
     start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what is
     missing), and as much more as there is. Memory for a picture of the declared size is taken at once. Raises FormatError
     for what is no header, or names another model.
     """
 
-    def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1):
+    def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1, grey: Sequence[bool] = ()):
         self.header, end = (start, 0) if isinstance(start, Header) else parse_header(bytes(start), whole=False)
         codec = receiving_model(model, self.header.fingerprint)
         require_model(self.header, codec)
-        self.chain, self.stream = ReverseChain.of(self.header, codec, count), reader_of(self.header, codec)
+        headers = [replace(self.header, grey=kind) for kind in grey] or [self.header] * count
+        self.chain, self.stream = ReverseChain.of(headers, codec), reader_of(self.header, codec)
         self.bits: NDArray[np.int64] = read_only(np.zeros(count, np.int64))
         if not isinstance(start, Header):
             self.stream.feed(bytes(start[end:]))

@@ -37,7 +37,7 @@ Array = NDArray[np.float32]
 class ReverseChain:
     """Chain x_T … x_0 of `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0).
 
-    grey: all of the pictures are.
+    grey: which of the pictures are.
     """
 
     def __init__(
@@ -49,9 +49,10 @@ class ReverseChain:
         height: int,
         width: int,
         seed: int,
-        grey: bool = False,
+        grey: Sequence[bool] = (),
     ):
-        self.model, self.plan, self.channel, self.seed, self.grey = model, plan, channel, seed, grey
+        self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
+        self.grey = np.array(grey or [False] * count)
         self.n = 0  # steps taken
         self.log_snr = plan.level(0)  # of x_t: -inf at x_T
         self.ended = False  # the plan's last step, or a short one, has been taken
@@ -62,16 +63,17 @@ class ReverseChain:
         self._x0_hat: Array | None = None
 
     @classmethod
-    def of(cls, header: Header, model: CodecModel, count: int = 1, search_device: bool = False) -> ReverseChain:
-        """Return the chain of `count` streams with this header.
+    def of(cls, headers: Sequence[Header], model: CodecModel, search_device: bool = False) -> ReverseChain:
+        """Return the chain of streams with these headers, which differ in grey and in what a decoder may skip.
 
         search_device: where there is no native code, the channel searches on the model's device. (Native code on a few cores
         is sooner than the thousands of small kernels that a search is on a GPU.)
         """
+        header, grey = headers[0], [header.grey for header in headers]
         height, width = canvas_size(header.height, header.width, model.window)
         device = model.device if search_device and model.device.type != "cpu" and not native.enabled() else None
         channel = channel_of(header.channel, model.channels * height * width, device)
-        return cls(model, model.plan(header.plan_steps), channel, count, height, width, header.seed, header.grey)
+        return cls(model, model.plan(header.plan_steps), channel, len(headers), height, width, header.seed, grey)
 
     @property
     def posterior(self) -> Posterior:
@@ -86,7 +88,9 @@ class ReverseChain:
         """Return the network's x_0 given x_t, of a grey picture grey; one call a level, however often it is asked."""
         if self._x0_hat is None:
             predicted = x0_hat(self.model, self.x_t, self.log_snr)
-            self._x0_hat = read_only(in_grey(predicted) if self.grey else predicted)
+            if self.grey.any():
+                predicted[self.grey] = in_grey(predicted[self.grey])
+            self._x0_hat = read_only(predicted)
         return self._x0_hat
 
     def prior_mean(self) -> Array:
@@ -131,6 +135,6 @@ class ReverseChain:
         """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
         other = copy(self)
         if places is not None:
-            other.x_t = read_only(self.x_t[places])
+            other.x_t, other.grey = read_only(self.x_t[places]), self.grey[places]
             other._x0_hat = None if self._x0_hat is None else read_only(self._x0_hat[places])
         return other

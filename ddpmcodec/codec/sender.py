@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -55,23 +55,14 @@ class SentStep:
         return self.chain.x0_hat()
 
 
-def common_size(pictures: Sequence[NDArray[np.uint8]]) -> tuple[int, int]:
-    """Return height and width of a batch's pictures. Raises ImageError where they differ."""
-    sizes = {picture.shape for picture in pictures}
-    if len(sizes) != 1:
-        raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
-    ((height, width, _),) = sizes
-    return height, width
-
-
 class Sender:
     """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
 
     pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
     exact picture is to follow (lossless), where the streams are expected to be shortest; with end_log_snr, at the plan's level
     that is nearest to it. short_step: a step of fewer bits
-    may end the streams, as the header announces. grey: the streams are of grey pictures; None: where all of these are. The
-    other options are those of `encode`. Raises DdpmCodecError.
+    may end the streams, as the header announces. grey: pictures whose colours are equal are coded as such. The other options
+    are those of `encode`. Raises DdpmCodecError.
     """
 
     def __init__(
@@ -85,20 +76,23 @@ class Sender:
         lossless: bool = False,
         short_step: bool = False,
         end_log_snr: float | None = None,
-        grey: bool | None = None,
+        grey: bool = True,
         fields: Mapping[int, bytes] | None = None,
     ):
         plan_steps, seed, steps = whole_or_none(plan_steps, "plan_steps"), whole(seed, "seed"), whole_or_none(steps, "steps")
         self.pictures = [as_rgb(picture, lossless) for picture in pictures]
-        height, width = common_size(self.pictures)
+        sizes = {picture.shape for picture in self.pictures}
+        if len(sizes) != 1:
+            raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
+        ((height, width, _),) = sizes
         codec = sending_model(model, height, width)
         if plan_steps == default_steps(codec.curve):
             plan_steps = None  # what is the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(channel)
-        grey = all(map(is_grey, self.pictures)) if grey is None else grey
-        kinds: dict[str, bool] = {"short": short_step, "lossless": lossless, "grey": grey}
-        self.header = Header(mark, width, height, plan_steps, spec, seed, fields=in_order((fields or {}).items()), **kinds)
-        self.chain = ReverseChain.of(self.header, codec, len(self.pictures), search_device=True)
+        kinds: dict[str, bool] = {"short": short_step, "lossless": lossless}
+        header = Header(mark, width, height, plan_steps, spec, seed, fields=in_order((fields or {}).items()), **kinds)
+        self.headers = [replace(header, grey=grey and is_grey(picture)) for picture in self.pictures]
+        self.chain = ReverseChain.of(self.headers, codec, search_device=True)
         self.streams = [writer_of(self.header, codec) for _ in self.pictures]
         self.last = self._last(steps, end_log_snr)
         # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to nothing.
@@ -117,6 +111,11 @@ class Sender:
         if not 1 <= steps <= plan.steps:
             raise DdpmCodecError(f"{steps} steps were asked for; this plan has 1 to {plan.steps}")
         return steps
+
+    @property
+    def header(self) -> Header:
+        """Header of the first picture's stream; others of a batch differ from it in grey alone."""
+        return self.headers[0]
 
     @property
     def ended(self) -> bool:
@@ -169,7 +168,8 @@ class Sender:
     def files(self) -> list[bytes]:
         """Return the pictures' complete files, were the streams to end here."""
         tails = self._tails() if self.header.lossless else repeat(b"")
-        return [finish(self.header, stream.ended_here(), tail) for stream, tail in zip(self.streams, tails, strict=False)]
+        each = zip(self.headers, self.streams, tails, strict=False)
+        return [finish(header, stream.ended_here(), tail) for header, stream, tail in each]
 
     def flush(self) -> bytes:
         """Return the bytes of a single picture's file that have become final since the last call."""
@@ -184,7 +184,7 @@ class Sender:
         return file[self._left :]
 
     def _tails(self) -> Iterator[bytes]:
-        chain, header = self.chain, self.header
+        chain = self.chain
         level = TailLevel.of(chain.model.curve, chain.log_snr)
-        for picture, x0_hat in zip(self.pictures, chain.x0_hat(), strict=True):
+        for header, picture, x0_hat in zip(self.headers, self.pictures, chain.x0_hat(), strict=True):
             yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key(), header.grey)

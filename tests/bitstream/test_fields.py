@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from ddpmcodec.bitstream import fields
 from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
-from ddpmcodec.bitstream.fields import FILE_NAME, FRAME, ICC_PROFILE, MARK, MAX_FIELD_BYTES, NAMES, OWN_FIELDS, Field, in_order
+from ddpmcodec.bitstream.fields import (
+    FILE_NAME,
+    FRAME,
+    GREY_PICTURES,
+    ICC_PROFILE,
+    MARK,
+    MAX_FIELD_BYTES,
+    NAMES,
+    OWN_FIELDS,
+    Field,
+    in_order,
+)
 from ddpmcodec.bitstream.header import MAGIC, Header, missing_header_bytes, parse_header
 from ddpmcodec.bitstream.leb128 import leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
@@ -79,7 +90,7 @@ def test_skippable_fields_of_no_known_name_are_kept_and_named():
     assert header.fields == ((FILE_NAME, b"a"), (127, b""))
     assert [field.name for field in header.fields] == ["file name", "field 127"]
     assert not any(field.marked for field in header.fields)
-    assert header.decoding() == replace(header, fields=())
+    assert header.shared() == replace(header, fields=())
 
 
 @pytest.mark.parametrize("identifier", [fields.CLASS, fields.PROMPT, 200, 255])
@@ -107,8 +118,9 @@ def test_a_marked_field_that_is_not_understood_is_refused(identifier: int):
         (with_fields(b"\x04\x01a", leb128(MAX_FIELD_BYTES + 1)), "expected 1 to"),
         (with_fields(b"\x04\x01a", leb128(1 << 62)), "expected 1 to"),
         (with_fields(b"\x04\x01a", b"\xff" * 11), "too long"),
-        (with_fields(bytes([OWN_FIELDS, 0])), "own fields"),
-        (with_fields(bytes([OWN_FIELDS, 1, 7])), "own fields"),
+        (with_fields(bytes([OWN_FIELDS, 0])), "archive's fields"),
+        (with_fields(bytes([OWN_FIELDS, 1, 7])), "archive's fields"),
+        (with_fields(bytes([GREY_PICTURES, 1, 128])), "archive's fields"),
     ],
 )
 def test_what_is_not_canonical_or_lies_is_refused_at_once(data: bytes, message: str):
@@ -128,7 +140,7 @@ def test_an_archive_that_this_program_can_t_read_is_still_an_archive():
     with pytest.raises(FormatError, match="update ddpmcodec"):
         read_archive(data)
     data = with_fields(bytes([OWN_FIELDS, 1, 7]), archive=True)
-    with pytest.raises(FormatError, match="own fields"):
+    with pytest.raises(FormatError, match="archive's fields"):
         read_archive(data)
 
 
@@ -204,6 +216,31 @@ def test_an_archive_with_own_fields_cut_anywhere_gives_what_is_there():
         for i in range(archive.intact, archive.begun):
             with suppress(FormatError):  # not even its fields are there
                 assert files[i].startswith(archive.stream(i))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.booleans(), min_size=1, max_size=20))
+def test_an_archive_says_which_pictures_are_grey(kinds: list[bool]):
+    files = []
+    for i, grey in enumerate(kinds):
+        header = replace(HEADER, grey=grey)
+        body = header.to_bytes() + bytes([i + 1])
+        files.append(body + header.check(body))
+    data = pack_archive(files)
+    archive = read_archive(data)
+    assert [archive.stream(i) for i in range(archive.count)] == files
+    assert (archive.header.grey, bool(archive.grey)) == (all(kinds), any(kinds) and not all(kinds))
+    assert second.archive(data)[1] == files
+
+
+@pytest.mark.parametrize("bits", [b"", b"\x00", b"\xe0", b"\x90", b"\x80\x00"])
+def test_bits_that_do_not_name_some_pictures_are_refused(bits: bytes):
+    header = replace(HEADER, archive=True, fields=in_order([(GREY_PICTURES, bits)]))
+    body = header.to_bytes() + b"\x03\x01\x00abc"
+    with pytest.raises(FormatError, match="which of its 3 pictures are grey"):
+        read_archive(body + header.check(body))
+    with pytest.raises(second.Refused):
+        second.archive(body + header.check(body))
 
 
 @pytest.mark.parametrize("own", [b"\x09\x04\x01a", leb128(1 << 62), b"\x03\x81\x01x", b"\x02\x80\x00", b"\xff" * 12, b""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ddpmcodec
-from ddpmcodec.codec.options import Options
 from ddpmcodec.codec.reconstruction import flow, sample
+from ddpmcodec.codec.sender import Sender
 from ddpmcodec.io.images import is_grey
 from ddpmcodec.models import CodecModel, load_model
 from tests.cli.test_cli import run
@@ -76,15 +77,34 @@ def test_streams_of_both_kinds_and_other_lengths_decode_together(
         assert np.array_equal(found, ddpmcodec.decode(data, model=tiny_model))
 
 
-def test_an_archive_is_grey_where_all_of_its_pictures_are(
+def test_grey_pictures_of_an_archive_are_what_they_are_alone(
     grey: NDArray[np.uint8], picture: NDArray[np.uint8], tiny_model: CodecModel
 ):
     of_grey = ddpmcodec.encode_archive([grey, 255 - grey], model=tiny_model, batch=1, **OPTIONS)
     assert ddpmcodec.read_archive(of_grey).header.grey
     assert all(is_grey(item.image) for item in ddpmcodec.decode_archive(of_grey, model=tiny_model))
-    mixed = ddpmcodec.encode_archive([grey, picture], model=tiny_model, batch=1, **OPTIONS)
-    assert not ddpmcodec.read_archive(mixed).header.grey
-    assert len(list(ddpmcodec.decode_archive(mixed, model=tiny_model))) == 2
+    mixed = [picture, grey, picture[::-1], 255 - grey, grey[::-1]]
+    for batch in (1, 3, 64):
+        data = ddpmcodec.encode_archive(mixed, model=tiny_model, batch=batch, **OPTIONS)
+        archive = ddpmcodec.read_archive(data)
+        alone = [ddpmcodec.encode(p, model=tiny_model, **OPTIONS) for p in mixed]
+        assert [archive.stream(i) for i in range(5)] == alone
+        found = [item.image for item in ddpmcodec.decode_archive(data, model=tiny_model, batch=2)]
+        assert [is_grey(p) for p in found] == [False, True, False, True, True]
+
+
+def test_the_program_makes_an_archive_of_both_kinds(tmp_path: Path, grey: NDArray[np.uint8], picture: NDArray[np.uint8]):
+    for i, shown in enumerate((grey, picture, grey[::-1])):
+        Image.fromarray(shown[:8, :8]).save(tmp_path / f"{i}.png")
+    names = [tmp_path / f"{i}.png" for i in range(3)]
+    done = run("encode", *names, "-o", tmp_path / "a.bin", "--plan-steps", 6, "--json")
+    assert done.exit_code == 0, done.output
+    assert run("decode", tmp_path / "a.bin", "-o", tmp_path / "out").exit_code == 0
+    decoded = [Image.open(path) for path in sorted((tmp_path / "out").iterdir())]
+    assert [shown.mode for shown in decoded] == ["L", "RGB", "L"]
+    shown = [np.asarray(Image.open(name), float) for name in names]
+    errors = [np.asarray(image.convert("RGB")) - source for image, source in zip(decoded, shown, strict=True)]
+    assert json.loads(done.stdout)["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), abs=0.1)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (5, 7), (1, 1), (33, 20)])
@@ -95,7 +115,7 @@ def test_lossless_grey_is_exact_and_shorter(size: tuple[int, int], grey: NDArray
     *_, last = ddpmcodec.decode_stream([data[:9], data[9:]], model=tiny_model)
     assert last.exact
     assert np.array_equal(last.image, shown)
-    sender = Options(lossless=True, **OPTIONS).sender(shown, model=tiny_model, grey=False)
+    sender = Sender(shown, model=tiny_model, lossless=True, grey=False, **OPTIONS)
     for _ in sender.send():
         pass
     assert len(data) <= len(sender.files()[0])
@@ -115,7 +135,7 @@ def test_targets_count_the_grey_picture(grey: NDArray[np.uint8], tiny_model: Cod
 def test_grey_takes_fewer_bits_for_the_same_luminance(grey: NDArray[np.uint8]):
     model, found = load_model("cifar10-small"), {}
     for kind in (False, True):
-        sender = Options(plan_steps=12).sender(grey, model=model, grey=kind)
+        sender = Sender(grey, model=model, plan_steps=12, grey=kind)
         for _ in sender.send():
             pass
         (data,) = sender.files()

@@ -17,7 +17,7 @@ from operator import add
 from pathlib import Path
 
 STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE, GREY, FIELDS = 1, 2, 4, 8, 16, 32, 64, 128
-OWN_FIELDS = 128
+OWN_FIELDS, GREY_PICTURES = 128, 129
 TRELLIS, RANDOM_CODING = 0, 1
 
 
@@ -93,7 +93,7 @@ def header(data: bytes, archive: bool = False) -> Head:
     if flags & FIELDS:
         size, at = number(data, at)
         require(0 < size <= 1 << 20 and at + size <= len(data), "the fields' size")
-        found, at = fields(data[at : at + size], {OWN_FIELDS} if archive else set()), at + size
+        found, at = fields(data[at : at + size], {OWN_FIELDS, GREY_PICTURES} if archive else set()), at + size
     require(dict(found).get(OWN_FIELDS, b"") == b"", "own fields")
     require(width * height <= 64 << 20, "size")
     require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
@@ -559,11 +559,17 @@ def archive(data: bytes) -> tuple[Head, list[bytes]]:
     more = [bits >> padding >> width * (count - 1 - i) & ((1 << width) - 1) for i in range(count)]
     require(min(more) == 0 and max(more).bit_length() == width, "the index is not in its shortest form")
     at, files = at + packed, []
-    shared = [field for field in head.fields if field[0] != OWN_FIELDS]
-    own = Head(head.flags & ~(ARCHIVE | FIELDS), *list(vars(head).values())[1:])
-    for extra in more:
+    shared = [field for field in head.fields if field[0] < 128]
+    which = {GREY_PICTURES: bytes([255 if head.flags & GREY else 0] * -(-count // 8))} | dict(head.fields)
+    bits = "".join(f"{byte:08b}" for byte in which[GREY_PICTURES])
+    grey, rest = bits[:count], bits[count:]
+    if any(identifier == GREY_PICTURES for identifier, _ in head.fields):
+        require(len(bits) == 8 * -(-count // 8) and "1" not in rest and not head.flags & GREY, "grey pictures")
+        require("0" in grey and "1" in grey, "all pictures are alike")
+    for extra, is_grey in zip(more, grey, strict=True):
+        own = Head(head.flags & ~(ARCHIVE | FIELDS | GREY) | GREY * int(is_grey), *list(vars(head).values())[1:])
         payload, its = data[at : at + least + extra], list(shared)
-        if len(shared) < len(head.fields):
+        if OWN_FIELDS in which:
             size, start = number(payload, 0)
             require(start + size <= len(payload), "a picture's own fields are cut")
             its, payload = sorted([*its, *fields(payload[start : start + size], set())]), payload[start + size :]

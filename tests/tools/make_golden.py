@@ -87,6 +87,9 @@ def golden_files(model: CodecModel) -> dict[str, bytes]:
         "archive-grey": ddpmcodec.encode_archive(
             [grey(picture(9, 8, t)) for t in range(2)], model=model, plan_steps=6, steps=2
         ),
+        "archive-mixed": ddpmcodec.encode_archive(
+            [picture(12, 9), grey(picture(12, 9)), picture(12, 9, 1)], model=model, plan_steps=6, steps=5
+        ),
         "archive-fields": ddpmcodec.pack_archive(
             [
                 code(picture(20, 24, turn), plan_steps=6, steps=2, fields={ICC_PROFILE: b"shared"} | own)
