@@ -178,6 +178,19 @@ def test_a_photo_s_preview_is_no_frame():
     np.testing.assert_array_equal(read_image(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
+def test_views_of_equal_rank_are_several_pictures():
+    """A stereo camera's two, both marked as one of a pair."""
+    data = bytearray(saved(Image.fromarray(RGB), "MPO", save_all=True, append_images=[Image.fromarray(RGB)]))
+    header = data.index(b"MPF\0") + 4
+    at = header + 50  # the first entry, behind a table of three
+    assert struct.unpack_from("<I", data, at) == (0x030000,)
+    for entry in (at, at + 16):
+        struct.pack_into("<I", data, entry, 0x020002)
+    with pytest.raises(ImageError, match="2 frames"):
+        read_image(bytes(data))
+    assert read_image(bytes(data), frame=1).shape == RGB.shape
+
+
 # Metadata
 
 
