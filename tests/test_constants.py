@@ -69,10 +69,9 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     },
     "channel.names": {"LARGER_TRELLIS_DIMS": 16384, "TRELLIS": 0, "RANDOM_CODING": 1},
     "channel.random_coding": {"SPARE_BITS": 6, "_TOTAL": 4194304},
+    "channel.blocks": {"MAX_BLOCK_BITS": 4096, "SHORT_BITS": 40, "SHORT_MEMORY": 12},
+    "channel.metrics": {"TARGET_RMS": 64, "BRANCH_SIGMAS": 4.5},
     "channel.trellis": {
-        "MAX_BLOCK_BITS": 4096,
-        "TARGET_RMS": 64,
-        "BRANCH_SIGMAS": 4.5,
         "_EXCESS_PER_BIT": {8: 0.08, 9: 0.07, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.04, 14: 0.037, 15: 0.034, 16: 0.031},
     },
     "channel.viterbi": {"RENORMALISE": 8},
