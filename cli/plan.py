@@ -80,7 +80,8 @@ def plan(
     config = source.config
     side = crop or (256 if config.any_size else config.window)
     factors = [k for k in FACTORS if k * config.canvas <= side] if config.any_size or side > config.window else [1]
-    images = TrainingImages([p for p in training_images(data, side).training if min(p.shape[:2]) >= side], side, seed)
+    found = training_images(data, config.window).training
+    images = TrainingImages([p for p in found if min(p.shape[:2]) >= side], side, seed)
     count = min(limit, len(images))
     try:
         where = torch.device(device)
