@@ -31,7 +31,7 @@ def in_tiles(predict: Callable[[Tensor, float], Tensor], x_t: Array, log_snr: fl
     if pixels <= AT_A_TIME:
         count = max(1, AT_A_TIME // pixels)
         for first in range(0, n, count):
-            part = np.ascontiguousarray(padded[first : first + count])
+            part = np.array(padded[first : first + count])  # a copy: what callers give may be read-only
             eps[first : first + count] = predict(torch.from_numpy(part), log_snr).cpu().numpy()
     else:
         for rows, seen_rows in _spans(padded.shape[2], multiple):
@@ -39,7 +39,7 @@ def in_tiles(predict: Callable[[Tensor, float], Tensor], x_t: Array, log_snr: fl
                 own = slice(rows.start - seen_rows.start, rows.stop - seen_rows.start)
                 across = slice(columns.start - seen_columns.start, columns.stop - seen_columns.start)
                 for i in range(n):
-                    seen = np.ascontiguousarray(padded[i : i + 1, :, seen_rows, seen_columns])
+                    seen = np.array(padded[i : i + 1, :, seen_rows, seen_columns])
                     found = predict(torch.from_numpy(seen), log_snr).cpu().numpy()
                     eps[i, :, rows, columns] = found[0, :, own, across]
     return np.ascontiguousarray(eps[:, :, :height, :width])
