@@ -1,6 +1,7 @@
 """The one part that a compiler makes, and only where there is one: everything else stands in pyproject.toml.
 
-The extension is loaded through ctypes (ddpmcodec/numerics/native.py), so it is the same for every Python: hence the tag abi3.
+The extension is loaded through ctypes (ddpmcodec/numerics/native.py), so it is the same for every Python: hence the tag
+abi3.
 """
 
 import sysconfig

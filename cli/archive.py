@@ -29,7 +29,9 @@ def encode_all(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Writes the archive of pictures, in the order in which they are read, each with its name. options: of `encode_archive`."""
+    """Writes the archive of pictures, in the order in which they are read, each with its name. options: of
+    `encode_archive`.
+    """
     start = time.perf_counter()
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.codec.archives import encode_archive
@@ -76,7 +78,8 @@ def _of_one_size(read: Callable[[], Iterable[tuple[str, Any]]]) -> list[Any]:
         (height, width, _), (first_height, first_width, _) = picture.shape, (pictures or [picture])[0].shape
         if (height, width) != (first_height, first_width):
             raise ImageError(
-                f"{name} is {width}x{height} and {first} is {first_width}x{first_height}: an archive holds pictures of one size"
+                f"{name} is {width}x{height} and {first} is {first_width}x{first_height}: an archive holds pictures of "
+                "one size"
             )
         pictures.append(picture)
     return pictures
@@ -95,7 +98,8 @@ class _Report:
         self.last = sent
         if self.verbose:
             stderr.print(
-                f"pictures {self.done}-{self.done + len(sent.packets) - 1}  step {sent.n:3d}  log-SNR {sent.log_snr_s:7.3f}  "
+                f"pictures {self.done}-{self.done + len(sent.packets) - 1}  step {sent.n:3d}  log-SNR "
+                f"{sent.log_snr_s:7.3f}  "
                 f"ideal {sent.ideal_bits.sum():10.1f} bits  sent {sum(p.bits for p in sent.packets):7d} bits",
                 highlight=False,
             )
@@ -132,7 +136,9 @@ class _Report:
         }
 
 
-def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool) -> None:
+def decode_all(
+    data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool
+) -> None:
     """Writes an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
@@ -157,7 +163,8 @@ def decode_all(data: bytes, output: str, steps: int | None, allow_partial: bool,
         return
     if not archive.complete:
         stderr.print(
-            f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the last, "
+            f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the "
+            "last, "
             f"picture {item.index}, has {item.steps} steps",
             soft_wrap=True,
             highlight=False,
@@ -190,7 +197,8 @@ def _check_folder(output: str, count: int) -> None:
     picture = path.suffix.lower() in Image.registered_extensions() and not output.endswith("/")
     if output == "-" or path.exists() or picture:
         raise DdpmCodecError(
-            f"{output} can't take an archive's {count} pictures: name a directory with -o, or one of the pictures with --index"
+            f"{output} can't take an archive's {count} pictures: name a directory with -o, or one of the pictures with "
+            "--index"
         )
     check_outputs(path)
 

@@ -37,25 +37,34 @@ def encode(
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
     model: ModelOption = "auto",
-    plan_steps: Annotated[int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")] = None,
+    plan_steps: Annotated[
+        int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")
+    ] = None,
     channel: Annotated[
         str, typer.Option(help="trellis, trellis:8…16 (memory), orc or orc:8…16 (log2 candidates).")
     ] = "trellis",
     seed: Annotated[int, typer.Option(help="Of the randomness that sender and receiver share.")] = 0,
-    flatten: Annotated[str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")] = None,
+    flatten: Annotated[
+        str | None, typer.Option(help="Colour behind transparent pixels, such as white or #204060.")
+    ] = None,
     frame: Annotated[int | None, typer.Option(help="Which frame or page of a file that holds several, from 0.")] = None,
     all_frames: Annotated[bool, typer.Option("--all-frames", help="All frames or pages, to an archive.")] = False,
     icc: Annotated[
-        str | None, typer.Option(help="srgb: convert colours to sRGB before --lossless, too. Lossy streams have sRGB anyway.")
+        str | None,
+        typer.Option(help="srgb: convert colours to sRGB before --lossless, too. Lossy streams have sRGB anyway."),
     ] = None,
     target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
     psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
-    rmse: Annotated[float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")] = None,
+    rmse: Annotated[
+        float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")
+    ] = None,
     quality: Annotated[
         float | None, typer.Option(help="1 to 100; 75 where nothing else says when to stop and the picture isn't tiny.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Go on to the end of the chain, whatever the picture's size.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Go on to the end of the chain, whatever the picture's size.")
+    ] = False,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
     yes: YesOption = False,
@@ -72,7 +81,12 @@ def encode(
     behind = None if flatten is None else _colour(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
     options |= {"quality": quality, "full": full}
-    targets: dict[str, Any] = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": psnr, "target_rmse": rmse}
+    targets: dict[str, Any] = {
+        "target_bytes": target_bytes,
+        "target_bpp": target_bpp,
+        "target_psnr": psnr,
+        "target_rmse": rmse,
+    }
     if icc not in (None, "srgb"):
         raise DdpmCodecError(f"--icc {icc!r}: expected srgb")
     if frame is not None and (all_frames or len(images) > 1):
@@ -193,7 +207,9 @@ class _EncodeReport:
         )
 
     def values(self, data: bytes, codec: Any) -> dict[str, Any]:
-        """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole levels)."""
+        """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole
+        levels).
+        """
         import numpy as np
 
         from ddpmcodec.io.images import to_bytes

@@ -91,7 +91,9 @@ def system_says(error: OSError) -> str:
 
 
 def report_console() -> Console:
-    """Return what prints reports on stdout; where it is no terminal, tables are as wide as they need. Raises DdpmCodecError."""
+    """Return what prints reports on stdout; where it is no terminal, tables are as wide as they need. Raises
+    DdpmCodecError.
+    """
     check_stdout()
     console = Console()
     return console if console.is_terminal else Console(width=_NO_WIDTH)
@@ -107,13 +109,16 @@ def say(line: str) -> None:
 def _no_memory(error: Exception) -> str:
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
     return (
-        f"out of memory: {said}; a smaller picture needs less, and so does a smaller --batch where there is one; pictures of "
+        f"out of memory: {said}; a smaller picture needs less, and so does a smaller --batch where there is one; "
+        "pictures of "
         "an archive can be decoded one by one (--index); --device cpu has the whole machine's memory"
     )
 
 
 def _speaks(error: DdpmCodecError) -> bool:
-    """Of the processes that torchrun starts on a machine the first one, for the others report the same; but for their own."""
+    """Of the processes that torchrun starts on a machine the first one, for the others report the same; but for their
+    own.
+    """
     return os.environ.get("LOCAL_RANK", "0") == "0" or getattr(error, "local", False)
 
 

@@ -26,11 +26,17 @@ def decode(
     stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin.")],
     output: Annotated[
         str,
-        typer.Option("-o", "--output", help="The picture to write (.png), or - for a PNG on stdout; an archive's directory."),
+        typer.Option(
+            "-o", "--output", help="The picture to write (.png), or - for a PNG on stdout; an archive's directory."
+        ),
     ],
-    index: Annotated[int | None, typer.Option(help="Decode one picture of an archive, from 0, without the others.")] = None,
+    index: Annotated[
+        int | None, typer.Option(help="Decode one picture of an archive, from 0, without the others.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")] = False,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")
+    ] = False,
     reconstruct: Annotated[
         str, typer.Option(help="mean (least RMSE), sample (a plausible picture) or ddim (where the flow leads).")
     ] = "mean",
@@ -38,12 +44,17 @@ def decode(
         int | None, typer.Option(help="Network calls of --reconstruct ddim; default: the plan's steps.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of --reconstruct sample: another one, another picture.", min=0)] = 0,
-    watch: Annotated[bool, typer.Option("--watch", help="Read as bytes arrive; rewrite the picture at each step.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Read as bytes arrive; rewrite the picture at each step.")
+    ] = False,
     frames: Annotated[Path | None, typer.Option(help="A directory for one PNG a step.")] = None,
     gif: Annotated[Path | None, typer.Option(help="An animated GIF of the steps.")] = None,
     webp: Annotated[Path | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove what an earlier run left in the directory of an archive or of --frames.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Remove what an earlier run left in the directory of an archive or of --frames."
+        ),
     ] = False,
     yes: YesOption = False,
     model: ModelOption = "auto",
@@ -51,7 +62,9 @@ def decode(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, 00000.png and so on."""
+    """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, 00000.png
+    and so on.
+    """
     if watch and (output == "-" or is_stream(output)):
         raise DdpmCodecError("--watch rewrites a file at each step: name one with -o")
     if watch and index is not None:
@@ -129,10 +142,14 @@ def decode(
     if not quiet:
         height, width, _ = item.image.shape
         if source.found and not source.complete:
-            stderr.print(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
+            stderr.print(
+                f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified"
+            )
         of = f" of {source.found}" if source.found else ""
         exact = ", exact" if item.exact and not lost else ""
-        stderr.print(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False)
+        stderr.print(
+            f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False
+        )
 
 
 class _Source:

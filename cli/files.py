@@ -33,7 +33,9 @@ def read_input(path: str) -> bytes:
     try:
         if path == "-":
             return bytes(stdin().read())
-        number = descriptor_of(path)  # opening /dev/stdin anew would read from the file's beginning, or fail on a socket
+        number = descriptor_of(
+            path
+        )  # opening /dev/stdin anew would read from the file's beginning, or fail on a socket
         with open(path if number is None else os.dup(number), "rb") as file:
             return file.read()
     except OSError as error:
@@ -48,7 +50,8 @@ def stdin() -> BinaryIO:
 
 
 def check_outputs(*outputs: object, inputs: Iterable[object] = (), report: bool = False) -> None:
-    """Fails before any work is done where an output could not be written at the end, or would destroy an input or another.
+    """Fails before any work is done where an output could not be written at the end, or would destroy an input or
+    another.
 
     None among them stands for nothing. report: stdout takes a report beside them. Raises DdpmCodecError.
     """
@@ -72,12 +75,16 @@ def check_stdout() -> None:
 
 
 def goes_on(path: str) -> bool:
-    """Return whether what is written to an output follows what was written before: on stdout, /dev/fd/3 and the like."""
+    """Return whether what is written to an output follows what was written before: on stdout, /dev/fd/3 and the
+    like.
+    """
     return path == "-" or descriptor_of(path) is not None
 
 
 def write_output(path: str, data: bytes) -> None:
-    """Writes files by rename, so that a reader sees the old one or the whole new one; stdout, devices and pipes as they are."""
+    """Writes files by rename, so that a reader sees the old one or the whole new one; stdout, devices and pipes as they
+    are.
+    """
     try:
         if path == "-":
             check_stdout()

@@ -14,14 +14,16 @@ PICTURES = re.compile(r"\d{5,}\.png")  # of an archive
 
 
 def check_results(folder: Path, naming: re.Pattern[str], overwrite: bool, keep: Iterable[object]) -> None:
-    """Fail before any work is done where a directory holds results of an earlier run, unless they are to be overwritten.
+    """Fail before any work is done where a directory holds results of an earlier run, unless they are to be
+    overwritten.
 
     keep: files that nothing may overwrite. Raises DdpmCodecError.
     """
     older = _results(folder, naming)
     if older and not overwrite:
         raise DdpmCodecError(
-            f"{folder} holds {len(older)} results of an earlier run, such as {older[0].name}: name another directory, or "
+            f"{folder} holds {len(older)} results of an earlier run, such as {older[0].name}: name another directory, "
+            "or "
             "--overwrite removes them first"
         )
     for path in keep:

@@ -43,7 +43,9 @@ def nll(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure the variational bound in bits/dim (ideal rates: no coder runs) and the rate-distortion points on its way."""
+    """Measure the variational bound in bits/dim (ideal rates: no coder runs) and the rate-distortion points on
+    its way.
+    """
     if output == "-":
         raise DdpmCodecError("-o - : the report goes to stdout; use --json for JSON there, or name a file")
     if output is not None:
@@ -79,7 +81,9 @@ def nll(
 
 
 def _describe(bound: Any) -> dict[str, Any]:
-    """Bits/dim, each total with its standard error over the pictures; RMSEs on [0, 255]; means by timestep from 1 to T."""
+    """Bits/dim, each total with its standard error over the pictures; RMSEs on [0, 255]; means by timestep from
+    1 to T.
+    """
     T = len(bound.log_snr)
     points = [asdict(bound.point(T * i // _POINTS)) for i in range(_POINTS, 0, -1) if T * i // _POINTS]
     return {

@@ -29,13 +29,20 @@ from ddpmcodec.io.outputs import is_stream
 
 @command
 def plan(
-    model: Annotated[str, typer.Argument(help="A model file, a training run's directory, or a diffusers folder or hub id.")],
+    model: Annotated[
+        str, typer.Argument(help="A model file, a training run's directory, or a diffusers folder or hub id.")
+    ],
     data: Annotated[list[str], typer.Option("--data", help="Training images (never test images), as for `train`.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The file to write; default: MODEL, or codec.safetensors in a run.")
+        Path | None,
+        typer.Option("-o", "--output", help="The file to write; default: MODEL, or codec.safetensors in a run."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Where to draw the plan; default: beside the model, .plan.png.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to draw the plan; default: beside the model, .plan.png.")
+    ] = None,
     coloured: Annotated[
         bool, typer.Option("--coloured/--white", help="Priors with the spectrum of the network's error, or white ones.")
     ] = True,
@@ -52,7 +59,9 @@ def plan(
     spacing: Annotated[float, typer.Option(help="Between the log-SNRs measured.", min=0.01, max=1.0)] = 0.125,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace a file that is there; a codec is kept beside it, under its fingerprint."),
+        typer.Option(
+            "--overwrite", help="Replace a file that is there; a codec is kept beside it, under its fingerprint."
+        ),
     ] = False,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
@@ -116,7 +125,11 @@ def plan(
         chosen = make_plan(curve, steps)
         ideal = sum(chosen.rate) / 256 / curve.dims
         rows.append(
-            {"steps": steps, "ideal_bits_per_dim": ideal, "expected_bits_per_dim": planned_bits(curve, chosen) / curve.dims}
+            {
+                "steps": steps,
+                "ideal_bits_per_dim": ideal,
+                "expected_bits_per_dim": planned_bits(curve, chosen) / curve.dims,
+            }
         )
     try:
         missing = "" if _draw(curve, picture) else "matplotlib is not installed (pip install 'ddpmcodec[train]')"
@@ -137,7 +150,8 @@ def plan(
 
 
 def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
-    """Where a codec that is about to be replaced goes, for its streams can't be decoded without it. None: there is none.
+    """Where a codec that is about to be replaced goes, for its streams can't be decoded without it. None: there is
+    none.
 
     A network that is no codec yet may become one in its own file. Raises ModelError where something else would be lost.
     """
@@ -157,7 +171,9 @@ def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
         return None
     if not overwrite:
         what = "a network" if about.measured is None else f"the codec {about.fingerprint[:8]}, which its streams need"
-        raise ModelError(f"{target} holds {what}: name another file with -o, or --overwrite keeps it beside the new one")
+        raise ModelError(
+            f"{target} holds {what}: name another file with -o, or --overwrite keeps it beside the new one"
+        )
     return target.with_name(f"{target.stem}.{about.fingerprint[:8]}{target.suffix}")
 
 

@@ -37,14 +37,18 @@ def rd(
     ] = "trellis",
     baselines: Annotated[str, typer.Option(help="Codecs, a comma between: jpeg,webp,avif,…; all; none.")] = "none",
     plan_steps: Annotated[int | None, typer.Option(help="Steps of the plan; default: the model's.", min=1)] = None,
-    with_table4: Annotated[bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")] = False,
+    with_table4: Annotated[
+        bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")
+    ] = False,
     reconstructions: Annotated[
         str, typer.Option("--reconstruct", help="A receiver's ways to a picture, compared: mean,sample,ddim.")
     ] = "none",
     batch: Annotated[int, typer.Option(help="Windows in the network at a time.", min=1)] = 64,
     decode_every: Annotated[
         int,
-        typer.Option(help="Decode every so many batches' files; parse the others', whose pictures the sender knows.", min=1),
+        typer.Option(
+            help="Decode every so many batches' files; parse the others', whose pictures the sender knows.", min=1
+        ),
     ] = 1,
     seed: Annotated[int, typer.Option(help="Of the streams and of the draws.", min=0)] = 0,
     device: DeviceOption = "cpu",
@@ -54,7 +58,8 @@ def rd(
 ) -> None:
     """Measure rate-distortion curves, ideal and real, beside other codecs: results.json, results.csv and plots.
 
-    Run again after an interruption, it goes on. `torchrun --nproc-per-node N -m ddpmcodec.cli rd …` shares the pictures out.
+    Run again after an interruption, it goes on. `torchrun --nproc-per-node N -m ddpmcodec.cli rd …` shares the pictures
+    out.
     """
     if output.exists() and not output.is_dir():
         raise DdpmCodecError(f"can't write to {output}: it is a file; name a directory")
@@ -77,7 +82,9 @@ def rd(
     modes = parse_modes(reconstructions)
     if modes and not channels:
         raise DdpmCodecError("--reconstruct needs streams: name a channel with --channel")
-    options = Options(plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, modes, batch, seed, decode_every)
+    options = Options(
+        plan_steps, channels, tuple(parse_baselines(baselines)), with_table4, modes, batch, seed, decode_every
+    )
     codec = load_model(model, share.device(device))
     pictures = load_pictures(data, codec.window, limit)
     measurement = Measurement(codec, pictures, options, output, share)
@@ -88,7 +95,9 @@ def rd(
             return
         result = measurement.result()
     except KeyboardInterrupt as error:
-        stderr.print(f"interrupted; the same command goes on from what is in {output}/parts", markup=False, soft_wrap=True)
+        stderr.print(
+            f"interrupted; the same command goes on from what is in {output}/parts", markup=False, soft_wrap=True
+        )
         raise typer.Exit(130) from error
     _write(result, output)
     if as_json:
@@ -101,7 +110,9 @@ def _require_extra() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise DdpmCodecError("rd draws with matplotlib, which is not installed: pip install 'ddpmcodec[eval]'") from error
+        raise DdpmCodecError(
+            "rd draws with matplotlib, which is not installed: pip install 'ddpmcodec[eval]'"
+        ) from error
 
 
 def _write(result: dict[str, Any], output: Path) -> None:
@@ -122,7 +133,8 @@ def _write(result: dict[str, Any], output: Path) -> None:
 def _print(result: dict[str, Any]) -> None:
     console = report_console()
     console.print(
-        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} steps; bits/dim at "
+        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} steps; "
+        "bits/dim at "
         "equal RMSE (mean over images)",
         highlight=False,
         soft_wrap=True,
@@ -157,9 +169,13 @@ def _print(result: dict[str, Any]) -> None:
 def _print_ideal(console: Console, curve: dict[str, Any]) -> None:
     from ddpmcodec.eval.rd.curves import RMSE, RMSES, rate_at
 
-    table = Table("ideal, at RMSE", *(convention.removeprefix("rmse_").replace("_", " ") for convention in RMSE), box=None)
+    table = Table(
+        "ideal, at RMSE", *(convention.removeprefix("rmse_").replace("_", " ") for convention in RMSE), box=None
+    )
     for rmse in RMSES:
-        table.add_row(f"{rmse:g}", *(_number(rate_at(curve, "ideal_bits_per_dim", rmse, convention)) for convention in RMSE))
+        table.add_row(
+            f"{rmse:g}", *(_number(rate_at(curve, "ideal_bits_per_dim", rmse, convention)) for convention in RMSE)
+        )
     console.print(table)
 
 
@@ -170,7 +186,9 @@ def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:
     for baseline, found in rates.items():
         cells = [f"{f['percent']:+.1f}%" if "percent" in f else "—" for f in found.values()]
         span = next((f for f in found.values() if "percent" in f), None)
-        ends = [f"{span[k]:.1f} dB" for k in ("from_psnr", "to_psnr")] if span else [found["file"].get("refused", ""), ""]
+        ends = (
+            [f"{span[k]:.1f} dB" for k in ("from_psnr", "to_psnr")] if span else [found["file"].get("refused", ""), ""]
+        )
         table.add_row(baseline, *cells, *ends)
     console.print(f"{name}: BD-rate (negative: ours needs fewer bits)", highlight=False)
     console.print(table)
@@ -178,7 +196,9 @@ def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:
 
 def _print_reconstructions(console: Console, curves: dict[str, Any]) -> None:
     scores = [s for s in ("rmse_mean_over_images", "ssim", "lpips", "fid") if any(s in c for c in curves.values())]
-    table = Table("steps", "file bits/dim", *(f"{mode} {s.partition('_')[0]}" for s in scores for mode in curves), box=None)
+    table = Table(
+        "steps", "file bits/dim", *(f"{mode} {s.partition('_')[0]}" for s in scores for mode in curves), box=None
+    )
     first = next(iter(curves.values()))
     for i, steps in enumerate(first["steps"]):
         cells = [_number(curve[s][i]) for s in scores for curve in curves.values()]
@@ -189,7 +209,8 @@ def _print_reconstructions(console: Console, curves: dict[str, Any]) -> None:
 
 def _print_table4(console: Console, rows: dict[str, Any], ours: list[str]) -> None:
     console.print(
-        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The plan's ideal and the files: at the "
+        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The plan's ideal and the files: "
+        "at the "
         "paper's RMSE",
         highlight=False,
         soft_wrap=True,

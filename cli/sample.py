@@ -21,17 +21,23 @@ def sample(
     output: Annotated[str, typer.Option("-o", "--output", help="The grid to write (.png), or - for a PNG on stdout.")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)] = "cifar10-small",
     count: Annotated[int, typer.Option(help="Pictures, or points of an interpolation with its ends.")] = 16,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Width and height; default the model's window.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Width and height; default the model's window.")
+    ] = None,
     timesteps: TimestepsOption = None,
     schedule: ScheduleOption = None,
     variance: Annotated[
-        str | None, typer.Option(help="Of ancestral sampling: beta or beta-tilde (the posterior's); default beta-tilde.")
+        str | None,
+        typer.Option(help="Of ancestral sampling: beta or beta-tilde (the posterior's); default beta-tilde."),
     ] = None,
-    ddim_steps: Annotated[int | None, typer.Option(help="DDIM with so many of the timesteps, instead of ancestral.")] = None,
+    ddim_steps: Annotated[
+        int | None, typer.Option(help="DDIM with so many of the timesteps, instead of ancestral.")
+    ] = None,
     eta: Annotated[float | None, typer.Option(help="DDIM's noise, 0 (default) to 1.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
     interpolate: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="A B", help="From one picture to another through their noisy states.")
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="From one picture to another through their noisy states."),
     ] = None,
     at_timestep: Annotated[int, typer.Option(help="How noisy --interpolate makes them, 1 to T.")] = 500,
     device: DeviceOption = "cpu",
@@ -73,7 +79,8 @@ def sample(
     write_output(output, image_bytes(picture_grid(pictures, columns), target))
     if not quiet:
         stderr.print(
-            f"{count} pictures of {width}x{height}, {len(levels)} network calls each, {time.perf_counter() - start:.2f} s",
+            f"{count} pictures of {width}x{height}, {len(levels)} network calls each, "
+            f"{time.perf_counter() - start:.2f} s",
             highlight=False,
         )
 

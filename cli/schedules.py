@@ -7,11 +7,14 @@ from typing import Annotated, Any
 import typer
 
 TimestepsOption = Annotated[
-    int | None, typer.Option("--timesteps", help="T, timesteps of the chain; default: as the model was trained, else 1000.")
+    int | None,
+    typer.Option("--timesteps", help="T, timesteps of the chain; default: as the model was trained, else 1000."),
 ]
 ScheduleOption = Annotated[
     str | None,
-    typer.Option("--schedule", help="linear (the DDPM paper's) or cosine; default: as the model was trained, else linear."),
+    typer.Option(
+        "--schedule", help="linear (the DDPM paper's) or cosine; default: as the model was trained, else linear."
+    ),
 ]
 
 

@@ -11,7 +11,9 @@ from ddpmcodec.cli.common import stderr
 from ddpmcodec.errors import DdpmCodecError
 
 _SAY, _ASK = 1 << 20, 16 << 20  # pixels
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Begin pictures of more than 16 megapixels without asking.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Begin pictures of more than 16 megapixels without asking.")
+]
 
 
 def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, **what: Any) -> None:

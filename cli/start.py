@@ -11,7 +11,8 @@ from typing import Any
 def program() -> None:
     """Run the command line as a process of its own, whatever its stdin, stdout and stderr are.
 
-    Characters that they can't show become `?`. Where they can't be written to, one line says so, and the exit code is 2.
+    Characters that they can't show become `?`. Where they can't be written to, one line says so, and the exit code is
+    2.
     """
     for number in range(3):
         _keep_open(number)

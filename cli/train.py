@@ -23,10 +23,14 @@ _LINE_SECONDS = 30.0  # between progress lines where stderr is no terminal
 
 @command
 def train(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The run's directory: checkpoint, model, log, plot, samples.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The run's directory: checkpoint, model, log, plot, samples.")
+    ],
     data: Annotated[
         list[str],
-        typer.Option("--data", help="Training images: cifar10 (downloads), a folder, a mosaic, a zip or tar. May be repeated."),
+        typer.Option(
+            "--data", help="Training images: cifar10 (downloads), a folder, a mosaic, a zip or tar. May be repeated."
+        ),
     ],
     preset: Annotated[
         str | None, typer.Option(help="cifar10-small (default), photo-small, cifar10-base or ddpm-paper.")
@@ -34,25 +38,38 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Train so many steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train so many minutes in all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run's directory.")] = False,
-    init: Annotated[str | None, typer.Option(help="Start from this model's weights: a model file or an embedded name.")] = None,
-    objective: Annotated[str | None, typer.Option(help="vlb (log-SNR uniform: the bound) or simple (the paper's).")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this model's weights: a model file or an embedded name.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="vlb (log-SNR uniform: the bound) or simple (the paper's).")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="Of the simple objective: linear or cosine.")] = None,
     batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
-    muon: Annotated[bool | None, typer.Option("--muon/--adamw", help="Muon for convolutions, or AdamW for all.")] = None,
+    muon: Annotated[
+        bool | None, typer.Option("--muon/--adamw", help="Muon for convolutions, or AdamW for all.")
+    ] = None,
     muon_lr: Annotated[float | None, typer.Option(help="Peak learning rate of Muon.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
-    ema: Annotated[list[float] | None, typer.Option(help="Decay of an average of the weights. May be repeated.")] = None,
+    ema: Annotated[
+        list[float] | None, typer.Option(help="Decay of an average of the weights. May be repeated.")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="In the residual blocks.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
     bf16: Annotated[bool | None, typer.Option("--bf16/--no-bf16", help="Autocast to bfloat16.")] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network; needs a C++ compiler.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the network; needs a C++ compiler.")
+    ] = False,
     hold_out: Annotated[
         bool, typer.Option("--hold-out/--all", help="Keep 1 picture in 16 (tile in 256) from training, to measure on.")
     ] = True,
     skip_unusable: Annotated[
-        bool, typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each.")
+        bool,
+        typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each."),
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")
+    ] = "cpu",
     log_every: Annotated[int, typer.Option(help="Steps between records.", min=1)] = 50,
     save_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints, plots and sample sheets.")] = 5.0,
     quiet: QuietOption = False,
@@ -98,7 +115,9 @@ def train(
     state = load_checkpoint(output) if resume else None
     if state is None:
         if (output / NAME).exists():
-            raise TrainingError(f"{output} already holds a run: add --resume to go on with it, or name another directory")
+            raise TrainingError(
+                f"{output} already holds a run: add --resume to go on with it, or name another directory"
+            )
         chosen = find_preset(preset or "cifar10-small", network, recipe)
         config, settings = chosen.network, chosen.recipe
         goal = Goal(steps, minutes)
@@ -107,7 +126,8 @@ def train(
         goal = Goal(steps, minutes) if steps is not None or minutes is not None else state.goal
         if goal.progress(state.step, state.seconds) >= 1:
             raise TrainingError(
-                f"the run is done: {state.step} steps, {state.seconds / 60:.1f} minutes; name a later --steps or --minutes"
+                f"the run is done: {state.step} steps, {state.seconds / 60:.1f} minutes; name a later --steps or "
+                "--minutes"
             )
     weights = None if init is None else initial_weights(init, config)
     with processes(device) as where:
@@ -115,7 +135,8 @@ def train(
             settings = state.recipe_for(where.count)
             if where.count != state.processes and where.first:
                 stderr.print(
-                    f"note: the run had {state.processes} processes, and goes on with {where.count}, each {settings.batch} "
+                    f"note: the run had {state.processes} processes, and goes on with {where.count}, each "
+                    f"{settings.batch} "
                     "images a step: the whole batch is the same",
                     highlight=False,
                     soft_wrap=True,

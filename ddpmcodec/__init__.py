@@ -4,8 +4,8 @@ import ddpmcodec
 data = ddpmcodec.encode(image)            # uint8 H×W×3 -> bytes
 image = ddpmcodec.decode(data, steps=20)  # any number of the stream's steps
 
-Everything public is in `__all__`, which is the only list of it. A name is imported when it is first asked for: the command
-line shows its help, and can be interrupted, before torch is there.
+Everything public is in `__all__`, which is the only list of it. A name is imported when it is first asked for: the
+command line shows its help, and can be interrupted, before torch is there.
 """
 
 from importlib import import_module
@@ -44,7 +44,15 @@ if TYPE_CHECKING:
         TruncatedArchiveError,
         TruncatedStreamError,
     )
-    from ddpmcodec.models import CodecModel, ModelInfo, codec_model, load_model, measure_curve, model_names, read_model_info
+    from ddpmcodec.models import (
+        CodecModel,
+        ModelInfo,
+        codec_model,
+        load_model,
+        measure_curve,
+        model_names,
+        read_model_info,
+    )
 
 __all__ = [
     "Archive",

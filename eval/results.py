@@ -55,7 +55,9 @@ def _commit() -> str | None:
     here = Path(ddpmcodec.__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, check=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, check=True, text=True
+        ).stdout.strip()
 
     try:
         if not git("ls-files", "__init__.py"):

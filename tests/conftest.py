@@ -34,7 +34,9 @@ def prior_mean() -> NDArray[np.float32]:
 
 
 class WienerModel:
-    """eps of the posterior mean of x_0 under x_0 ~ N(prior_mean, PRIOR_VARIANCE I): exact, in one line, without training."""
+    """eps of the posterior mean of x_0 under x_0 ~ N(prior_mean, PRIOR_VARIANCE I): exact, in one line, without
+    training.
+    """
 
     def __init__(self) -> None:
         self.mean = torch.from_numpy(prior_mean())

@@ -24,7 +24,9 @@ def test_the_walk_is_the_one_that_the_page_describes(coloured_model: CodecModel)
         if event == "call" and path.is_relative_to(ROOT / "ddpmcodec"):
             passed.add(path.relative_to(ROOT / "ddpmcodec").with_suffix("").as_posix())
 
-    assert all(hasattr(ddpmcodec, name) for name in ddpmcodec.__all__)  # imports all there is, which is no part of the walk
+    assert all(
+        hasattr(ddpmcodec, name) for name in ddpmcodec.__all__
+    )  # imports all there is, which is no part of the walk
     before = sys.getprofile()
     sys.setprofile(note)
     try:

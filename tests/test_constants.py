@@ -1,7 +1,8 @@
 """Numbers that streams and decoded pictures depend on, each with its value: to change one is to change the format.
 
-Where such a change is meant, it comes with a new VERSION and new golden files. Tables that are made of these numbers are
-checked by the second implementation of the format (`tests/tools/format_parser.py`), and the lossless tail's by their hash.
+Where such a change is meant, it comes with a new VERSION and new golden files. Tables that are made of these numbers
+are checked by the second implementation of the format (`tests/tools/format_parser.py`), and the lossless tail's by
+their hash.
 """
 
 from __future__ import annotations
@@ -72,7 +73,17 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "channel.blocks": {"MAX_BLOCK_BITS": 4096, "SHORT_BITS": 40, "SHORT_MEMORY": 12},
     "channel.metrics": {"TARGET_RMS": 64, "BRANCH_SIGMAS": 4.5},
     "channel.trellis": {
-        "_EXCESS_PER_BIT": {8: 0.08, 9: 0.07, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.04, 14: 0.037, 15: 0.034, 16: 0.031},
+        "_EXCESS_PER_BIT": {
+            8: 0.08,
+            9: 0.07,
+            10: 0.061,
+            11: 0.052,
+            12: 0.044,
+            13: 0.04,
+            14: 0.037,
+            15: 0.034,
+            16: 0.031,
+        },
     },
     "channel.viterbi": {"RENORMALISE": 8},
     "bitstream.bit_counts": {
@@ -107,7 +118,12 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "codec.step_target": {"REACH": 0.6},
     "lossless.adaptation": {"_SHARES": (4, 3, 2, 1, 0), "_WIDER": (0, -4, 4, 8, 12)},
     "lossless.distribution": {"_Z_STEP": 1024, "TOTAL": 24, "_FLOOR": 16, "_MIX": 6, "_INVERSE": 20},
-    "lossless.lattice": {"RADIUS": 2, "_PHASES": ((0, 0), (1, 1), (0, 1), (1, 0)), "_COLOURS": (1, 0, 2), "CHUNK": 16384},
+    "lossless.lattice": {
+        "RADIUS": 2,
+        "_PHASES": ((0, 0), (1, 1), (0, 1), (1, 0)),
+        "_COLOURS": (1, 0, 2),
+        "CHUNK": 16384,
+    },
     "lossless.network": {
         "INPUT": 64,
         "WEIGHT": 12,
@@ -121,7 +137,14 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "MIX_STEP": 16,
         "MIX_BOUND": 96,
     },
-    "lossless.rounding": {"UNIT": 512, "CELL": 128, "TOLERANCE": 0.5625, "BLOCK": 512, "ESCAPE": 255, "_TOTAL": 1048576},
+    "lossless.rounding": {
+        "UNIT": 512,
+        "CELL": 128,
+        "TOLERANCE": 0.5625,
+        "BLOCK": 512,
+        "ESCAPE": 255,
+        "_TOTAL": 1048576,
+    },
     "lossless.tail": {"USUAL_RMSE": 1.6},
 }
 

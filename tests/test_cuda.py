@@ -26,7 +26,9 @@ pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available()
 
 DEVICE = "cuda"
 STEPS = 8  # three before the recording, five of it
-CONV = ConvUNetConfig(channels=(16, 24), down_blocks=(1, 1), up_blocks=(1, 1), embedding=16, frequencies=8, window=32, knots=4)
+CONV = ConvUNetConfig(
+    channels=(16, 24), down_blocks=(1, 1), up_blocks=(1, 1), embedding=16, frequencies=8, window=32, knots=4
+)
 UNET = UNetConfig(channels=(16, 32), groups=4, heads=2, embedding=16, frequencies=4, window=16, knots=4)
 VIEWS = (View(32, 1, 6, -5.0, 9.5), View(16, 2, 2, -6.0, 1.5))
 WITH_VIEWS = Recipe(batch=8, views=VIEWS, warmup=2, ema=(0.5, 0.9), seed=1)
@@ -60,7 +62,9 @@ def test_a_file_of_the_cpu_decodes_on_the_gpu(
     assert found["exact"] is (True if options else None)
 
 
-def test_a_lossless_file_of_the_gpu_is_exact_on_the_cpu(model: CodecModel, careless: CodecModel, picture: NDArray[np.uint8]):
+def test_a_lossless_file_of_the_gpu_is_exact_on_the_cpu(
+    model: CodecModel, careless: CodecModel, picture: NDArray[np.uint8]
+):
     data = ddpmcodec.encode(picture, model=careless, lossless=True)
     assert np.array_equal(ddpmcodec.decode(data, model=model), picture)
     assert np.array_equal(ddpmcodec.decode(data, model=careless), picture)

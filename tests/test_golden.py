@@ -1,7 +1,8 @@
-"""Files of every kind that were made once: every later version of the code reads them, to the same integers and pictures.
+"""Files of every kind that were made once: every later version of the code reads them, to the same integers and
+pictures.
 
-`python -m tests.tools.make_golden` made them. A test that fails here means that files out there can't be read any more: undo
-the change, or raise VERSION in ddpmcodec/bitstream/header.py and make them anew.
+`python -m tests.tools.make_golden` made them. A test that fails here means that files out there can't be read any more:
+undo the change, or raise VERSION in ddpmcodec/bitstream/header.py and make them anew.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ def test_every_public_name_can_be_imported_and_says_what_it_is():
 
 def test_the_names_of_the_page_on_python_are_public():
     page = (ROOT / "docs" / "python.md").read_text()
-    named = set(re.findall(r"ddpmcodec\.([A-Za-z_]+)", page)) | set(re.findall(r"`([a-z]+_[a-z_]+|[A-Z][A-Za-z]+)`", page))
+    named = set(re.findall(r"ddpmcodec\.([A-Za-z_]+)", page)) | set(
+        re.findall(r"`([a-z]+_[a-z_]+|[A-Z][A-Za-z]+)`", page)
+    )
     assert {"encode", "decode", "encode_stream", "Sender", "Receiver", "TruncatedStreamError"} <= named
     modules_and_attributes = {"models", "training", "codec", "__all__", "intact_steps", "intact_pictures", "ValueError"}
     assert named - modules_and_attributes <= set(ddpmcodec.__all__)

@@ -1,15 +1,16 @@
-"""Many pictures of one size in one file: one header, an index of at most two bytes a picture, their payloads, one check.
+"""Many pictures of one size in one file: one header, an index of at most two bytes a picture, their payloads, one
+check.
 
     header, with the flag of an archive | count | least | width 1 | sizes | payloads | CRC-32
 
-A payload is what a picture's own file has between header and check, so every picture can be taken out as such a file, or
-decoded, without the others. Count and the least payload's size are LEB128 numbers; the payloads' sizes, less the least,
-are `width` bits each, the highest first, with zeros to the next byte. Width is the fewest bits that hold them: 0 where all
-are equal. The CRC is over everything before it.
+A payload is what a picture's own file has between header and check, so every picture can be taken out as such a file,
+or decoded, without the others. Count and the least payload's size are LEB128 numbers; the payloads' sizes, less the
+least, are `width` bits each, the highest first, with zeros to the next byte. Width is the fewest bits that hold them: 0
+where all are equal. The CRC is over everything before it.
 
-Fields that all pictures have alike are in the header. Where some have others, it has the field OWN_FIELDS, and each payload
-begins with its picture's own: their size, a LEB128 number, and then they. Where some pictures are grey, and others aren't,
-the field GREY_PICTURES says which.
+Fields that all pictures have alike are in the header. Where some have others, it has the field OWN_FIELDS, and each
+payload begins with its picture's own: their size, a LEB128 number, and then they. Where some pictures are grey, and
+others aren't, the field GREY_PICTURES says which.
 """
 
 from __future__ import annotations
@@ -93,13 +94,17 @@ class Archive:
         if not 0 <= place < self.count:
             raise DdpmCodecError(f"no picture {place} in this archive of {self.count}: expected 0 to {self.count - 1}")
         if place >= self.begun:
-            raise DdpmCodecError(f"picture {place} is not there: the archive was cut after {self.intact} of {self.count}")
+            raise DdpmCodecError(
+                f"picture {place} is not there: the archive was cut after {self.intact} of {self.count}"
+            )
         part = self.data[self.starts[place] : self.starts[place + 1]]
         if not self.own_fields:
             return (), part
         size, at = read_leb128(part, 0)
         if at + size > len(part):
-            raise FormatError(f"picture {place} declares {size} bytes of fields, but has {len(part)}; the archive is damaged")
+            raise FormatError(
+                f"picture {place} declares {size} bytes of fields, but has {len(part)}; the archive is damaged"
+            )
         return parse_fields(part[at : at + size]), part[at + size :]
 
 
@@ -115,7 +120,8 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
         header, start = parse_header(data)
         if header.shared() != (parsed or [header])[0].shared():
             raise DdpmCodecError(
-                f"stream {i} differs from stream 0 in size, model, plan, channel, seed or flags: an archive has one header"
+                f"stream {i} differs from stream 0 in size, model, plan, channel, seed or flags: an archive has one "
+                "header"
             )
         end = len(data) - header.check_bytes
         if end - start < header.least_payload or header.check(data[:end]) != data[end:]:
@@ -150,7 +156,10 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     header, header_bytes = parse_header(data, archive=True)
     own_fields, grey = header.field(OWN_FIELDS) is not None, header.field(GREY_PICTURES)
     kept = tuple(field for field in header.fields if field.identifier not in OF_ARCHIVES)
-    own, inside = replace(header, archive=False, fields=kept), "the archive ends inside its index; nothing of it can be decoded"
+    own, inside = (
+        replace(header, archive=False, fields=kept),
+        "the archive ends inside its index; nothing of it can be decoded",
+    )
     count, at = _number(data, header_bytes, inside)
     least, at = _number(data, at, inside)
     if at >= len(data):
@@ -167,16 +176,21 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
             f"{own.least_payload}; the file is damaged"
         )
     if grey is not None and (header.grey or not _names_some(grey, count)):
-        raise FormatError(f"the archive doesn't say rightly which of its {count} pictures are grey; the file is damaged")
+        raise FormatError(
+            f"the archive doesn't say rightly which of its {count} pictures are grey; the file is damaged"
+        )
     starts = _starts(data, at, end, count, least, width)
     if starts[-1] > len(data) and len(data) - starts[-2] < own.least_payload:
         starts.pop()
     body = len(data) - header.check_bytes
     complete = len(starts) == count + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
-    archive = Archive(data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b"")
+    archive = Archive(
+        data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b""
+    )
     if not complete and not allow_partial:
         raise TruncatedArchiveError(
-            f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly there; "
+            f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly "
+            "there; "
             "pass allow_partial=True (--allow-partial) to decode what is there",
             archive.intact,
         )
@@ -194,7 +208,11 @@ def _index(sizes: Sequence[int]) -> bytes:
 def _names_some(bits: bytes, count: int) -> bool:
     """Whether these are so many bits, and zeros to the next byte, of which some are set and some are not."""
     value, padding = int.from_bytes(bits, "big"), -count % 8
-    return 8 * len(bits) == count + padding and not value & ((1 << padding) - 1) and 0 < value >> padding < (1 << count) - 1
+    return (
+        8 * len(bits) == count + padding
+        and not value & ((1 << padding) - 1)
+        and 0 < value >> padding < (1 << count) - 1
+    )
 
 
 def _number(data: bytes, at: int, inside: str) -> tuple[int, int]:
@@ -207,7 +225,9 @@ def _number(data: bytes, at: int, inside: str) -> tuple[int, int]:
 
 
 def _starts(data: bytes, at: int, end: int, count: int, least: int, width: int) -> list[int]:
-    """Where payloads start, as far as the data goes, and the last one's end: never more numbers than there are bytes."""
+    """Where payloads start, as far as the data goes, and the last one's end: never more numbers than there are
+    bytes.
+    """
     if not width:
         begun = min(count, -(-(len(data) - end) // least))
         return [end + least * i for i in range(begun + 1)]

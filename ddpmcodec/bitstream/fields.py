@@ -1,9 +1,11 @@
-"""Optional fields of a header: what a file says beyond what decoding it has always needed. All identifiers are named here.
+"""Optional fields of a header: what a file says beyond what decoding it has always needed. All identifiers are named
+here.
 
     identifier 1 | length | bytes
 
-one after another, by rising identifier, each at most once. Length is a LEB128 number. The upper half of the identifiers is
-*marked*: a decoder that doesn't know a marked field can't decode the file rightly, and refuses it. Others are skipped and kept.
+one after another, by rising identifier, each at most once. Length is a LEB128 number. The upper half of the identifiers
+is *marked*: a decoder that doesn't know a marked field can't decode the file rightly, and refuses it. Others are
+skipped and kept.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ def in_order(fields: Iterable[tuple[int, bytes]]) -> Fields:
     if len(set(places)) < len(places) or any(not 0 <= place < 2 * MARK for place in places):
         raise DdpmCodecError(f"fields {places} in a header: expected different identifiers from 0 to {2 * MARK - 1}")
     if (size := len(fields_to_bytes(found))) > MAX_FIELD_BYTES:
-        raise DdpmCodecError(f"the header's fields have {size} bytes, expected at most {MAX_FIELD_BYTES}: leave some out")
+        raise DdpmCodecError(
+            f"the header's fields have {size} bytes, expected at most {MAX_FIELD_BYTES}: leave some out"
+        )
     return found
 
 
@@ -82,14 +86,18 @@ def fields_to_bytes(fields: Fields) -> bytes:
 
 
 def parse_fields(data: bytes) -> Fields:
-    """Return the fields that fill the data. Raises FormatError for what is not canonical, or a marked one not understood."""
+    """Return the fields that fill the data. Raises FormatError for what is not canonical, or a marked one not
+    understood.
+    """
     fields, at = list[Field](), 0
     while at < len(data):
         identifier, start = data[at], at + 1
         size, start = read_leb128(data, start)
         at = start + size
         if at > len(data):
-            raise FormatError(f"field {identifier} of the header declares {size} bytes, but {len(data) - start} are left")
+            raise FormatError(
+                f"field {identifier} of the header declares {size} bytes, but {len(data) - start} are left"
+            )
         if fields and identifier <= fields[-1].identifier:
             raise FormatError("the header's fields are not in their order; the file is damaged")
         field = Field(identifier, data[start:at])

@@ -53,7 +53,9 @@ class StreamInfo:
 
 
 class KnownModel(Protocol):
-    """What parsing asks of the model a stream was made with: a CodecModel has it, and so has a model file's ModelInfo."""
+    """What parsing asks of the model a stream was made with: a CodecModel has it, and so has a model file's
+    ModelInfo.
+    """
 
     @property
     def name(self) -> str: ...
@@ -68,7 +70,9 @@ class KnownModel(Protocol):
 
 
 def reader_of(header: Header, model: KnownModel) -> StreamReader:
-    """Return a reader for the payload that follows this header. Raises FormatError for a plan that the model doesn't have."""
+    """Return a reader for the payload that follows this header. Raises FormatError for a plan that the model doesn't
+    have.
+    """
     return StreamReader(*_coding(header, model), header.short)
 
 
@@ -143,7 +147,8 @@ def require_model(header: Header, model: KnownModel) -> None:
     if not model.fingerprint.startswith(header.fingerprint):
         raise FormatError(
             f"the stream was made with the model whose fingerprint starts {header.fingerprint}, but the model given is "
-            f"{model.name} ({model.fingerprint[:8]}); pass the sender's model file (--model FILE), or use the ddpmcodec "
+            f"{model.name} ({model.fingerprint[:8]}); pass the sender's model file (--model FILE), or use the "
+            "ddpmcodec "
             "version that embeds it"
         )
 

@@ -1,10 +1,12 @@
 """The container: a few bytes of header before the payload, and a check after it.
 
-    magic 2 | version 1 | flags 1 | model fingerprint 4 | width, height | steps? | channel? | seed? | fields? | payload | check
+    magic 2 | version 1 | flags 1 | model fingerprint 4 | width, height | steps? | channel? | seed? | fields?
+    payload | check
 
-Width and height are stored less one; they, the plan's step count and the seed are LEB128 numbers. What has a flag is there
-when that is set; where the default serves it is left out. Fields, whose size comes first, are in `ddpmcodec.bitstream.fields`.
-The check is a CRC over everything before it: 16 bits for pictures up to 4096 pixels, 32 bits above.
+Width and height are stored less one; they, the plan's step count and the seed are LEB128 numbers. What has a flag is
+there when that is set; where the default serves it is left out. Fields, whose size comes first, are in
+`ddpmcodec.bitstream.fields`. The check is a CRC over everything before it: 16 bits for pictures up to 4096 pixels, 32
+bits above.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ import binascii
 import zlib
 from dataclasses import dataclass, replace
 
-from ddpmcodec.bitstream.fields import MAX_FIELD_BYTES, OF_ARCHIVES, OWN_FIELDS, Fields, fields_to_bytes, in_order, parse_fields
+from ddpmcodec.bitstream.fields import (
+    MAX_FIELD_BYTES,
+    OF_ARCHIVES,
+    OWN_FIELDS,
+    Fields,
+    fields_to_bytes,
+    in_order,
+    parse_fields,
+)
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
 from ddpmcodec.io.images import MAX_PIXELS
@@ -40,7 +50,9 @@ class Header:
     width: int
     height: int
     plan_steps: int | None = None
-    channel: tuple[int, int] | None = None  # (kind, parameter): trellis and its memory, random coding and log2 candidates
+    channel: tuple[int, int] | None = (
+        None  # (kind, parameter): trellis and its memory, random coding and log2 candidates
+    )
     seed: int = 0
     version: int = VERSION
     archive: bool = False  # of many such streams, rather than of one
@@ -52,7 +64,8 @@ class Header:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > MAX_PIXELS:
             raise FormatError(
-                f"picture size {self.width}x{self.height}: expected at least 1x1 and at most {MAX_PIXELS >> 20} megapixels"
+                f"picture size {self.width}x{self.height}: expected at least 1x1 and at most {MAX_PIXELS >> 20} "
+                "megapixels"
             )
         if not 0 <= self.seed < 1 << 64:
             raise DdpmCodecError(f"seed {self.seed}: expected a number from 0 to 2^64 - 1")
@@ -77,7 +90,9 @@ class Header:
         return next((field.data for field in self.fields if field.identifier == identifier), None)
 
     def shared(self) -> Header:
-        """Return what pictures must have alike to be decoded together: the header, but for grey and skippable fields."""
+        """Return what pictures must have alike to be decoded together: the header, but for grey and skippable
+        fields.
+        """
         return replace(self, grey=False, fields=tuple(field for field in self.fields if field.marked))
 
     def check(self, data: bytes) -> bytes:
@@ -107,8 +122,8 @@ class Header:
 def missing_header_bytes(data: bytes | bytearray) -> int:
     """Return how many bytes more the header has at least, after these first ones of a file: 0 where all of it is there.
 
-    Who reads so many more, and asks again, until none are missing, has read the header and nothing else. Raises FormatError
-    as soon as they are not the start of a stream.
+    Who reads so many more, and asks again, until none are missing, has read the header and nothing else. Raises
+    FormatError as soon as they are not the start of a stream.
     """
     if data[:2] != MAGIC[: len(data[:2])]:
         raise FormatError(
@@ -133,7 +148,9 @@ def missing_header_bytes(data: bytes | bytearray) -> int:
 
 
 def announces_archive(data: bytes) -> bool:
-    """Return whether a file's first four bytes say that many pictures follow; what comes after may be wrong all the same."""
+    """Return whether a file's first four bytes say that many pictures follow; what comes after may be wrong all the
+    same.
+    """
     return data[:3] == MAGIC + bytes([VERSION]) and bool(data[3:4]) and bool(data[3] & _ARCHIVE)
 
 
@@ -147,15 +164,18 @@ def _advice(version: int) -> str:
 def _size_of_fields(data: bytes | bytearray, at: int) -> int:
     size, _ = read_leb128(data, at)
     if not 0 < size <= MAX_FIELD_BYTES:
-        raise FormatError(f"the header declares {size} bytes of fields, expected 1 to {MAX_FIELD_BYTES}; the file is damaged")
+        raise FormatError(
+            f"the header declares {size} bytes of fields, expected 1 to {MAX_FIELD_BYTES}; the file is damaged"
+        )
     return size
 
 
 def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tuple[Header, int]:
-    """Return the header and its length. Raises FormatError for anything that is not the start of a stream; allocates nothing.
+    """Return the header and its length. Raises FormatError for anything that is not the start of a stream; allocates
+    nothing.
 
-    whole: `data` is all there is, so a size that so little payload can't fill is refused. archive: the header of an archive
-    is expected, rather than that of one picture's stream.
+    whole: `data` is all there is, so a size that so little payload can't fill is refused. archive: the header of an
+    archive is expected, rather than that of one picture's stream.
     """
     if not data:
         raise FormatError("the input is empty; expected a ddpmcodec stream")
@@ -169,7 +189,8 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
             "the file holds one picture, not an archive of many; read it with decode()"
             if archive
             else "the file is an archive of many pictures, not one picture's stream; decode it to a directory "
-            "(ddpmcodec decode IN -o DIR), or take one picture of it (--index I); in Python use decode_archive or read_archive"
+            "(ddpmcodec decode IN -o DIR), or take one picture of it (--index I); in Python use decode_archive or "
+            "read_archive"
         )
     width, at = read_leb128(data, 8)
     height, at = read_leb128(data, at)

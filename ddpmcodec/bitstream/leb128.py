@@ -1,4 +1,6 @@
-"""Whole numbers of any size in few bytes: seven bits a byte, the least first; all bytes but the last have the high bit."""
+"""Whole numbers of any size in few bytes: seven bits a byte, the least first; all bytes but the last have the
+high bit.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def leb128(value: int) -> bytes:
 
 
 def read_leb128(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """Return the number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten bytes."""
+    """Return the number that starts there, and where it ends. Raises FormatError when it has no end, or more than ten
+    bytes.
+    """
     end, value = leb128_end(data, at), 0
     if end > len(data):
         raise FormatError("the input ends inside the header")

@@ -30,7 +30,9 @@ class Packet:
     bits: int
     code: NDArray[np.int32]
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
-    coloured: bool = False  # the prior has the error's spectrum; False: white, as in models without one and steps of no bits
+    coloured: bool = (
+        False  # the prior has the error's spectrum; False: white, as in models without one and steps of no bits
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", read_only(self.code))  # callers see it before the stream is done with it

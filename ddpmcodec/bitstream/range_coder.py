@@ -1,4 +1,6 @@
-"""What a stream needs of constriction: symbols in and out, the bytes that are final, and the fewest that seal the rest."""
+"""What a stream needs of constriction: symbols in and out, the bytes that are final, and the fewest that seal
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def encode(encoder: Any, symbol_models: Sequence[SymbolModel], symbols: NDArray[
 
 
 def decode(decoder: Any, symbol_model: SymbolModel, count: int) -> NDArray[np.int32] | None:
-    """Return the next symbols; None for bytes that no encoder writes, as constriction finds of some all-0xFF endings."""
+    """Return the next symbols; None for bytes that no encoder writes, as constriction finds of some all-0xFF
+    endings.
+    """
     if symbol_model.model is None:
         return np.zeros(count, np.int32)
     try:

@@ -1,8 +1,8 @@
 """Bytes back to packets, as far as the bytes determine them.
 
 Prefix property: the bytes of any prefix decode to every step that lies wholly in them, and to nothing else. A step is
-*intact* when decoding with the missing bytes taken as all 0x00 and as all 0xFF gives the same symbols: range decoding is
-monotone, so then every possible continuation gives them.
+*intact* when decoding with the missing bytes taken as all 0x00 and as all 0xFF gives the same symbols: range decoding
+is monotone, so then every possible continuation gives them.
 """
 
 from __future__ import annotations

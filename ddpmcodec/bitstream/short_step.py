@@ -1,7 +1,7 @@
 """The short step that ends a stream coded to a target: fewer bits than a whole step takes, and the level they pay for.
 
-Its bit count follows END, uniform over what is usually left of a budget; the model of it is integers from the plan and the
-counts read so far. The level is a float that both sides compute here: the picture depends on it, parsing doesn't.
+Its bit count follows END, uniform over what is usually left of a budget; the model of it is integers from the plan and
+the counts read so far. The level is a float that both sides compute here: the picture depends on it, parsing doesn't.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class ShortStep:
         return SymbolModel(1, 2, _RARE) if beyond else SymbolModel(1, 1)
 
     def counts(self, rare: int) -> tuple[int, SymbolModel]:
-        """Return the first bit count, in units, and the model of how many units more there are. 0 bits are no step at all."""
+        """Return the first bit count, in units, and the model of how many units more there are. 0 bits are no step at
+        all.
+        """
         usual = self._usual_bits // self.unit + 1
         return (usual, SymbolModel(1, self.most_bits // self.unit + 1 - usual)) if rare else (0, SymbolModel(1, usual))
 
@@ -67,9 +69,9 @@ class ShortStep:
     def log_snr(self, bits: int) -> float:
         """Return the level that `bits` bits (not 0) buy, at most the plan's next one.
 
-        v/b is the picture's error times the gain of SNR (`chain.snr_gain`), and `channel.snr` says how much of it bits buy.
-        The error isn't known to the receiver, but what the whole step was expected to send is: so bits reach that share of
-        the way in SNR that they buy of what `expected` would.
+        v/b is the picture's error times the gain of SNR (`chain.snr_gain`), and `channel.snr` says how much of it bits
+        buy. The error isn't known to the receiver, but what the whole step was expected to send is: so bits reach that
+        share of the way in SNR that they buy of what `expected` would.
         """
         level, following = self.plan.level(self.n), self.plan.level(self.n + 1)
         share = self.channel.snr(bits, self.dims) / self.channel.snr(max(self.expected, 1), self.dims)

@@ -1,7 +1,7 @@
 """Packets to bytes: one range-coder FIFO an image, big-endian, sealed in the fewest bytes.
 
-The stream's one model of bit counts is the writer's, and a reader's is that of the writer with which it writes again what it
-has read: so both sides, by construction, ask the same one.
+The stream's one model of bit counts is the writer's, and a reader's is that of the writer with which it writes again
+what it has read: so both sides, by construction, ask the same one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
-# Whether a step's prior is coloured follows its count. Pictures unlike those the spectrum was measured on stay white for long.
+# Whether a step's prior is coloured follows its count. Pictures unlike those the spectrum was measured on stay white
+# for long.
 _WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = SymbolModel(1, 2, (63, 1)), SymbolModel(1, 2, (1, 3))
 
 
@@ -79,7 +80,9 @@ class StreamWriter:
         return ShortStep(self.plan, self.channel, self.dims, len(self.step_bits), self.counts.expected_bits())
 
     def colour(self, bits: int) -> SymbolModel | None:
-        """Return the model of whether the prior of the next step, of `bits` bits, is white; None where it can only be white."""
+        """Return the model of whether the prior of the next step, of `bits` bits, is white; None where it can only be
+        white.
+        """
         if self.plan.spectrum is None or not bits:
             return None
         return _WHITE_AFTER_WHITE if self._white else _WHITE_AFTER_COLOURED

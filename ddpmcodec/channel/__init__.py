@@ -1,1 +1,3 @@
-"""Reverse channel coding: how a step's sample gets across. Two channels behind one Protocol, with white or coloured priors."""
+"""Reverse channel coding: how a step's sample gets across. Two channels behind one Protocol, with white or coloured
+priors.
+"""

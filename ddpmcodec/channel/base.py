@@ -1,8 +1,8 @@
 """What a channel is: a way to make the receiver draw a sample near a shift that only the sender knows.
 
-Units: everything is relative to the step's noise standard deviation sqrt(b), so the shift is (mu_q - mu_p) / sqrt(b), the
-target distribution is N(shift, I), and the prior that both sides share is N(0, (1 + snr) I), or a `Prior` that differs from
-coefficient to coefficient.
+Units: everything is relative to the step's noise standard deviation sqrt(b), so the shift is (mu_q - mu_p) / sqrt(b),
+the target distribution is N(shift, I), and the prior that both sides share is N(0, (1 + snr) I), or a `Prior` that
+differs from coefficient to coefficient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from ddpmcodec.numerics.symbol_model import SymbolModel
 
 
 class Channel(Protocol):
-    """Sends `bits` bits a step. `bits` is a budget both sides know; what it costs in the stream is `symbol_models`' affair."""
+    """Sends `bits` bits a step. `bits` is a budget both sides know; what it costs in the stream is `symbol_models`'
+    affair.
+    """
 
     def snr(self, bits: int, dims: int) -> float:
         """Excess prior variance over noise variance that `bits` bits pay for; increases with bits, 0 at 0."""
@@ -36,8 +38,8 @@ class Channel(Protocol):
     def encode(
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
     ) -> list[NDArray[np.int32]]:
-        """shifts: (n, dims), one image a row; bits: n budgets; priors: n, None where white. Returns the n codes, symbols as
-        `symbol_models` says."""
+        """shifts: (n, dims), one image a row; bits: n budgets; priors: n, None where white. Returns the n codes,
+        symbols as `symbol_models` says."""
         ...
 
     def decode(

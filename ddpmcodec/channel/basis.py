@@ -1,8 +1,10 @@
-"""The basis in which the prior of a step is diagonal: opponent colours, cosine transforms, coefficients sorted by power.
+"""The basis in which the prior of a step is diagonal: opponent colours, cosine transforms, coefficients sorted by
+power.
 
-Orthonormal, so squared lengths are those of the picture. The order is whole numbers; the transform itself is floats, and
-only the picture depends on it. Transforms are of tiles of about 32x32, whatever the picture's size: the error's spectrum was
-measured on so many pixels, and a large picture's lowest frequencies would have more power than codewords can carry.
+Orthonormal, so squared lengths are those of the picture. The order is whole numbers; the transform itself is floats,
+and only the picture depends on it. Transforms are of tiles of about 32x32, whatever the picture's size: the error's
+spectrum was measured on so many pixels, and a large picture's lowest frequencies would have more power than codewords
+can carry.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Basis:
     def order(self) -> NDArray[np.int32]:
         """Place (dims,) of each sorted coefficient among those of `transform`.
 
-        Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike, then.
+        Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike,
+        then.
         """
         rank = np.empty(CLASSES, np.uint8)
         rank[by_power(self.row)] = np.arange(CLASSES)

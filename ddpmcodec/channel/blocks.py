@@ -31,8 +31,9 @@ class Block:
 def memory_of(bits: float, memory: int) -> int:
     """That of a block of so many bits, of a code of 2^memory states.
 
-    A parity has ten bits between the newest and the oldest. Where the memory has more, it leaves out some in the middle, and a
-    block that is about as long as the memory has few others: measured, 2^12 states are better up to 32 bits, 2^16 from 48 on.
+    A parity has ten bits between the newest and the oldest. Where the memory has more, it leaves out some in the
+    middle, and a block that is about as long as the memory has few others: measured, 2^12 states are better up to 32
+    bits, 2^16 from 48 on.
     """
     return min(memory, SHORT_MEMORY) if bits <= SHORT_BITS else memory
 

@@ -22,17 +22,21 @@ from ddpmcodec.numerics.philox import Key
 MAX_TAPS = 10  # more buy nothing; with ten, a step's branch metrics are one 1024-point Hadamard transform
 MAX_HADAMARD = 4096
 MIN_HADAMARD = 256
-GROUPED_HADAMARD = 128  # where groups of coefficients have powers of their own: mixing must keep to coefficients of like power
+GROUPED_HADAMARD = (
+    128  # where groups of coefficients have powers of their own: mixing must keep to coefficients of like power
+)
 
-# Dimensions a bit, relative to the middle of the block, in units of 1/1024: 1 + 2.2 exp(-j/1.7), j steps before the end.
+# Dimensions a bit, relative to the middle of the block, in units of 1/1024: 1 + 2.2 exp(-j/1.7), j steps before the
+# end.
 _TAIL = (2253, 1251, 695, 386, 214, 119, 66, 37, 20, 11, 6, 3, 2, 1)
 
 
 def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
     """Edges (bits + 1,) of the dimensions driven by each trellis step: few at the start, more at the end.
 
-    At the start few states can be reached, so a choice there is worth little; at the end a bit has fewer successors that
-    share its choice. Tapering is worth 1-2 bits a block. Every step owns at least one dimension, hence dims >= bits.
+    At the start few states can be reached, so a choice there is worth little; at the end a bit has fewer successors
+    that share its choice. Tapering is worth 1-2 bits a block. Every step owns at least one dimension, hence dims >=
+    bits.
     """
     assert bits <= dims < 1 << 28
     assert bits <= 1 << 14
@@ -162,7 +166,8 @@ def taps(memory: int) -> tuple[int, int]:
 def shift_register(bits: NDArray[np.uint8], memory: int) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
     """What drives each trellis step: its active middle bits, and the newest bit xor the oldest; from state 0.
 
-    bits: (n,) of 0 and 1. Before step i the state holds the `memory` bits before it; a bit's age counts back from there.
+    bits: (n,) of 0 and 1. Before step i the state holds the `memory` bits before it; a bit's age counts back from
+    there.
     """
     n, (older, newer) = len(bits), taps(memory)
     history = np.concatenate([np.zeros(memory, np.int16), bits.astype(np.int16)])

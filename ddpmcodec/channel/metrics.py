@@ -27,7 +27,9 @@ def quantised(shift: NDArray[np.float32]) -> NDArray[np.int32]:
 
 
 def branch_metrics(target: NDArray[np.int32], block: Block) -> Metrics:
-    """Of every trellis step: correlation of the rotated target with each pattern of active bits. target: the block's own."""
+    """Of every trellis step: correlation of the rotated target with each pattern of active bits. target: the block's
+    own.
+    """
     shape, book = block.code()
     padded = np.zeros(shape.padded, np.int32)
     padded[: shape.dims] = target

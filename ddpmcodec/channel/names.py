@@ -10,7 +10,9 @@ from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.errors import DdpmCodecError, FormatError
 
 TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
-LARGER_TRELLIS_DIMS = 16384  # up to here the default trellis has 2^16 states: fewer bits for time that such pictures can spare
+LARGER_TRELLIS_DIMS = (
+    16384  # up to here the default trellis has 2^16 states: fewer bits for time that such pictures can spare
+)
 
 
 def default_memory(dims: int) -> int:
@@ -32,7 +34,9 @@ def parse_channel(name: str) -> tuple[int, int] | None:
     """Return the header's field for "trellis", "trellis:12" (memory), "orc" or "orc:14" (log2 candidates)."""
     kind, _, parameter = name.partition(":")
     kinds = {"trellis": (TRELLIS, None), "orc": (RANDOM_CODING, 14)}
-    if kind not in kinds or (parameter and not (parameter.isascii() and parameter.isdigit() and 8 <= int(parameter) <= 16)):
+    if kind not in kinds or (
+        parameter and not (parameter.isascii() and parameter.isdigit() and 8 <= int(parameter) <= 16)
+    ):
         raise DdpmCodecError(f"channel {name!r}: expected trellis, trellis:8 … trellis:16, orc or orc:8 … orc:16")
     number, default = kinds[kind]
     value = int(parameter) if parameter else default

@@ -1,7 +1,8 @@
-"""A step's prior N(0, I + kappa P), in units of the noise b: P is diagonal, of mean 1, and known; kappa goes with the bits.
+"""A step's prior N(0, I + kappa P), in units of the noise b: P is diagonal, of mean 1, and known; kappa goes with the
+bits.
 
-Coefficients come sorted, so P is a few numbers, each for a run of coefficients. With P = I, kappa is the excess variance over
-noise variance that `Channel.snr` gives.
+Coefficients come sorted, so P is a few numbers, each for a run of coefficients. With P = I, kappa is the excess
+variance over noise variance that `Channel.snr` gives.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Prior:
         """Return the kappa at which a shift of these mean squares costs `bits(kappa)`: there KL(N(shift, I) || prior)
         is just that.
 
-        In KL = bits(kappa) + 1/2 sum of [(1 + shift^2) / (1 + kappa P) - 1] / ln 2 the second term is to vanish. With equal
-        powers that is kappa = the mean square, and the cost d/2 log2(1 + v/b).
+        In KL = bits(kappa) + 1/2 sum of [(1 + shift^2) / (1 + kappa P) - 1] / ln 2 the second term is to vanish. With
+        equal powers that is kappa = the mean square, and the cost d/2 log2(1 + v/b).
         """
         excess = self.sizes * (1 + energies) / self.dims
         value = 0.0

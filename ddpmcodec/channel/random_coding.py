@@ -1,8 +1,9 @@
 """The textbook channel: ordered random coding, for comparison with the trellis.
 
-The step's dimensions are cut into chunks of a few bits of divergence each. For a chunk, both sides draw the same N candidates
-from the prior; the sender picks one by a race of arrival times weighted by p/q, with early candidates favoured, and sends
-its index under a Zipf law. Source: Theis & Yosri 2022, "Algorithms for the communication of samples"; Li & El Gamal 2018.
+The step's dimensions are cut into chunks of a few bits of divergence each. For a chunk, both sides draw the same N
+candidates from the prior; the sender picks one by a race of arrival times weighted by p/q, with early candidates
+favoured, and sends its index under a Zipf law. Source: Theis & Yosri 2022, "Algorithms for the communication of
+samples"; Li & El Gamal 2018.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from ddpmcodec.numerics.fixed_point import fixed_log2
 from ddpmcodec.numerics.philox import ARRIVALS, CANDIDATES, Key, gaussian
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
-# log2(candidates) less a chunk's divergence. Fewer bias the sample more than the 6% that 6 do; more make smaller chunks, and
-# the overhead is a chunk's: 9 of 12 would bias it by 1%, and cost a quarter more bits.
+# log2(candidates) less a chunk's divergence. Fewer bias the sample more than the 6% that 6 do; more make smaller
+# chunks, and the overhead is a chunk's: 9 of 12 would bias it by 1%, and cost a quarter more bits.
 SPARE_BITS = 6
 _TOTAL = 1 << 22
 _SCORED_AT_A_TIME = 1 << 22  # numbers drawn at a time
@@ -44,7 +45,11 @@ class RandomCodingChannel:
 
     def symbol_models(self, bits: int, dims: int) -> list[SymbolModel]:
         chunks = self._chunks(bits)
-        return [SymbolModel(chunks, 1 << self.log2_candidates, zipf(bits // chunks, self.log2_candidates))] if chunks else []
+        return (
+            [SymbolModel(chunks, 1 << self.log2_candidates, zipf(bits // chunks, self.log2_candidates))]
+            if chunks
+            else []
+        )
 
     def encode(
         self, shifts: NDArray[np.float32], bits: Sequence[int], key: Key, priors: Sequence[Prior | None] | None = None
@@ -78,7 +83,9 @@ class RandomCodingChannel:
         drawn = gaussian(Key(key.seed, key.step, CANDIDATES, chunk), count * words * 2, skip_words=first * words)
         return drawn.reshape(count, words * 2)[:, :size]
 
-    def _encode(self, shift: NDArray[np.float32], variances: NDArray[np.float32], bits: int, key: Key) -> NDArray[np.int32]:
+    def _encode(
+        self, shift: NDArray[np.float32], variances: NDArray[np.float32], bits: int, key: Key
+    ) -> NDArray[np.int32]:
         chunks, n = self._chunks(bits), 1 << self.log2_candidates
         code = np.zeros(chunks, np.int32)
         for chunk in range(chunks):
@@ -95,7 +102,9 @@ class RandomCodingChannel:
 
 
 def _log_arrival_times(key: Key, count: int) -> NDArray[np.float64]:
-    """Ordered exponential arrivals: like those of a Poisson process, but of exactly `count` candidates (sender only)."""
+    """Ordered exponential arrivals: like those of a Poisson process, but of exactly `count` candidates (sender
+    only).
+    """
     uniform = (key.words(count).astype(np.float64) + 0.5) / 2**32
     return np.log(np.cumsum(-np.log(uniform) * (count / (count - np.arange(count)))))
 

@@ -16,7 +16,9 @@ Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of each item, in order. As many threads as `workers` says; none for a single item, or where numpy searches."""
+    """`function` of each item, in order. As many threads as `workers` says; none for a single item, or where numpy
+    searches.
+    """
     count = min(workers(), len(items)) if native.enabled() else 1
     if count <= 1:
         return [function(item) for item in items]
@@ -26,6 +28,8 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
 
 def workers() -> int:
-    """Processors that this process may use: those the system allows, and no more than torch was told to (OMP_NUM_THREADS)."""
+    """Processors that this process may use: those the system allows, and no more than torch was told to
+    (OMP_NUM_THREADS).
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, torch.get_num_threads()))

@@ -3,8 +3,9 @@
 `bits` bits choose one of 2^bits unit-variance vectors z; the encoder finds the one most aligned with the shift, so that
 sqrt(1 + snr(bits)) * z is, to the receiver's network, a draw from N(shift, I). See `codebook` for the code itself.
 
-With a `Prior` the coefficients of each group are mixed among themselves only, and scaled by their own sqrt(1 + kappa P); every
-bit still drives coefficients of all groups. So bits go where this shift needs them, whatever the prior expected.
+With a `Prior` the coefficients of each group are mixed among themselves only, and scaled by their own sqrt(1 + kappa
+P); every bit still drives coefficients of all groups. So bits go where this shift needs them, whatever the prior
+expected.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.04
 
 @dataclass(frozen=True)
 class TrellisChannel:
-    """Trellis code with 2^memory states, fewer in short blocks (`blocks.memory_of`); see `base.Channel` for the contract.
+    """Trellis code with 2^memory states, fewer in short blocks (`blocks.memory_of`); see `base.Channel` for the
+    contract.
 
     device: where the search runs: None is the CPU (see `viterbi.search`), else torch. The bits don't depend on it.
     """
@@ -76,8 +78,9 @@ class TrellisChannel:
         counts = []  # blocks of each picture
         for shift, count, prior in zip(shifts, bits, priors or [None] * len(bits), strict=True):
             if prior is not None:
-                # log q/p is linear in the codeword with weights shift * sqrt(variance). Favouring strong coefficients by as
-                # much again sends 2% fewer bits up to RMSE 12, measured on training images: early on, they matter most.
+                # log q/p is linear in the codeword with weights shift * sqrt(variance). Favouring strong coefficients
+                # by as much again sends 2% fewer bits up to RMSE 12, measured on training images: early on, they matter
+                # most.
                 shift = shift * prior.spread(prior.variances(self.kappa(count, prior)))
             target, blocks = quantised(shift), blocks_of(count, len(shift), self.memory, key, prior is not None)
             jobs += [(target[block.dims], block) for block in blocks]

@@ -1,8 +1,9 @@
 """The trellis search: the Viterbi algorithm over 2^L states, several codes of different length at a time.
 
-Metrics are int16, so one vector instruction handles many states, and every implementation takes the same decisions: ties
-go to the branch from the lower state. Path metrics are brought back to a maximum of 0 every RENORMALISE steps; branch
-metrics are clipped to `branch_limit(L)`, which bounds the spread between any two paths and so rules out overflow.
+Metrics are int16, so one vector instruction handles many states, and every implementation takes the same decisions:
+ties go to the branch from the lower state. Path metrics are brought back to a maximum of 0 every RENORMALISE steps;
+branch metrics are clipped to `branch_limit(L)`, which bounds the spread between any two paths and so rules out
+overflow.
 
 There are three searches: in C where it was built (`native`), in numpy, which is the reference, and in torch for GPUs.
 """
@@ -30,7 +31,8 @@ def branch_limit(memory: int) -> int:
     """Largest branch metric that can't overflow a path metric.
 
     States that can't be reached start 2L branches below the reachable ones, fall at most L more before they are
-    overtaken, and the best path rises at most L + RENORMALISE above its last zero: 4L + RENORMALISE in all, and 2 spare.
+    overtaken, and the best path rises at most L + RENORMALISE above its last zero: 4L + RENORMALISE in all, and 2
+    spare.
     """
     return 32767 // (4 * memory + RENORMALISE + 2)
 
@@ -38,8 +40,8 @@ def branch_limit(memory: int) -> int:
 def search(metrics: Sequence[Metrics], memory: int, device: torch.device | None = None) -> list[NDArray[np.uint8]]:
     """Bits of the best path (from state 0, free end) of each code: argmax of the sum of branch metrics.
 
-    device: None searches natively, several codes in threads, or with numpy, one after the other; a torch device searches many
-    together. Same bits.
+    device: None searches natively, several codes in threads, or with numpy, one after the other; a torch device
+    searches many together. Same bits.
     """
     if device is None:
         one = _search_native if native.enabled() else _search_numpy
@@ -143,7 +145,11 @@ def _search_torch(group: Sequence[Metrics], memory: int, device: torch.device) -
     for i in range(steps - 1, -1, -1):
         k = counts[i]
         bit, rest = state[:k] & 1, state[:k] >> 1
-        x = x_of[i].reshape(n, -1)[rows[:k], ((rest >> (memory - 1 - older)) << newer) | (rest & ((1 << newer) - 1))].int()
+        x = (
+            x_of[i]
+            .reshape(n, -1)[rows[:k], ((rest >> (memory - 1 - older)) << newer) | (rest & ((1 << newer) - 1))]
+            .int()
+        )
         x = torch.where(bit.bool(), -x, x)
         flat = history[i].view(n, -1)
         upper = flat[rows[:k], rest + half].int() - x > flat[rows[:k], rest].int() + x

@@ -49,8 +49,9 @@ def encode_archive(
 ) -> bytes:
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
-    on_step: called after each step of each batch. on_batch: called after each batch with the number of pictures done so far.
-    The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs in size.
+    on_step: called after each step of each batch. on_batch: called after each batch with the number of pictures done so
+    far. The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs
+    in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
@@ -59,7 +60,8 @@ def encode_archive(
     for i, picture in enumerate(pictures):
         if picture.shape != pictures[0].shape:
             raise ImageError(
-                f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive holds "
+                f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive "
+                "holds "
                 "pictures of one size"
             )
     codec, files = sending_model(model, height, width), list[bytes]()
@@ -80,11 +82,12 @@ def decode_archive(
     allow_partial: bool = False,
     on_step: Callable[[int], None] = lambda pictures: None,
 ) -> Iterator[ArchivePicture]:
-    """Yield an archive's pictures in order, or the one at `index` (from 0) alone, decoded from `steps` steps or from all.
+    """Yield an archive's pictures in order, or the one at `index` (from 0) alone, decoded from `steps` steps or from
+    all.
 
-    batch: how many go through the network together. allow_partial: decode what is there of an archive that was cut or damaged
-    behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called after each step
-    of a batch with the number of pictures that took it. Raises DdpmCodecError.
+    batch: how many go through the network together. allow_partial: decode what is there of an archive that was cut or
+    damaged behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called
+    after each step of a batch with the number of pictures that took it. Raises DdpmCodecError.
     """
     steps, index = whole_or_none(steps, "steps"), whole_or_none(index, "index")
     archive = read_archive(data, allow_partial=allow_partial)
@@ -109,9 +112,11 @@ def decode_archive(
         raise DdpmCodecError("not even the first step of a picture is there; nothing can be decoded")
 
 
-def _parsed(archive: Archive, index: int, wanted: int | None, codec: CodecModel, allow_partial: bool) -> StreamInfo | None:
-    """A picture's stream. Raises DdpmCodecError where it has fewer steps than are wanted; unless allow_partial, with which it
-    is None where not even the picture's own fields can be read.
+def _parsed(
+    archive: Archive, index: int, wanted: int | None, codec: CodecModel, allow_partial: bool
+) -> StreamInfo | None:
+    """A picture's stream. Raises DdpmCodecError where it has fewer steps than are wanted; unless allow_partial, with
+    which it is None where not even the picture's own fields can be read.
     """
     if allow_partial:
         try:

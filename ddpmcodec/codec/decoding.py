@@ -45,9 +45,9 @@ def decode(
 ) -> NDArray[np.uint8]:
     """Return the picture (uint8 H×W×3) after `steps` steps, or after all of them: the exact one, of a lossless stream.
 
-    allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. reconstruct: what
-    to make of the last step's x_t, from `ddpmcodec.reconstruction`. Raises DdpmCodecError for anything else that is not a
-    complete stream of this model.
+    allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. reconstruct:
+    what to make of the last step's x_t, from `ddpmcodec.reconstruction`. Raises DdpmCodecError for anything else that
+    is not a complete stream of this model.
     """
     codec = receiving_model(model, read_header(data).fingerprint)
     # decode_progressive raises when there is nothing to yield
@@ -55,8 +55,12 @@ def decode(
     return picture_of(data, last, codec, reconstruct)
 
 
-def picture_of(data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Reconstruction = mean) -> NDArray[np.uint8]:
-    """Return what a reconstruction makes of a state that `decode_progressive` or `decode_stream` yielded for this stream."""
+def picture_of(
+    data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Reconstruction = mean
+) -> NDArray[np.uint8]:
+    """Return what a reconstruction makes of a state that `decode_progressive` or `decode_stream` yielded for this
+    stream.
+    """
     if reconstruct is mean or decoded.exact:
         return decoded.image
     header, _ = parse_header(bytes(data))
@@ -64,7 +68,9 @@ def picture_of(data: bytes, decoded: Decoded, model: CodecModel, reconstruct: Re
     return to_bytes((in_grey(planes) if header.grey else planes)[0], header.height, header.width)
 
 
-def decode_batch(datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None) -> list[NDArray[np.uint8]]:
+def decode_batch(
+    datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None
+) -> list[NDArray[np.uint8]]:
     """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
     if not len(datas):
         return []
@@ -133,7 +139,9 @@ def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecM
         yield [items[i] for i in range(len(infos))]
 
 
-def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_partial: bool = False) -> Iterator[Decoded]:
+def decode_stream(
+    pieces: Iterable[bytes], *, model: ModelLike = None, allow_partial: bool = False
+) -> Iterator[Decoded]:
     """Yield the picture after each step as soon as the bytes that came determine it.
 
     pieces: the file in pieces of any size, as a socket or pipe gives them. At their end a file that is cut or damaged
@@ -156,7 +164,8 @@ def decode_stream(pieces: Iterable[bytes], *, model: ModelLike = None, allow_par
         raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
     elif tail is None and not allow_partial:
         raise TruncatedStreamError(
-            f"the stream is cut or damaged: its check fails; {steps} of {stream.plan.steps} steps could be decoded", steps
+            f"the stream is cut or damaged: its check fails; {steps} of {stream.plan.steps} steps could be decoded",
+            steps,
         )
 
 
@@ -166,7 +175,9 @@ def read_header(data: bytes) -> Header:
 
 
 def _beginning(source: Iterator[bytes]) -> bytearray:
-    """Bytes until nothing is allocated for a picture before the payload it must have has come; all, of a shorter file."""
+    """Bytes until nothing is allocated for a picture before the payload it must have has come; all, of a
+    shorter file.
+    """
     seen, wanted = bytearray(), 0
     for piece in source:
         seen += piece
@@ -187,4 +198,6 @@ def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, 
     """The picture itself, from the tail that follows the state's step."""
     x0_hat = state.x0_hat[0, :, : header.height, : header.width]
     level, key = TailLevel.of(codec.curve, state.log_snr), Key(header.seed, state.n + 1)
-    return Decoded(state.n + 1, decode_tail(tail, x0_hat, level, key, header.grey), bits + 8 * len(tail), state, exact=True)
+    return Decoded(
+        state.n + 1, decode_tail(tail, x0_hat, level, key, header.grey), bits + 8 * len(tail), state, exact=True
+    )

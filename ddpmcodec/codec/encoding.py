@@ -20,12 +20,14 @@ def _ignore(step: SentStep) -> None:
     pass
 
 
-def encode(image: Any, *, model: ModelLike = None, on_step: OnStep = _ignore, **options: Unpack[EncodeOptions]) -> bytes:
+def encode(
+    image: Any, *, model: ModelLike = None, on_step: OnStep = _ignore, **options: Unpack[EncodeOptions]
+) -> bytes:
     """Encode a picture (uint8 H×W×3 or H×W) to a complete stream.
 
-    model: a CodecModel, the name of an embedded model or a model file. on_step: called after each step. options: plan_steps,
-    channel, seed; lossless; one of steps, target_bytes, target_bpp, target_psnr and target_rmse; see `EncodeOptions`. Raises
-    DdpmCodecError on bad input, and for a target out of reach.
+    model: a CodecModel, the name of an embedded model or a model file. on_step: called after each step. options:
+    plan_steps, channel, seed; lossless; one of steps, target_bytes, target_bpp, target_psnr and target_rmse; see
+    `EncodeOptions`. Raises DdpmCodecError on bad input, and for a target out of reach.
     """
     return b"".join(encode_stream(image, model=model, on_step=on_step, **options))
 
@@ -57,12 +59,14 @@ def encode_batch(
 ) -> list[bytes]:
     """Encode pictures of equal size, each to its own stream; the network runs once a step for all of them.
 
-    They take their steps together, so targets are refused with DdpmCodecError: for those, encode one by one. The rest is as
-    in `encode`.
+    They take their steps together, so targets are refused with DdpmCodecError: for those, encode one by one. The rest
+    is as in `encode`.
     """
     chosen = Options(**options)
     if chosen.has_target:
-        raise DdpmCodecError("pictures of a batch take their steps together, so it has no target: encode them one by one")
+        raise DdpmCodecError(
+            "pictures of a batch take their steps together, so it has no target: encode them one by one"
+        )
     if not len(images):
         return []
     sender = chosen.sender(*images, model=model)

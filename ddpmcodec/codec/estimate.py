@@ -16,7 +16,10 @@ from ddpmcodec.models.base import CodecModel
 _MEASURED = 32  # windows, at most
 _SIDE = 256  # of the picture that a network for any size is measured on
 _SECONDS_A_BIT = 2e-6  # of the native trellis search, on one core
-_BYTES_A_PIXEL, _BYTES_AT_LEAST = 160, 500 << 20  # of a chain's arrays; of the program, the model and what it has in work
+_BYTES_A_PIXEL, _BYTES_AT_LEAST = (
+    160,
+    500 << 20,
+)  # of a chain's arrays; of the program, the model and what it has in work
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,22 @@ class Estimate:
 
 
 def estimate(
-    model: CodecModel, height: int, width: int, *, plan_steps: int | None = None, steps: int | None = None, encoding: bool
+    model: CodecModel,
+    height: int,
+    width: int,
+    *,
+    plan_steps: int | None = None,
+    steps: int | None = None,
+    encoding: bool,
 ) -> Estimate:
     """Return what one picture takes, by the time that its first windows take. steps: of the plan's, None for all."""
     plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window)
     levels = [plan.level(n) for n in range(1, min(steps or plan.steps, plan.steps) + 1)]
-    side = min(_SIDE, max(model.window, min(height, width) // model.window * model.window)) if model.any_size else model.window
+    side = (
+        min(_SIDE, max(model.window, min(height, width) // model.window * model.window))
+        if model.any_size
+        else model.window
+    )
     count = 1 if model.any_size else min(_MEASURED, window_count(height, width, side, levels[0]))
     x_t = torch.zeros((count, model.channels, side, side), dtype=torch.float32)
     for _ in range(2):  # the first call makes ready

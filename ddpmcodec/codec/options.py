@@ -1,4 +1,6 @@
-"""The options of `encode` and its kin, in one place: what they are called, what they default to, which of them go together."""
+"""The options of `encode` and its kin, in one place: what they are called, what they default to, which of them go
+together.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[SentStep], None]
 
-# Quality is a noise level: its PSNR follows the picture, as that of a JPEG quality does. 75 is about 39 dB for photographs,
-# and looks like the original; 50 about 33, 25 about 26.
+# Quality is a noise level: its PSNR follows the picture, as that of a JPEG quality does. 75 is about 39 dB for
+# photographs, and looks like the original; 50 about 33, 25 about 26.
 DEFAULT_QUALITY = 75
 LOG_SNR_AT_0, LOG_SNR_A_POINT = -1.0, 0.1
 
@@ -29,13 +31,13 @@ class EncodeOptions(TypedDict, total=False):
     plan_steps: length of the trajectory (the default balances bits and time; 20 is fast, 100 slow). channel: "trellis",
     "trellis:L" (2^L states) or "orc" (ordered random coding). seed: of the randomness that both sides share.
 
-    At most one of these ends the stream before the plan does. steps: so many whole steps. target_bytes: the file is never
-    larger, header and check included, and at most 2% or 2 bytes smaller; target_bpp: the same in bits a pixel. target_psnr
-    (dB) or target_rmse (levels of 255): the decoded 8-bit picture is at least as good. The last step of a target's stream may
-    be a short one. quality: 1 to 100, how little noise is left, about 3 dB for each 10; full: all of the plan's steps. Without
-    any of these, small pictures (up to 64×64 pixels) are coded in full and others to quality 75. lossless: the exact picture
-    follows the last step, which comes earlier then unless `steps` says which it is. fields: optional fields of the header, by
-    the identifiers of `ddpmcodec.bitstream.fields`.
+    At most one of these ends the stream before the plan does. steps: so many whole steps. target_bytes: the file is
+    never larger, header and check included, and at most 2% or 2 bytes smaller; target_bpp: the same in bits a pixel.
+    target_psnr (dB) or target_rmse (levels of 255): the decoded 8-bit picture is at least as good. The last step of a
+    target's stream may be a short one. quality: 1 to 100, how little noise is left, about 3 dB for each 10; full: all
+    of the plan's steps. Without any of these, small pictures (up to 64×64 pixels) are coded in full and others to
+    quality 75. lossless: the exact picture follows the last step, which comes earlier then unless `steps` says which it
+    is. fields: optional fields of the header, by the identifiers of `ddpmcodec.bitstream.fields`.
     """
 
     plan_steps: int | None
@@ -75,7 +77,8 @@ class Options:
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:
             raise DdpmCodecError(
-                "a stream ends where one thing says so: give one of steps, target_bytes, target_bpp, target_psnr, target_rmse, "
+                "a stream ends where one thing says so: give one of steps, target_bytes, target_bpp, target_psnr, "
+                "target_rmse, "
                 "quality, full"
             )
         if self.lossless and (self.has_target or self.quality is not None):

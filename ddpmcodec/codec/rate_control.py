@@ -1,7 +1,7 @@
 """Rate control: a plan's whole steps as far as a target goes, then a short one for the rest.
 
-Nothing is predicted that can be tried: a step's code is searched, written to a copy of the stream, and the file measured. So
-a size is never exceeded, and a distortion is that of the very picture a receiver decodes.
+Nothing is predicted that can be tried: a step's code is searched, written to a copy of the stream, and the file
+measured. So a size is never exceeded, and a distortion is that of the very picture a receiver decodes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def size_target(pixels: int, target_bytes: int | None, target_bpp: float | None)
 
 
 def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | None:
-    """Return the mean squared error in squared levels; None where none is asked for. Raises DdpmCodecError for what is none."""
+    """Return the mean squared error in squared levels; None where none is asked for. Raises DdpmCodecError for what is
+    none.
+    """
     if target_psnr is not None:
         if not (math.isfinite(target_psnr) and 0 < target_psnr < 1000):
             raise DdpmCodecError(f"a target of {target_psnr} dB: expected a number above 0, such as 40")
@@ -46,7 +48,8 @@ def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | 
         return None
     if not (math.isfinite(target_rmse) and target_rmse > 0):
         raise DdpmCodecError(
-            f"a target RMSE of {target_rmse} levels: expected a number above 0, such as 3; --lossless gives the exact picture"
+            f"a target RMSE of {target_rmse} levels: expected a number above 0, such as 3; --lossless gives the exact "
+            "picture"
         )
     return target_rmse**2
 
@@ -67,7 +70,8 @@ def to_size(sender: Sender, size: int) -> Iterator[SentStep]:
 def _to_size(sender: Sender, size: int) -> Iterator[SentStep]:
     ahead, waiting = sender, list[SentStep]()
     while not ahead.ended:
-        ahead.chain.x0_hat()  # the one network call of the step that is tried and of the short one that may take its place
+        # the one network call of the step that is tried and of the short one that may take its place
+        ahead.chain.x0_hat()
         ahead = ahead.fork()
         waiting.append(next(ahead.send()))
         if len(ahead.files()[0]) <= size:
@@ -105,7 +109,8 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
         yield sent
         return
     raise DdpmCodecError(
-        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may come nearer, "
+        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may come "
+        "nearer, "
         "and --lossless gives the exact picture"
     )
 
@@ -144,11 +149,15 @@ def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] |
 
 
 def _too_small(size: int, least: int) -> DdpmCodecError:
-    return DdpmCodecError(f"a target of {size} bytes is too small for this picture, header and check included: take {least}")
+    return DdpmCodecError(
+        f"a target of {size} bytes is too small for this picture, header and check included: take {least}"
+    )
 
 
 def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int) -> Iterator[tuple[Sender, SentStep]]:
-    """Short steps that reach the error where a whole one of `bits` bits does. between: the errors before and after that."""
+    """Short steps that reach the error where a whole one of `bits` bits does. between: the errors before and after
+    that.
+    """
     step = sender.streams[0].short_step()
     low, high = 0, min(bits, step.most_bits) // step.unit
     above, below = (math.log(max(error, 1e-9) / mse) for error in between)
@@ -197,4 +206,6 @@ def _distortion(sender: Sender) -> float:
 
 
 def _described(mse: float) -> str:
-    return f"an RMSE of {mse**0.5:.3g} levels ({10 * math.log10(_PEAK**2 / mse):.2f} dB)" if mse else "the exact picture"
+    return (
+        f"an RMSE of {mse**0.5:.3g} levels ({10 * math.log10(_PEAK**2 / mse):.2f} dB)" if mse else "the exact picture"
+    )

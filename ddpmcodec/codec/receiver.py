@@ -39,13 +39,14 @@ class ReceivedStep:
 
 
 class Receiver:
-    """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by step.
+    """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by
+    step.
 
     grey: which of these are, where the header doesn't say it of all.
 
-    start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what is
-    missing), and as much more as there is. Memory for a picture of the declared size is taken at once. Raises FormatError
-    for what is no header, or names another model.
+    start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what
+    is missing), and as much more as there is. Memory for a picture of the declared size is taken at once. Raises
+    FormatError for what is no header, or names another model.
     """
 
     def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1, grey: Sequence[bool] = ()):
@@ -59,7 +60,9 @@ class Receiver:
             self.stream.feed(bytes(start[end:]))
 
     def receive(self, data: bytes = b"") -> Iterator[ReceivedStep]:
-        """Receive step after step, as far as the bytes determine them (Algorithm 4). data: what follows the bytes so far."""
+        """Receive step after step, as far as the bytes determine them (Algorithm 4). data: what follows the bytes so
+        far.
+        """
         self.stream.feed(data)
         while (packet := self.stream.read()) is not None:
             yield self.advance([packet])

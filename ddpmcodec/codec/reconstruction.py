@@ -1,8 +1,9 @@
-"""What a receiver makes of the x_t it has: the mean of what the picture may be, one draw of it, or where the flow leads.
+"""What a receiver makes of the x_t it has: the mean of what the picture may be, one draw of it, or where the flow
+leads.
 
-A `Reconstruction` takes the model, the stream's plan and the receiver's state, and gives planes like x̂_0. The mean has the
-least squared error, and is a blur early on; a draw looks like a picture, at up to twice the squared error (Blau & Michaeli
-2018); the deterministic flow lies between. The last two call the network once for each level that they pass.
+A `Reconstruction` takes the model, the stream's plan and the receiver's state, and gives planes like x̂_0. The mean has
+the least squared error, and is a blur early on; a draw looks like a picture, at up to twice the squared error (Blau &
+Michaeli 2018); the deterministic flow lies between. The last two call the network once for each level that they pass.
 """
 
 from __future__ import annotations

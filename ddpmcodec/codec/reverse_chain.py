@@ -1,11 +1,11 @@
 """The reverse chain that sender and receiver both run: one definition, so that they can't drift apart.
 
-State is x_t for a batch of pictures at one level, in arrays that nobody writes to, for callers see them (`on_step`). Each step
-asks the network for x0_hat, forms mu_p, and adds what the channel brings. Nothing here knows x_0; the sender computes its
-shifts from what is public here.
+State is x_t for a batch of pictures at one level, in arrays that nobody writes to, for callers see them (`on_step`).
+Each step asks the network for x0_hat, forms mu_p, and adds what the channel brings. Nothing here knows x_0; the sender
+computes its shifts from what is public here.
 
-Of a grey picture both sides know that its colours are equal, and so are those of x0_hat, which becomes its own luminance:
-the posterior's chromatic part is then the true one at no cost.
+Of a grey picture both sides know that its colours are equal, and so are those of x0_hat, which becomes its own
+luminance: the posterior's chromatic part is then the true one at no cost.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class ReverseChain:
     def of(cls, headers: Sequence[Header], model: CodecModel, search_device: bool = False) -> ReverseChain:
         """Return the chain of streams with these headers, which differ in grey and in what a decoder may skip.
 
-        search_device: where there is no native code, the channel searches on the model's device. (Native code on a few cores
-        is sooner than the thousands of small kernels that a search is on a GPU.)
+        search_device: where there is no native code, the channel searches on the model's device. (Native code on a few
+        cores is sooner than the thousands of small kernels that a search is on a GPU.)
         """
         header, grey = headers[0], [header.grey for header in headers]
         height, width = canvas_size(header.height, header.width, model.window)
@@ -98,7 +98,9 @@ class ReverseChain:
         return self.posterior.mean(self.x0_hat(), self.x_t)  # type: ignore[no-any-return]
 
     def basis(self) -> Basis | None:
-        """Return where the next step's prior is diagonal; None where the model has no spectrum, and all priors are white."""
+        """Return where the next step's prior is diagonal; None where the model has no spectrum, and all priors are
+        white.
+        """
         spectrum = self.plan.spectrum
         return None if spectrum is None else basis_of(spectrum.row(self.log_snr), *self.x_t.shape[2:])
 
@@ -113,7 +115,9 @@ class ReverseChain:
         """
         log_snr, *others = {packet.log_snr for packet in packets}
         if others:
-            raise ValueError("short steps of several pictures go to levels of their own: take them one by one, with `select`")
+            raise ValueError(
+                "short steps of several pictures go to levels of their own: take them one by one, with `select`"
+            )
         q = self.posterior_to(log_snr)
         x_s, sigma = q.mean(self.x0_hat(), self.x_t), np.float32(math.sqrt(q.variance))
         for i, packet in enumerate(packets):
@@ -125,7 +129,9 @@ class ReverseChain:
         self.jump(x_s, log_snr)
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:
-        """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the plan's."""
+        """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the
+        plan's.
+        """
         self.x_t, self._x0_hat = read_only(x_s), None
         self.n += 1
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr

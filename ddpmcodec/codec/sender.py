@@ -1,6 +1,7 @@
 """Algorithm 3 of Ho et al. 2020: the sender, which knows x_0 and transmits x_T … x_0 through the reverse chain.
 
-`Sender.send` and `Receiver.receive` are one loop seen from two sides. How many bits a step sends is the stream's to choose.
+`Sender.send` and `Receiver.receive` are one loop seen from two sides. How many bits a step sends is the stream's to
+choose.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ class SentStep:
 class Sender:
     """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
 
-    pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if the
-    exact picture is to follow (lossless), where the streams are expected to be shortest; with end_log_snr, at the plan's level
-    that is nearest to it. short_step: a step of fewer bits
-    may end the streams, as the header announces. grey: pictures whose colours are equal are coded as such. The other options
-    are those of `encode`. Raises DdpmCodecError.
+    pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if
+    the exact picture is to follow (lossless), where the streams are expected to be shortest; with end_log_snr, at the
+    plan's level that is nearest to it. short_step: a step of fewer bits may end the streams, as the header announces.
+    grey: pictures whose colours are equal are coded as such. The other options are those of `encode`. Raises
+    DdpmCodecError.
     """
 
     def __init__(
@@ -79,7 +80,11 @@ class Sender:
         grey: bool = True,
         fields: Mapping[int, bytes] | None = None,
     ):
-        plan_steps, seed, steps = whole_or_none(plan_steps, "plan_steps"), whole(seed, "seed"), whole_or_none(steps, "steps")
+        plan_steps, seed, steps = (
+            whole_or_none(plan_steps, "plan_steps"),
+            whole(seed, "seed"),
+            whole_or_none(steps, "steps"),
+        )
         self.pictures = [as_rgb(picture, lossless) for picture in pictures]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:
@@ -95,8 +100,12 @@ class Sender:
         self.chain = ReverseChain.of(self.headers, codec, search_device=True)
         self.streams = [writer_of(self.header, codec) for _ in self.pictures]
         self.last = self._last(steps, end_log_snr)
-        # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to nothing.
-        self._x_0, self._known = np.zeros(self.chain.x_t.shape, np.float32), np.zeros(self.chain.x_t.shape[2:], np.float32)
+        # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to
+        # nothing.
+        self._x_0, self._known = (
+            np.zeros(self.chain.x_t.shape, np.float32),
+            np.zeros(self.chain.x_t.shape[2:], np.float32),
+        )
         self._known[:height, :width] = 1
         for plane, picture in zip(self._x_0, self.pictures, strict=True):
             plane[:, :height, :width] = to_plane(picture)
@@ -123,10 +132,14 @@ class Sender:
         return self.chain.ended or self.chain.n >= self.last
 
     def send(self) -> Iterator[SentStep]:
-        """Send step after step (Algorithm 3). Stop iterating to stop sending; go on with it, or call it again, to go on."""
+        """Send step after step (Algorithm 3). Stop iterating to stop sending; go on with it, or call it again, to go
+        on.
+        """
         while not self.ended:
             target = self.target()
-            counts = [stream.choose(ideal) for stream, ideal in zip(self.streams, target.ideal_bits.tolist(), strict=True)]
+            counts = [
+                stream.choose(ideal) for stream, ideal in zip(self.streams, target.ideal_bits.tolist(), strict=True)
+            ]
             yield self.advance(target, self.search(target, counts))
 
     def target(self, log_snr: float | None = None) -> StepTarget:

@@ -13,8 +13,8 @@ from ddpmcodec.diffusion.gaussians import ideal_bits
 
 Array = NDArray[np.float32]
 
-# A coloured prior's codewords can't reach shifts far stronger than it expects, in any of its groups: beyond this share of their
-# power, which pictures of the measured kind hardly ever need, the white prior is taken.
+# A coloured prior's codewords can't reach shifts far stronger than it expects, in any of its groups: beyond this share
+# of their power, which pictures of the measured kind hardly ever need, the white prior is taken.
 REACH = 0.6
 
 
@@ -31,9 +31,9 @@ class StepTarget:
 def step_target(shifts: Array, basis: Basis | None) -> StepTarget:
     """Return the target of shifts (n, c, h, w) in units of sqrt(b), each under the prior of fewer ideal bits.
 
-    That is the white one, with variance v (Bao et al. 2022), or the one that is diagonal in `basis`, coloured like the usual
-    error. A picture unlike those whose error was measured would need more bits with the coloured one, or more than codewords
-    can give.
+    That is the white one, with variance v (Bao et al. 2022), or the one that is diagonal in `basis`, coloured like the
+    usual error. A picture unlike those whose error was measured would need more bits with the coloured one, or more
+    than codewords can give.
     """
     flat = shifts.reshape(len(shifts), -1)
     dims = flat.shape[1]

@@ -1,4 +1,6 @@
-"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would have closed it."""
+"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would have
+closed it.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,10 @@ def truncate(
 ) -> bytes:
     """Return the complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
 
-    It is the very file that `encode(…, steps=n)` makes; a short step or a lossless tail at the end of the stream counts as one
-    step and is kept where all steps are. Of the model only its metadata is read. allow_partial: take what is intact of a file
-    that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there are fewer steps than
-    asked for, or not one fits; TruncatedStreamError for a cut file.
+    It is the very file that `encode(…, steps=n)` makes; a short step or a lossless tail at the end of the stream counts
+    as one step and is kept where all steps are. Of the model only its metadata is read. allow_partial: take what is
+    intact of a file that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there
+    are fewer steps than asked for, or not one fits; TruncatedStreamError for a cut file.
     """
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")

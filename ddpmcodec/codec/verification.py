@@ -27,9 +27,9 @@ class Verified:
 def verify(data: bytes, model: KnownModel | str | os.PathLike[str] | None = None) -> Verified:
     """Check a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
 
-    The last needs the model's plan: None is the embedded model that the file names. Of another model's file the header and
-    the check are all that can be looked at, and `steps` says so. Raises FormatError for a file that is cut or damaged, or
-    none at all.
+    The last needs the model's plan: None is the embedded model that the file names. Of another model's file the header
+    and the check are all that can be looked at, and `steps` says so. Raises FormatError for a file that is cut or
+    damaged, or none at all.
     """
     data = bytes(data)
     archive = read_archive(data) if is_archive(data) else None
@@ -45,7 +45,9 @@ def _checked(data: bytes) -> Header:
     header, start = parse_header(data)
     end = len(data) - header.check_bytes
     if end < start + header.least_payload or header.check(data[:end]) != data[end:]:
-        raise FormatError(f"the stream is cut or damaged: its check over all {len(data)} bytes fails; get the file again")
+        raise FormatError(
+            f"the stream is cut or damaged: its check over all {len(data)} bytes fails; get the file again"
+        )
     return header
 
 
@@ -59,7 +61,8 @@ def _steps(data: bytes, archive: Archive | None, model: KnownModel) -> tuple[int
         except TruncatedStreamError as error:
             what = f"picture {i}" if archive else "the stream"
             raise FormatError(
-                f"{what} passes its check, but its bytes are none that an encoder writes: {info.steps} of {info.plan.steps} "
+                f"{what} passes its check, but its bytes are none that an encoder writes: {info.steps} of "
+                f"{info.plan.steps} "
                 "steps can be decoded; it was changed on purpose, or made by a faulty program"
             ) from error
         found.append(info.steps)

@@ -1,4 +1,5 @@
-"""The variational bound on -log2 p(x_0), split as Ho et al. 2020 have it, and the rate-distortion points along its chain.
+"""The variational bound on -log2 p(x_0), split as Ho et al. 2020 have it, and the rate-distortion points along its
+chain.
 
 -log2 p(x_0) <= L_T + L_{T-1} + … + L_1 + L_0 (eq. 5), all in bits/dim. Rates here are ideal: no coder has run. The mean
 of p(x_{t-1} | x_t) is the same under every choice of its variance, so one pass over the network serves all of them.
@@ -95,9 +96,9 @@ class Bound:
 def model_variances(schedule: NoiseSchedule, curve: ErrorCurve | None) -> dict[str, Floats]:
     """Return σ² of p(x_{t-1} | x_t), (T,) each: "beta", "beta-tilde" and, given an error curve, "analytic".
 
-    β and β̃ as in Ho et al. 2020, sec. 3.2; at t = 1, where β̃ is 0, both are β̃_2, as in the paper's code. Analytic: β̃
-    plus the expected square of the mean's error, from the curve at λ_t, which makes each expected KL least (Bao et al. 2022,
-    Theorem 1). Raises DdpmCodecError for a chain of one timestep.
+    β and β̃ as in Ho et al. 2020, sec. 3.2; at t = 1, where β̃ is 0, both are β̃_2, as in the paper's code. Analytic:
+    β̃ plus the expected square of the mean's error, from the curve at λ_t, which makes each expected KL least (Bao et
+    al. 2022, Theorem 1). Raises DdpmCodecError for a chain of one timestep.
     """
     if len(schedule) < 2:
         raise DdpmCodecError("a chain of one timestep: expected at least 2")
@@ -123,10 +124,11 @@ def variational_bound(
     seed: int = 0,
     on_call: Callable[[], None] = lambda: None,
 ) -> Bound:
-    """Return each L_t of each image from one draw of x_t ~ q(x_t | x_0), with noise by (seed, t, image), whatever the batch.
+    """Return each L_t of each image from one draw of x_t ~ q(x_t | x_0), with noise by (seed, t, image), whatever the
+    batch.
 
-    images: (n, h, w, 3) with h and w at least the model's window, never those `curve` was measured on. `on_call` is called
-    after each timestep of each batch. Raises DdpmCodecError.
+    images: (n, h, w, 3) with h and w at least the model's window, never those `curve` was measured on. `on_call` is
+    called after each timestep of each batch. Raises DdpmCodecError.
     """
     window = model.window
     if images.ndim != 4 or not len(images) or min(images.shape[1:3]) < window:
@@ -164,7 +166,8 @@ def L_T_bits(x_0: NDArray[np.floating], log_snr: float) -> Floats:
 
 
 def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: float) -> Floats:
-    """Return -log2 of the mass of N(mean, σ²) within half a level of each value, -1 and 1 open outwards (Ho et al., eq. 13).
+    """Return -log2 of the mass of N(mean, σ²) within half a level of each value, -1 and 1 open outwards (Ho et al., eq.
+    13).
 
     x_0, mean: on [-1, 1], x_0 in whole levels. Exact in the tails, where the paper's code stops at 40 bits.
     """
@@ -180,7 +183,9 @@ def decoder_bits(x_0: NDArray[np.floating], mean: NDArray[np.floating], sigma: f
 
 
 def kl_bits(mse: Floats, variance: Floats, schedule: NoiseSchedule) -> Floats:
-    """Return KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T - 1)."""
+    """Return KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) in bits/dim for t = 2 … T (eq. 8), from x̂_0's error, (n, T
+    - 1).
+    """
     steps = [(float(t), float(s)) for s, t in zip(schedule.log_snrs, schedule.log_snrs[1:], strict=False)]
     ratio = variance[1:] / np.array([beta_tilde(t, s) for t, s in steps])
     excess = mse * np.array([snr_gain(t, s) for t, s in steps])  # |μ_q - μ_p|² / (d β̃)

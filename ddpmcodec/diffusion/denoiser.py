@@ -44,11 +44,14 @@ class Denoiser(Protocol):
 
 
 def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
-    """Return the plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond limits."""
+    """Return the plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond
+    limits.
+    """
     canvas = max(height, window), max(width, window)
     if canvas[0] * canvas[1] > MAX_PIXELS:
         raise FormatError(
-            f"picture of {width}x{height}: it is coded as {canvas[1]}x{canvas[0]}, more than {MAX_PIXELS >> 20} megapixels"
+            f"picture of {width}x{height}: it is coded as {canvas[1]}x{canvas[0]}, more than {MAX_PIXELS >> 20} "
+            "megapixels"
         )
     return canvas
 
@@ -56,15 +59,17 @@ def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
 def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:
     """Return the mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): least in expected squared error.
 
-    x_t: (n, c, h, w), h and w at least the model's window. log_snr: of x_t, -inf for pure noise. The network looks at the size
-    that the model's resolutions name.
+    x_t: (n, c, h, w), h and w at least the model's window. log_snr: of x_t, -inf for pure noise. The network looks at
+    the size that the model's resolutions name.
     """
     height, width = x_t.shape[2:]
     found = WHOLE if model.resolutions is None else model.resolutions.at(log_snr, min(height, width), model.window)
     if found.factor == 1:
         return x0_hat_at_full_size(model, x_t, log_snr)
     small = smaller(x_t, log_snr, found.factor)
-    coarse = enlarged(x0_hat_at_full_size(model, small, level_of_smaller(log_snr, found.factor)), found.factor, height, width)
+    coarse = enlarged(
+        x0_hat_at_full_size(model, small, level_of_smaller(log_snr, found.factor)), found.factor, height, width
+    )
     if not found.merged:
         return coarse.clip(-1, 1)
     return merge(coarse, x0_hat_at_full_size(model, x_t, log_snr), found.factor)

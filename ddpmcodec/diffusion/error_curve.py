@@ -22,8 +22,9 @@ MAX_LEVELS = 1024  # of a curve: a plan's tables grow with the square
 MAX_DIMS = 1 << 26  # sub-pixels it may be for; rates stay far from overflow
 MAX_LOG_SNR = 64
 
-# RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its square,
-# and test pictures are a little harder than training ones, so decoded pictures end just below 0.95, as the paper's do.
+# RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its
+# square, and test pictures are a little harder than training ones, so decoded pictures end just below 0.95, as the
+# paper's do.
 END_RMSE = 0.88
 END_MSE = round((END_RMSE / 127.5) ** 2 * 2.0**FRACTION)
 
@@ -47,18 +48,23 @@ class ErrorCurve:
             raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
         if n > MAX_LEVELS or self.dims > MAX_DIMS or max(map(abs, self.log_snr)) > MAX_LOG_SNR << 16:
             raise ModelError(
-                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, log-SNRs "
+                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, "
+                "log-SNRs "
                 f"within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
             )
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
             raise ModelError("the model's error curve needs rising log-SNRs and positive errors")
-        if any(not p or p[0] < 0 or p[-1] >= n or any(b <= a for a, b in zip(p, p[1:], strict=False)) for p in self.plans):
+        if any(
+            not p or p[0] < 0 or p[-1] >= n or any(b <= a for a, b in zip(p, p[1:], strict=False)) for p in self.plans
+        ):
             raise ModelError(f"the model's plans need rising levels, from 0 to {n - 1}")
         if self.usual_plan is not None and not 1 <= self.usual_plan <= n:
             raise ModelError(f"the model's usual plan has {self.usual_plan} steps: expected 1 to {n}")
         if self.spectrum is not None and 3 * self.side**2 != self.dims:
-            raise ModelError(f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures")
+            raise ModelError(
+                f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures"
+            )
 
     @property
     def side(self) -> int:
@@ -77,8 +83,8 @@ class ErrorCurve:
     ) -> ErrorCurve:
         """Round a measured curve (both (n,), log_snr even and rising) to fixed point, with `refine` levels for each.
 
-        The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE. refine=1 keeps the
-        levels just as they are, even or not: for a network that knows no others.
+        The error is made to fall, as it does in theory, and a level is put where the RMSE is END_RMSE. refine=1 keeps
+        the levels just as they are, even or not: for a network that knows no others.
         """
         falling = np.minimum.accumulate(np.asarray(mse, np.float64))
         if refine > 1:

@@ -1,8 +1,8 @@
 """The diffusion chain's Gaussians, for any pair of noise levels: equations only, float64 coefficients, no network.
 
-Levels are log-SNRs (see `schedule`); t is the noisier one, s the less noisy one. -inf is pure noise. Arrays may be numpy
-or torch; coefficients are Python floats. Equation numbers: Ho, Jain, Abbeel 2020, "Denoising diffusion probabilistic
-models", written there for neighbouring timesteps.
+Levels are log-SNRs (see `schedule`); t is the noisier one, s the less noisy one. -inf is pure noise. Arrays may be
+numpy or torch; coefficients are Python floats. Equation numbers: Ho, Jain, Abbeel 2020, "Denoising diffusion
+probabilistic models", written there for neighbouring timesteps.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ class Posterior:
     variance: float  # b, also the least variance of p(x_s | x_t)
 
     def mean(self, x_0: Any, x_t: Any) -> Any:
-        """Return mu_q for the true x_0, mu_p for the network's x0_hat (eq. 7, 10): one formula, so they can't drift apart."""
+        """Return mu_q for the true x_0, mu_p for the network's x0_hat (eq. 7, 10): one formula, so they can't drift
+        apart.
+        """
         return x_0 * self.x0_coef + x_t * self.xt_coef
 
 
 def posterior(log_snr_t: float, log_snr_s: float) -> Posterior:
     """Return the coefficients of q(x_s | x_t, x_0) (eq. 6, 7); log_snr_s > log_snr_t, else ValueError."""
     if not log_snr_s > log_snr_t:
-        raise ValueError(f"log-SNR {log_snr_s} is not less noisy than {log_snr_t}; a reverse step needs s cleaner than t")
+        raise ValueError(
+            f"log-SNR {log_snr_s} is not less noisy than {log_snr_t}; a reverse step needs s cleaner than t"
+        )
     a_t, a_s = alpha_bar_of(log_snr_t), alpha_bar_of(log_snr_s)
     noise_t, noise_s = alpha_bar_of(-log_snr_t) if log_snr_t > -700 else 1.0, alpha_bar_of(-log_snr_s)
     r = a_t / a_s

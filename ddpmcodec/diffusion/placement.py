@@ -1,8 +1,9 @@
 """Where to put a plan's steps: by what coloured steps really cost, and for the whole of the rate-distortion curve.
 
-A stream is cut anywhere, so what counts is the mean of log R over the distortions it passes. To first order, a bit sent at one
-level counts for every distortion after it, in inverse proportion to the rate there. With these weights the best trajectory
-is a shortest path again (Watson et al. 2021 for the last distortion alone). Floats: plans made here are stored.
+A stream is cut anywhere, so what counts is the mean of log R over the distortions it passes. To first order, a bit sent
+at one level counts for every distortion after it, in inverse proportion to the rate there. With these weights the best
+trajectory is a shortest path again (Watson et al. 2021 for the last distortion alone). Floats: plans made here are
+stored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _SIDE_BITS = 2.0
 
 
 def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return for each number of steps the levels of the curve that its plan passes, as indices; numbers too large left out."""
+    """Return for each number of steps the levels of the curve that its plan passes, as indices; numbers too large left
+    out.
+    """
     mse = np.array(curve.mse, np.float64) / 2.0**FRACTION
     past = np.flatnonzero(np.array(curve.mse) >= END_MSE)
     end = int(past[-1]) if len(past) else len(mse) - 1
@@ -35,7 +38,9 @@ def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ..
 
 
 def _step_costs(curve: ErrorCurve, end: int) -> Floats:
-    """(end + 2, end + 1) expected bits of the step from row - 1, row 0 being pure noise, to column; inf where it's no step."""
+    """(end + 2, end + 1) expected bits of the step from row - 1, row 0 being pure noise, to column; inf where it's no
+    step.
+    """
     snr, mse = (np.array(v, np.float64)[: end + 1] / 2.0**FRACTION for v in (curve.snr, curve.mse))
     costs = np.full((end + 2, end + 1), np.inf)
     for row in range(end + 1):  # the last level starts no step

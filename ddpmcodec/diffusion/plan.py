@@ -1,8 +1,8 @@
 """The plan: which noise levels a stream passes through. Integers only, so that sender and receiver always agree.
 
-A model's error curve mse(log-SNR), measured once on training images, gives the expected rate of any step in closed form;
-the cheapest K-step trajectory is then a shortest path (Watson et al. 2021). The curve is stored with the model in fixed
-point, and the search runs on integers with ties to the lower index.
+A model's error curve mse(log-SNR), measured once on training images, gives the expected rate of any step in closed
+form; the cheapest K-step trajectory is then a shortest path (Watson et al. 2021). The curve is stored with the model in
+fixed point, and the search runs on integers with ties to the lower index.
 """
 
 from __future__ import annotations
@@ -86,10 +86,11 @@ def most_steps(curve: ErrorCurve) -> int:
 
 @lru_cache(maxsize=64)
 def make_plan(curve: ErrorCurve, steps: int) -> Plan:
-    """Return the `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is END_RMSE.
+    """Return the `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is
+    END_RMSE.
 
-    Lengths for which the curve stores a plan have that one (see `placement`). The others' steps are those that are best with
-    white priors.
+    Lengths for which the curve stores a plan have that one (see `placement`). The others' steps are those that are best
+    with white priors.
 
     Raises ModelError when steps is below 1 or above the number of levels the curve has.
     """

@@ -1,8 +1,9 @@
-"""At which size the network looks at a picture: where noise hides everything fine, a smaller one shows it more, for less.
+"""At which size the network looks at a picture: where noise hides everything fine, a smaller one shows it more, for
+less.
 
-The mean of k × k pixels of x_λ has k times less noise; scaled, it is x_λ' of the picture at 1/k of its size, with
-λ' = λ + 2 ln k. The network denoises that, and its x̂_0, enlarged, is the x̂_0 of the step. Which size is best at which level
-is measured with the error curve and stored with it, in integers.
+The mean of k × k pixels of x_λ has k times less noise; scaled, it is x_λ' of the picture at 1/k of its size, with λ' =
+λ + 2 ln k. The network denoises that, and its x̂_0, enlarged, is the x̂_0 of the step. Which size is best at which
+level is measured with the error curve and stored with it, in integers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ FACTORS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Resolution:
-    """A picture at 1/factor of its size; merged: only for what such a picture shows, the rest from the picture as it is."""
+    """A picture at 1/factor of its size; merged: only for what such a picture shows, the rest from the picture as it
+    is.
+    """
 
     factor: int = 1
     merged: bool = False
@@ -57,7 +60,9 @@ class Resolutions:
         return cls(levels, tuple(chosen[i].factor for i in starts), tuple(int(chosen[i].merged) for i in starts))
 
     def at(self, log_snr: float, side: int, least: int) -> Resolution:
-        """The resolution at a level for a picture whose shorter side is `side`, and a network that needs `least` pixels."""
+        """The resolution at a level for a picture whose shorter side is `side`, and a network that needs `least`
+        pixels.
+        """
         i = max(bisect_right(self.log_snr, log_snr * 65536) - 1, 0)
         factor = self.factor[i]
         while factor > 1 and side < factor * least:
@@ -90,7 +95,9 @@ def enlarged(small: Array, factor: int, height: int, width: int) -> Array:
 
 
 def merge(coarse: Array, fine: Array, factor: int) -> Array:
-    """`fine`, (n, c, h, w), with what a picture at 1/factor of its size shows of it replaced by `coarse`, clipped to ±1."""
+    """`fine`, (n, c, h, w), with what a picture at 1/factor of its size shows of it replaced by `coarse`, clipped to
+    ±1.
+    """
     shown = enlarged(_means(fine, factor), factor, *fine.shape[2:])
     return np.clip(coarse + (fine - shown), -1, 1)  # type: ignore[no-any-return]
 

@@ -1,9 +1,9 @@
 """From an x_t to an x_0: ancestral sampling (Ho et al. 2020, Algorithm 2), DDIM (Song et al. 2021), interpolation.
 
 A sampler takes x_t, (n, c, h, w) float32 with h and w at least the model's window, and `levels`, the rising log-SNRs of
-the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `draw_x_T`; a receiver
-starts from where it stands, and these are its ways to a picture: `x0_hat` is the mean of what x_0 may be, `ancestral`
-one draw of it, `ddim` the deterministic flow. Equation numbers are the two papers'.
+the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `draw_x_T`; a
+receiver starts from where it stands, and these are its ways to a picture: `x0_hat` is the mean of what x_0 may be,
+`ancestral` one draw of it, `ddim` the deterministic flow. Equation numbers are the two papers'.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _ignore(step: int) -> None:
 
 
 def draw_x_T(model: Denoiser, count: int, height: int, width: int, noise: Noise = Noise()) -> Array:
-    """Return x_T ~ N(0, I), (count, c, height, width). Raises DdpmCodecError when it is smaller than the model's window."""
+    """Return x_T ~ N(0, I), (count, c, height, width). Raises DdpmCodecError when it is smaller than the model's
+    window.
+    """
     if count < 1 or min(height, width) < model.window:
         found = f"{count} samples of {width}x{height}"
         raise DdpmCodecError(f"{found}: expected at least one, of at least {model.window}x{model.window}")
@@ -62,7 +64,8 @@ def draw_x_T(model: Denoiser, count: int, height: int, width: int, noise: Noise 
 
 
 def levels_from(schedule: NoiseSchedule, steps: int | None = None, start: float | None = None) -> tuple[float, ...]:
-    """Return the log-SNRs to visit from `start` (default: timestep T) down to timestep 1; `steps` of them, evenly spread in t.
+    """Return the log-SNRs to visit from `start` (default: timestep T) down to timestep 1; `steps` of them, evenly
+    spread in t.
 
     start: log-SNR of the x_t at hand, of any size, -inf too; where fewer than `steps` are left, all are visited.
     Raises DdpmCodecError for steps outside 1 … T. Source: Song et al. 2021, sec. 4.2 (the subsequence τ).
@@ -110,7 +113,9 @@ def ancestral(
     noise: Noise = Noise(),
     on_step: Callable[[int], None] = _ignore,
 ) -> Array:
-    """Draw x_0 by drawing x_s ~ N(μ_p, σ² I) from level to level (Ho et al., Algorithm 2); the last step, x̂_0, has no noise."""
+    """Draw x_0 by drawing x_s ~ N(μ_p, σ² I) from level to level (Ho et al., Algorithm 2); the last step, x̂_0, has no
+    noise.
+    """
     for n, (t, s) in enumerate(pairwise(levels), 1):
         mean = posterior(t, s).mean(x0_hat(model, x_t, t), x_t)
         x_t = mean + noise(n, x_t.shape) * math.sqrt(variance(t, s))
@@ -127,7 +132,8 @@ def ddim(
     noise: Noise = Noise(),
     on_step: Callable[[int], None] = _ignore,
 ) -> Array:
-    """Return x_0 by Song et al., eq. 12, with σ of eq. 16; η = 0 is deterministic, η = 1 is `ancestral` with `beta_tilde`.
+    """Return x_0 by Song et al., eq. 12, with σ of eq. 16; η = 0 is deterministic, η = 1 is `ancestral` with
+    `beta_tilde`.
 
     ε̂ is the noise that goes with the clipped x̂_0. Raises DdpmCodecError for an η outside [0, 1].
     """
@@ -145,14 +151,17 @@ def ddim(
 
 
 def interpolate(x_0: Array, other: Array, log_snr: float, count: int, noise: Noise = Noise()) -> Array:
-    """Return x_t's on the way from one picture to another, (count, c, h, w): samplers go on from them (Ho et al., sec. 4.4).
+    """Return x_t's on the way from one picture to another, (count, c, h, w): samplers go on from them (Ho et al., sec.
+    4.4).
 
-    x_0, other: (c, h, w) on [-1, 1]. Both get the same noise, so mixing the x_t's linearly leaves it whole, and each is a
-    draw of q(x_t | mixed x_0); spherical mixing, which noises of their own would need, would spoil that. The first and
-    the last are the pictures' own x_t. Raises DdpmCodecError for fewer than two points or unequal sizes.
+    x_0, other: (c, h, w) on [-1, 1]. Both get the same noise, so mixing the x_t's linearly leaves it whole, and each is
+    a draw of q(x_t | mixed x_0); spherical mixing, which noises of their own would need, would spoil that. The first
+    and the last are the pictures' own x_t. Raises DdpmCodecError for fewer than two points or unequal sizes.
     """
     if count < 2 or x_0.shape != other.shape:
-        raise DdpmCodecError(f"{count} points between {x_0.shape} and {other.shape}: expected at least 2 and equal sizes")
+        raise DdpmCodecError(
+            f"{count} points between {x_0.shape} and {other.shape}: expected at least 2 and equal sizes"
+        )
     eps = noise(0, (1, *x_0.shape))
     x_t, other_t = q_sample(x_0, log_snr, eps), q_sample(other, log_snr, eps)
     way = np.linspace(0, 1, count, dtype=np.float32).reshape(-1, 1, 1, 1)

@@ -1,9 +1,9 @@
 """The spectrum of a network's error: how |x_0 - x0_hat|^2 is shared out among colours and spatial frequencies.
 
-The error is far from white: at high noise its variance spans a factor of a thousand, low frequencies of the luminance first.
-A prior that knows this needs fewer bits in the same steps, all the more so the larger the steps are. A spectrum is measured
-with the error curve on training images and stored beside it, in integers, so that plans and the order of coefficients are
-the same everywhere.
+The error is far from white: at high noise its variance spans a factor of a thousand, low frequencies of the luminance
+first. A prior that knows this needs fewer bits in the same steps, all the more so the larger the steps are. A spectrum
+is measured with the error curve on training images and stored beside it, in integers, so that plans and the order of
+coefficients are the same everywhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,24 @@ SPACING = 1 << 14  # rows are at least so far apart in log-SNR, units of 2^-16
 POWER_FRACTION = 16  # fixed-point bits of a group's power
 _STEPS = 16  # of a stored power in a factor of two
 _LIMIT = 255  # of a stored power
-_POWERS = (65536, 68438, 71468, 74632, 77936, 81386, 84990, 88752, 92682, 96785, 101070, 105545, 110218, 115098, 120194, 125515)
+_POWERS = (
+    65536,
+    68438,
+    71468,
+    74632,
+    77936,
+    81386,
+    84990,
+    88752,
+    92682,
+    96785,
+    101070,
+    105545,
+    110218,
+    115098,
+    120194,
+    125515,
+)
 
 # Rows: luminance, red - blue, green - magenta; the decorrelating rotation of natural pictures' colours, nearly.
 OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])).astype(np.float32)
@@ -53,7 +70,8 @@ class Spectrum:
 
     @classmethod
     def from_floats(cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64]) -> Spectrum:
-        """Round a measured one. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,) coefficients.
+        """Round a measured one. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,)
+        coefficients.
 
         Rows nearer than SPACING to the one before are merged into it. A band that small windows don't have takes its
         neighbour's power. Raises ModelError where no error was measured at all.
@@ -84,7 +102,9 @@ class Spectrum:
 
 
 def tiles(length: int) -> list[tuple[int, int]]:
-    """Return (count, size) of the tiles along one side, larger ones first: as near to 32 as equal shares of it can be."""
+    """Return (count, size) of the tiles along one side, larger ones first: as near to 32 as equal shares of it
+    can be.
+    """
     count = max(1, (length + TILE // 2) // TILE)
     size, larger = divmod(length, count)
     return [run for run in ((larger, size + 1), (count - larger, size)) if run[0]]
@@ -122,7 +142,9 @@ def bands(height: int, width: int) -> NDArray[np.uint8]:
     """Return the band (height, width) of each coefficient, 32 up to Nyquist's; the last has the corners, too."""
 
     def frequencies(length: int) -> NDArray[np.int64]:
-        return np.concatenate([np.tile((np.arange(size, dtype=np.int64) << 20) // size, n) for n, size in tiles(length)])
+        return np.concatenate(
+            [np.tile((np.arange(size, dtype=np.int64) << 20) // size, n) for n, size in tiles(length)]
+        )
 
     y, x = frequencies(height), frequencies(width)
     radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # of a square: whole numbers throughout
@@ -158,7 +180,9 @@ def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...
     tiny canvas.
     """
     if COLOURS * height * width < GROUPS:
-        raise ModelError(f"a model with a spectrum has a window of {width}x{height}: expected at least {GROUPS} sub-pixels")
+        raise ModelError(
+            f"a model with a spectrum has a window of {width}x{height}: expected at least {GROUPS} sub-pixels"
+        )
     counts = class_counts(height, width)
     total, place, sums, edges = 0, 0, [0] * GROUPS, group_edges(COLOURS * height * width)
     group = 0

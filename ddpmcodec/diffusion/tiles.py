@@ -1,7 +1,8 @@
-"""Any picture size for a network that takes any: whole pictures, and tiles with a halo where one would take too much memory.
+"""Any picture size for a network that takes any: whole pictures, and tiles with a halo where one would take too much
+memory.
 
-The network is the same function of a neighbourhood everywhere, so tiles need no blending: what each predicts for its own
-part is what the whole picture's pass would, but for what lies farther away than the halo.
+The network is the same function of a neighbourhood everywhere, so tiles need no blending: what each predicts for its
+own part is what the whole picture's pass would, but for what lies farther away than the halo.
 """
 
 from __future__ import annotations

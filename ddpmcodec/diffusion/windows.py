@@ -1,7 +1,7 @@
 """Any picture size for a network of one size: overlapping windows, whose predicted noise is blended smoothly.
 
-The weighted mean of the windows' ε̂ is the blend of MultiDiffusion (Bar-Tal et al. 2023); weights fall to almost nothing
-at a window's edge, so neighbouring windows hand over without a seam.
+The weighted mean of the windows' ε̂ is the blend of MultiDiffusion (Bar-Tal et al. 2023); weights fall to almost
+nothing at a window's edge, so neighbouring windows hand over without a seam.
 """
 
 from __future__ import annotations

@@ -26,11 +26,12 @@ _MARK = ".partial-"
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same directory that becomes `path` when the block ends, and vanishes when it raises.
+    """Yield a temporary path in the same directory that becomes `path` when the block ends, and vanishes when it
+    raises.
 
-    A link stays a link; what it points to is replaced. A file that was there keeps its permissions and, where the system lets
-    it, its owner. What is no regular file (a device, a pipe, /dev/stdout) is never replaced: the bytes are sent to it when the
-    block ends. Raises OSError.
+    A link stays a link; what it points to is replaced. A file that was there keeps its permissions and, where the
+    system lets it, its owner. What is no regular file (a device, a pipe, /dev/stdout) is never replaced: the bytes are
+    sent to it when the block ends. Raises OSError.
     """
     if is_stream(path):
         with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +40,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             send(path, collected.read_bytes())
         return
     target = Path(os.path.realpath(path))
-    # The suffix is kept: writers such as matplotlib's choose the format by it. Names of 255 bytes leave no room for more.
+    # The suffix is kept: writers such as matplotlib's choose the format by it. Names of 255 bytes leave no room for
+    # more.
     suffix = target.suffix if 0 < len(target.suffix) <= 16 else ".tmp"
     temporary = target.parent / f".{target.stem[:40]}{_MARK}{secrets.token_hex(4)}{suffix}"
     before = os.stat(target) if target.exists() else None
@@ -67,7 +69,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes by rename, so that a reader sees the old file or the whole new one; streams get them. Raises OSError."""
+    """Write bytes by rename, so that a reader sees the old file or the whole new one; streams get them. Raises
+    OSError.
+    """
     if is_stream(path):
         send(path, data)
         return
@@ -90,7 +94,9 @@ def remove_leftovers(directory: str | os.PathLike[str]) -> None:
 
 
 def _keep(handle: int, path: Path, before: os.stat_result) -> None:
-    """Give a new file the owner and the permissions of the one whose place it takes; what another group had, no other gets."""
+    """Give a new file the owner and the permissions of the one whose place it takes; what another group had, no other
+    gets.
+    """
     mode, now = stat.S_IMODE(before.st_mode), os.fstat(handle)
     if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
         for owner, group in ((before.st_uid, before.st_gid), (-1, before.st_gid)):
@@ -103,7 +109,9 @@ def _keep(handle: int, path: Path, before: os.stat_result) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Have the new name on the disk, too, where the system can: after a power cut it is the whole file's, or the old one's."""
+    """Have the new name on the disk, too, where the system can: after a power cut it is the whole file's, or the old
+    one's.
+    """
     with suppress(OSError):  # Windows opens no directories, and some network file systems can't sync them
         handle = os.open(directory, os.O_RDONLY)
         try:

@@ -1,4 +1,5 @@
-"""Colours to sRGB, which is what the codec's pictures are: ICC profiles by littleCMS, and PNG's gAMA, cHRM and code points.
+"""Colours to sRGB, which is what the codec's pictures are: ICC profiles by littleCMS, and PNG's gAMA, cHRM and code
+points.
 
 A profile that shows every colour as sRGB would, to within a level, is taken for sRGB.
 """
@@ -65,7 +66,9 @@ def conversion_of(picture: Image.Image, code_points: tuple[int, int] | None = No
 
 @lru_cache(maxsize=16)
 def _of_profile(profile: bytes) -> Conversion | None:
-    """None for sRGB, and for a profile that is damaged or of another kind than screens', which says nothing of the picture."""
+    """None for sRGB, and for a profile that is damaged or of another kind than screens', which says nothing of the
+    picture.
+    """
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         name = ImageCms.getProfileDescription(opened).strip() or "unnamed"
@@ -138,7 +141,9 @@ def _unless_srgb(conversion: Conversion) -> Conversion | None:
 
 
 def _to_xyz(primaries: tuple[float, ...]) -> Floats:
-    """The matrix from linear RGB to XYZ, white scaled to (1, 1, 1): whites are taken for each other, channel by channel."""
+    """The matrix from linear RGB to XYZ, white scaled to (1, 1, 1): whites are taken for each other, channel by
+    channel.
+    """
     xy = np.array(primaries, np.float64).reshape(4, 2)
     xyz = np.column_stack([xy, 1 - xy.sum(axis=1)]) / xy[:, 1:]
     columns = xyz[:3].T

@@ -25,8 +25,8 @@ _BEHIND = (255, 255, 255)  # transparent pixels
 def load_images(path: str | os.PathLike[str], side: int, limit: int | None = None) -> NDArray[np.uint8]:
     """Return pictures of side × side, the first `limit` of them: (n, side, side, 3) uint8.
 
-    path: a mosaic file of side × side tiles (see `load_tiles`); a folder of pictures, whose middles are taken where they
-    are larger; or, where no such file exists, cifar10-train, cifar10-test or cifar10, which is the training split.
+    path: a mosaic file of side × side tiles (see `load_tiles`); a folder of pictures, whose middles are taken where
+    they are larger; or, where no such file exists, cifar10-train, cifar10-test or cifar10, which is the training split.
     Raises DdpmCodecError when there is none, or one is too small.
     """
     _check_limit(limit)
@@ -45,7 +45,9 @@ def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[
     _check_limit(limit)
     if not path.is_file():
         names = ", ".join(_CIFAR10_TRAIN)
-        raise DdpmCodecError(f"{path} not found: expected a mosaic of {side}x{side} tiles, a folder of pictures, or {names}")
+        raise DdpmCodecError(
+            f"{path} not found: expected a mosaic of {side}x{side} tiles, a folder of pictures, or {names}"
+        )
     picture = _read(path)
     height, width, _ = picture.shape
     if height % side or width % side:
@@ -61,9 +63,9 @@ def named_pictures(
 ) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
     """Yield the first `limit` pictures of a folder by name, one after another: each file and its (h, w, 3) uint8.
 
-    Other files and subfolders are passed over: a picture has a picture's suffix, or none and begins like one. Transparent
-    pixels become white. skip: is told of each picture that can't be read and is left out; None raises. Raises DdpmCodecError,
-    as it gets there, with the picture's path, or when there is none.
+    Other files and subfolders are passed over: a picture has a picture's suffix, or none and begins like one.
+    Transparent pixels become white. skip: is told of each picture that can't be read and is left out; None raises.
+    Raises DdpmCodecError, as it gets there, with the picture's path, or when there is none.
     """
     _check_limit(limit)
     path = Path(path)
@@ -110,7 +112,9 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
     It is kept in $DDPMCODEC_DATA, else ~/.cache/ddpmcodec. Raises DdpmCodecError without torchvision or the network.
     """
     if side != 32:
-        raise DdpmCodecError(f"CIFAR-10 has pictures of 32x32: expected {side}x{side}; name a folder of larger pictures")
+        raise DdpmCodecError(
+            f"CIFAR-10 has pictures of 32x32: expected {side}x{side}; name a folder of larger pictures"
+        )
     try:
         from torchvision.datasets import CIFAR10  # type: ignore[import-not-found, import-untyped]
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
@@ -125,7 +129,8 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
             split: Any = CIFAR10(str(root), train=train, download=True)
     except Exception as error:  # of many kinds: no network, a broken archive, no room
         raise DdpmCodecError(
-            f"CIFAR-10 could not be downloaded to {root} ({_first_line(error)}): try again, set DDPMCODEC_DATA to a folder "
+            f"CIFAR-10 could not be downloaded to {root} ({_first_line(error)}): try again, set DDPMCODEC_DATA to a "
+            "folder "
             "that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
         ) from error
     return np.asarray(split.data, np.uint8)

@@ -1,6 +1,7 @@
 """What a picture file says of its samples and colours, before Pillow converts them to 8 bits without a word.
 
-Each container is read just far enough. Where one is damaged nothing is found here, and Pillow says what is wrong with it.
+Each container is read just far enough. Where one is damaged nothing is found here, and Pillow says what is wrong with
+it.
 """
 
 from __future__ import annotations

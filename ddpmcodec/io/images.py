@@ -16,20 +16,25 @@ MAX_PIXELS = 64 << 20  # of a picture, and of the canvas that it is coded on
 
 
 def as_rgb(image: Any, exact: bool = False) -> NDArray[np.uint8]:
-    """Return a picture as uint8 H×W×3: of an array, grey (H×W or H×W×1) expands; of a Pillow picture, what is shown of it.
+    """Return a picture as uint8 H×W×3: of an array, grey (H×W or H×W×1) expands; of a Pillow picture, what is shown of
+    it.
 
-    exact: the picture's own values are meant, so one whose colours would have to be converted to sRGB is refused. Raises
-    ImageError for anything else.
+    exact: the picture's own values are meant, so one whose colours would have to be converted to sRGB is refused.
+    Raises ImageError for anything else.
     """
     array = as_shown(image, exact) if isinstance(image, Image.Image) else np.asarray(image)
     if array.dtype != np.uint8:
-        raise ImageError(f"picture of type {array.dtype}: expected uint8 with values 0 to 255; scale and convert it first")
+        raise ImageError(
+            f"picture of type {array.dtype}: expected uint8 with values 0 to 255; scale and convert it first"
+        )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3:
-        raise ImageError(f"picture of shape {np.shape(image)}: expected H×W×3 or H×W; drop or flatten an alpha channel first")
+        raise ImageError(
+            f"picture of shape {np.shape(image)}: expected H×W×3 or H×W; drop or flatten an alpha channel first"
+        )
     if not array.size or array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise ImageError(f"picture of {array.shape[1]}x{array.shape[0]}: expected 1x1 to {MAX_PIXELS >> 20} megapixels")
     return np.ascontiguousarray(array)

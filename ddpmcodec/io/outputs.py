@@ -1,7 +1,8 @@
-"""Where bytes go: regular files, which others replace whole (see `atomic`), and streams, which are only ever written to.
+"""Where bytes go: regular files, which others replace whole (see `atomic`), and streams, which are only ever written
+to.
 
-Streams are devices, pipes, sockets and the process's own open files, such as /dev/stdout and /dev/fd/3. They keep their place:
-what was written before stays before, and nothing is renamed over them.
+Streams are devices, pipes, sockets and the process's own open files, such as /dev/stdout and /dev/fd/3. They keep their
+place: what was written before stays before, and nothing is renamed over them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _MOST_LINKS = 40  # as Linux has it
 
 
 def descriptor_of(path: PathLike) -> int | None:
-    """Return the number of the process's open file that a path such as /dev/stdout, or a link to it, stands for; else None."""
+    """Return the number of the process's open file that a path such as /dev/stdout, or a link to it, stands for; else
+    None.
+    """
     place = os.fspath(path)
     for _ in range(_MOST_LINKS):
         folder, name = os.path.realpath(os.path.dirname(place) or "."), os.path.basename(place)
@@ -37,7 +40,9 @@ def descriptor_of(path: PathLike) -> int | None:
 
 
 def status_of(path: PathLike) -> os.stat_result | None:
-    """Return what a path leads to, None where there is nothing yet. Raises OSError for circles of links and the like."""
+    """Return what a path leads to, None where there is nothing yet. Raises OSError for circles of links and the
+    like.
+    """
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -45,7 +50,9 @@ def status_of(path: PathLike) -> os.stat_result | None:
 
 
 def is_stream(path: PathLike) -> bool:
-    """Return whether a path leads to something that is written to and never replaced. Raises OSError like `status_of`."""
+    """Return whether a path leads to something that is written to and never replaced. Raises OSError like
+    `status_of`.
+    """
     if descriptor_of(path) is not None:
         return True
     status = status_of(path)
@@ -71,7 +78,9 @@ def send(path: PathLike, data: bytes) -> None:
 
 
 def check_place(path: str) -> None:
-    """Fail before any work is done where a file could not be written at the end, or is a terminal. Raises DdpmCodecError."""
+    """Fail before any work is done where a file could not be written at the end, or is a terminal. Raises
+    DdpmCodecError.
+    """
     try:
         if is_stream(path):
             if _is_terminal(path):
@@ -97,9 +106,11 @@ def cant_write(path: object, error: OSError) -> DdpmCodecError:
 
 
 def check_apart(inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    """Fail where an output is an input's file, or another output's: under whatever name, through links, stdin or stdout.
+    """Fail where an output is an input's file, or another output's: under whatever name, through links, stdin or
+    stdout.
 
-    `-` is stdin among the inputs and stdout among the outputs. Devices and pipes may be named twice. Raises DdpmCodecError.
+    `-` is stdin among the inputs and stdout among the outputs. Devices and pipes may be named twice. Raises
+    DdpmCodecError.
     """
     taken: dict[tuple[object, ...], str] = {}
     for path in inputs:
@@ -110,12 +121,16 @@ def check_apart(inputs: Iterable[str], outputs: Iterable[str]) -> None:
         if (mark := _identity(path, sys.stdout)) is None:
             continue
         if mark in taken:
-            raise DdpmCodecError(f"the output {path} and {taken[mark]} are one file: name another, or one would be lost")
+            raise DdpmCodecError(
+                f"the output {path} and {taken[mark]} are one file: name another, or one would be lost"
+            )
         taken[mark] = f"the output {path}"
 
 
 def _identity(path: str, standard: object) -> tuple[object, ...] | None:
-    """Equal for two names of one file or pipe, there or not yet: what it is, and which; None for devices, which take all."""
+    """Equal for two names of one file or pipe, there or not yet: what it is, and which; None for devices, which take
+    all.
+    """
     try:
         number = standard.fileno() if path == "-" and standard is not None else descriptor_of(path)  # type: ignore[attr-defined]
         status = status_of(path) if number is None else os.fstat(number)

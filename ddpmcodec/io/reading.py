@@ -35,14 +35,16 @@ def read_image(
 ) -> NDArray[np.uint8]:
     """Decode a picture file to uint8 H×W×3: EXIF orientation applied, palettes and grey expanded, colours in sRGB.
 
-    flatten: colour put behind transparent pixels; None refuses pictures that have any alpha channel. frame: which one of
-    several frames or pages, from 0; None refuses files of several. exact: refuse where colours would have to be converted.
-    note: is told where they are. Pictures of more than 8 bits a channel and CMYK are refused with advice. Raises ImageError.
+    flatten: colour put behind transparent pixels; None refuses pictures that have any alpha channel. frame: which one
+    of several frames or pages, from 0; None refuses files of several. exact: refuse where colours would have to be
+    converted. note: is told where they are. Pictures of more than 8 bits a channel and CMYK are refused with advice.
+    Raises ImageError.
     """
     file, frames = _opened(data)
     if frame is None and len(frames) > 1:
         raise ImageError(
-            f"the file holds {len(frames)} frames or pages, and a stream holds one picture: name one with --frame N (from 0), "
+            f"the file holds {len(frames)} frames or pages, and a stream holds one picture: name one with --frame N "
+            "(from 0), "
             "or code all of them to an archive with --all-frames"
         )
     if frame is not None and not 0 <= frame < len(frames):
@@ -76,7 +78,9 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
     except UnidentifiedImageError as error:
         kind = kind_of(data)
         if kind is None:
-            raise ImageError("the input is not a picture that Pillow can read; expected PNG, JPEG, WebP or the like") from error
+            raise ImageError(
+                "the input is not a picture that Pillow can read; expected PNG, JPEG, WebP or the like"
+            ) from error
         raise ImageError(f"the picture is damaged, or a {kind} file of a kind that Pillow can't read") from error
     except Exception as error:  # Pillow's decoders raise what they like on damaged files
         raise ImageError(f"the picture is damaged: {error}") from error

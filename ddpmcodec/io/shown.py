@@ -34,7 +34,9 @@ def ignore_note(note: str) -> None:
 
 
 def as_shown(picture: Image.Image, exact: bool = False) -> NDArray[np.uint8]:
-    """Return what is shown of a picture in memory: (h, w, 3) uint8. exact: as in `to_rgb`. Raises ImageError like that."""
+    """Return what is shown of a picture in memory: (h, w, 3) uint8. exact: as in `to_rgb`. Raises ImageError
+    like that.
+    """
     about = Declared()
     if isinstance(picture, ImageFile.ImageFile) and picture.tile:  # opened and not loaded yet: Pillow may cut its depth
         about = declared(_bytes_of(picture))
@@ -52,7 +54,9 @@ def check_declared(about: Declared) -> None:
     if about.floating:
         raise ImageError("picture with floating-point samples: expected 8; convert it, e.g. magick IN -depth 8 OUT")
     if about.bits > 8:
-        raise ImageError(f"picture with {about.bits} bits a channel: expected 8; convert it, e.g. magick IN -depth 8 OUT")
+        raise ImageError(
+            f"picture with {about.bits} bits a channel: expected 8; convert it, e.g. magick IN -depth 8 OUT"
+        )
     if about.signed:
         raise ImageError("picture of signed samples: expected 0 to 255; shift them and say so in the file")
     if about.colours:
@@ -62,7 +66,9 @@ def check_declared(about: Declared) -> None:
 
 
 def check_depth(picture: Image.Image) -> None:
-    """Raise ImageError where Pillow is about to read 16 bits a channel, in a container that `declared` does not know."""
+    """Raise ImageError where Pillow is about to read 16 bits a channel, in a container that `declared` does not
+    know.
+    """
     for tile in getattr(picture, "tile", None) or []:
         arguments = tile[3] if isinstance(tile[3], tuple | list) else (tile[3],)
         greatest = [a for a in arguments if isinstance(a, int)] if tile[0].startswith("ppm") else []
@@ -79,8 +85,9 @@ def to_rgb(
 ) -> NDArray[np.uint8]:
     """Return a loaded picture's (h, w, 3) uint8: upright, palettes and grey expanded, colours converted to sRGB.
 
-    flatten: colour put behind transparent pixels; None refuses pictures with alpha. code_points: see `conversion_of`. exact:
-    refuse to convert colours, for then the values aren't the file's. note: is told of conversions. Raises ImageError.
+    flatten: colour put behind transparent pixels; None refuses pictures with alpha. code_points: see `conversion_of`.
+    exact: refuse to convert colours, for then the values aren't the file's. note: is told of conversions. Raises
+    ImageError.
     """
     mode = picture.mode
     if mode.startswith(("I", "F")):
@@ -88,7 +95,9 @@ def to_rgb(
             f"picture with 16 or more bits a channel (mode {mode}): expected 8; convert it, e.g. magick IN -depth 8 OUT"
         )
     if mode in _OTHER_COLOURS:
-        raise ImageError(f"picture in {mode} colours: expected RGB or grey; convert it, e.g. magick IN -colorspace sRGB OUT")
+        raise ImageError(
+            f"picture in {mode} colours: expected RGB or grey; convert it, e.g. magick IN -colorspace sRGB OUT"
+        )
     clear = "A" in mode or "a" in mode or "transparency" in picture.info
     if clear and flatten is None:
         raise ImageError(
@@ -100,7 +109,8 @@ def to_rgb(
     if conversion is not None and not (conversion.grey and (rgb != rgb[:, :, :1]).any()):
         if exact:
             raise ImageError(
-                f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong ones; "
+                f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong "
+                "ones; "
                 "convert it to sRGB (--icc srgb), which is exact from there on"
             )
         note(f"colours converted to sRGB ({conversion.name})")

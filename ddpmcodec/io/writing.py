@@ -60,7 +60,9 @@ def image_format(path: Path) -> str:
 
 
 def what_it_loses(path: Path) -> str | None:
-    """What a path's format does to a picture ("holds 256 colours"); None where it keeps every pixel. Raises ImageError."""
+    """What a path's format does to a picture ("holds 256 colours"); None where it keeps every pixel. Raises
+    ImageError.
+    """
     return _LOSSY.get(image_format(path))
 
 
@@ -76,12 +78,16 @@ def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
     try:
         Image.fromarray(rgb[..., 0] if kind == "PNG" and is_grey(rgb) else rgb).save(buffer, kind, **options)
     except (OSError, ValueError) as error:
-        raise ImageError(f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png") from error
+        raise ImageError(
+            f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png"
+        ) from error
     return buffer.getvalue()
 
 
 def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
-    """Pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is lossless."""
+    """Pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is
+    lossless.
+    """
     buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]
     durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}

@@ -1,8 +1,9 @@
 """How far a picture's sub-pixels may be trusted to be like those that the tail's networks were trained on.
 
-For each band of a group the sender names one of 25 ways to temper the network's mixtures: how much of what they add to the
-ε-model's own prediction counts, and by how much their scales grow. The usual, all of it and not at all, costs a tenth of a
-bit; pictures of another kind (noise that differs from colour to colour, drawings) gain what it takes to name another.
+For each band of a group the sender names one of 25 ways to temper the network's mixtures: how much of what they add to
+the ε-model's own prediction counts, and by how much their scales grow. The usual, all of it and not at all, costs a
+tenth of a bit; pictures of another kind (noise that differs from colour to colour, drawings) gain what it takes to name
+another.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ def make_tables() -> dict[str, NDArray[np.int64]]:
     scales = 2.0 ** (np.arange(LEAST_SCALE, MOST_SCALE + 1) / OCTAVE)  # in UNITs
     odds = np.arange(-MIX_BOUND, MIX_BOUND + 1) / MIX_STEP
     return {
-        "normal": np.array([round(normal.cdf(z / _Z_STEP) * (1 << TOTAL)) for z in range(-_Z_BOUND, _Z_BOUND + 1)], np.int64),
+        "normal": np.array(
+            [round(normal.cdf(z / _Z_STEP) * (1 << TOTAL)) for z in range(-_Z_BOUND, _Z_BOUND + 1)], np.int64
+        ),
         "inverse": np.rint(_Z_STEP * 2.0**_INVERSE / scales).astype(np.int64),
         "weight": np.clip(np.rint((1 << _MIX) / (1 + np.exp(-odds))), 1, (1 << _MIX) - 1).astype(np.int64),
     }

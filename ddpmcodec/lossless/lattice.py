@@ -1,7 +1,8 @@
 """In which order sub-pixels are coded, and what is known of the neighbours when one's turn comes.
 
-Twelve groups: four interleaved lattices of pixels, (even, even), (odd, odd), (even, odd), (odd, even), and in each green, red,
-blue. A group's members don't depend on each other, so a whole group is coded at once, and its contexts are array arithmetic.
+Twelve groups: four interleaved lattices of pixels, (even, even), (odd, odd), (even, odd), (odd, even), and in each
+green, red, blue. A group's members don't depend on each other, so a whole group is coded at once, and its contexts are
+array arithmetic.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ RADIUS = 2  # neighbours up to two pixels away
 _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 GREEN = 1
 _COLOURS = (GREEN, 0, 2)
-_OFFSETS = tuple((c, dy, dx) for c in range(3) for dy in range(-RADIUS, RADIUS + 1) for dx in range(-RADIUS, RADIUS + 1))
+_OFFSETS = tuple(
+    (c, dy, dx) for c in range(3) for dy in range(-RADIUS, RADIUS + 1) for dx in range(-RADIUS, RADIUS + 1)
+)
 CHUNK = 1 << 14  # positions whose contexts are held at a time
 
 

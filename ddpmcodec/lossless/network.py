@@ -1,8 +1,9 @@
 """The tail's probabilities: a small network of integers for each group, trained once on CIFAR-10's training images.
 
-In: a sub-pixel's neighbourhood of predictions, and of errors where they are known already. Out: a mixture of two Gaussians.
-Every number is an integer held exactly (products and sums stay below 2^53, so the order in which a matrix product adds them up
-does not matter), hence the same on every machine. `python -m ddpmcodec.eval.studies.fit_tail` makes the weights.
+In: a sub-pixel's neighbourhood of predictions, and of errors where they are known already. Out: a mixture of two
+Gaussians. Every number is an integer held exactly (products and sums stay below 2^53, so the order in which a matrix
+product adds them up does not matter), hence the same on every machine. `python -m ddpmcodec.eval.studies.fit_tail`
+makes the weights.
 """
 
 from __future__ import annotations

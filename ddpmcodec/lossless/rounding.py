@@ -1,11 +1,11 @@
 """The same integers on both sides from floats that differ a little: rounding that stays clear of boundaries.
 
-Sender and receiver add shared noise (a dither) to the prediction and round down to cells of a quarter of a level. The sender
-tries one dither after another for each block of values until every value lies farther than TOLERANCE from the nearest
-boundary, and sends which one that was; a receiver whose floats are off by less than TOLERANCE then rounds alike. A block of n
-values needs (1 - p)^-n tries on average, p = 2 TOLERANCE / CELL, so naming one costs about 1.44 p + 1.44 / n bits a value:
-0.016. Flagging the values near a boundary instead, and saying which side they are on, costs several times that
-(`python -m ddpmcodec.eval.studies.tail_study`).
+Sender and receiver add shared noise (a dither) to the prediction and round down to cells of a quarter of a level. The
+sender tries one dither after another for each block of values until every value lies farther than TOLERANCE from the
+nearest boundary, and sends which one that was; a receiver whose floats are off by less than TOLERANCE then rounds
+alike. A block of n values needs (1 - p)^-n tries on average, p = 2 TOLERANCE / CELL, so naming one costs about 1.44 p +
+1.44 / n bits a value: 0.016. Flagging the values near a boundary instead, and saying which side they are on, costs
+several times that (`python -m ddpmcodec.eval.studies.tail_study`).
 """
 
 from __future__ import annotations

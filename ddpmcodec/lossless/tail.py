@@ -1,9 +1,11 @@
-"""x_0 exactly, given the last x_t: the network's picture rounded alike on both sides, then what the truth differs from it by.
+"""x_0 exactly, given the last x_t: the network's picture rounded alike on both sides, then what the truth differs from
+it by.
 
-    range-coded (which dither rounds each block | for each band of each group: its way, its sub-pixels) | CRC-32 of the picture
+    range-coded (which dither rounds each block | for each band of each group: its way, its sub-pixels)
+    CRC-32 of the picture
 
-The CRC, over the rows of RGB bytes, is for a receiver whose floats are off by more than `rounding.TOLERANCE`: it gets an
-error instead of a wrong picture.
+The CRC, over the rows of RGB bytes, is for a receiver whose floats are off by more than `rounding.TOLERANCE`: it gets
+an error instead of a wrong picture.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from ddpmcodec.lossless.rounding import ESCAPE, TOLERANCE, UNIT, blocks, choose,
 from ddpmcodec.numerics.fixed_point import fixed_log2
 from ddpmcodec.numerics.philox import ROUNDING, Key
 
-# Expected RMSE of x0_hat where diffusion ends and the tail begins: measured on training images, where the sum of both is least.
+# Expected RMSE of x0_hat where diffusion ends and the tail begins: measured on training images, where the sum of both
+# is least.
 USUAL_RMSE = 1.6
 USUAL_MSE = round((USUAL_RMSE / 127.5) ** 2 * 2.0**FRACTION)
 _ROWS = constriction.stream.model.Categorical(perfect=False)  # one row of frequencies a symbol
@@ -90,14 +93,22 @@ def encode_tail(
     return seal(encoder) + zlib.crc32(picture.tobytes()).to_bytes(TAIL_CHECK_BYTES, "big")
 
 
-def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key, grey: bool = False) -> NDArray[np.uint8]:
-    """Return the picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far off."""
+def decode_tail(
+    data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key: Key, grey: bool = False
+) -> NDArray[np.uint8]:
+    """Return the picture (h, w, 3). Raises FormatError when it isn't the exact one: data damaged, or floats too far
+    off.
+    """
     if len(data) < TAIL_CHECK_BYTES:
-        raise FormatError(f"the lossless tail has {len(data)} bytes; expected {TAIL_CHECK_BYTES} at least: the file is damaged")
+        raise FormatError(
+            f"the lossless tail has {len(data)} bytes; expected {TAIL_CHECK_BYTES} at least: the file is damaged"
+        )
     coded, check = data[:-TAIL_CHECK_BYTES], data[-TAIL_CHECK_BYTES:]
     padded = coded + bytes(16 - len(coded) % 4)
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
-    again = constriction.stream.queue.RangeEncoder()  # what was read is written again: only the sender's own bytes will do
+    again = (
+        constriction.stream.queue.RangeEncoder()
+    )  # what was read is written again: only the sender's own bytes will do
     values = _in_units(x0_hat[:1] if grey else x0_hat)
     predictions = np.empty(values.size, np.int64)
 
@@ -121,14 +132,16 @@ def decode_tail(data: bytes, x0_hat: NDArray[np.float32], level: TailLevel, key:
     picture = np.ascontiguousarray(truth.astype(np.uint8).transpose(1, 2, 0))
     if zlib.crc32(picture.tobytes()).to_bytes(TAIL_CHECK_BYTES, "big") != check or seal(again) != coded:
         raise FormatError(
-            "the picture's CRC-32 does not match: the file is damaged, or this machine's network differs from the sender's by "
+            "the picture's CRC-32 does not match: the file is damaged, or this machine's network differs from the "
+            "sender's by "
             f"more than {TOLERANCE / UNIT:.4f} of a level; decode it lossily (--steps), or with the sender's versions"
         )
     return picture
 
 
 def symbol_bits(picture: NDArray[np.uint8], predictions: Planes, level: TailLevel) -> float:
-    """Return -log2 of the probability that the networks give the picture (h, w, 3): what an ideal range coder spends on it.
+    """Return -log2 of the probability that the networks give the picture (h, w, 3): what an ideal range coder spends on
+    it.
 
     predictions: (3, h, w) in 1/512 of a level, however they were rounded. For measurements.
     """
@@ -176,7 +189,8 @@ def _visit(
 ) -> Planes:
     """Goes through the sub-pixels in their order.
 
-    `code` takes the mixtures and predictions of a band of a group, and gives its true values. grey: green is red and blue.
+    `code` takes the mixtures and predictions of a band of a group, and gives its true values. grey: green is red and
+    blue.
     """
     _, height, width = predictions.shape
     truth = np.zeros_like(predictions)

@@ -5,7 +5,15 @@ from ddpmcodec.models.diffusers_adapter import DiffusersConfig, DiffusersEps, di
 from ddpmcodec.models.measure import measure_curve
 from ddpmcodec.models.unet import UNet
 from ddpmcodec.models.unet_config import UNetConfig
-from ddpmcodec.models.weights import ModelInfo, codec_model, load_model, load_network, model_names, read_model_info, save_model
+from ddpmcodec.models.weights import (
+    ModelInfo,
+    codec_model,
+    load_model,
+    load_network,
+    model_names,
+    read_model_info,
+    save_model,
+)
 
 __all__ = [
     "CodecModel",

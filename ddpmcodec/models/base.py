@@ -42,7 +42,9 @@ class CodecModel:
     max_log_snr: float = 9.5
     any_size: bool = False  # the network is the same function of a neighbourhood in pictures of any size
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    source: str | None = field(default=None, init=False, repr=False, compare=False)  # the file's path, or the embedded name
+    source: str | None = field(
+        default=None, init=False, repr=False, compare=False
+    )  # the file's path, or the embedded name
 
     def __post_init__(self) -> None:
         if len(self.fingerprint) != 64 or set(self.fingerprint) - set("0123456789abcdef"):
@@ -66,9 +68,9 @@ class CodecModel:
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
         """Return ε̂ of windows, or of pictures with any_size, (n, channels, h, w), at one level.
 
-        In float32, without autograd, on the model's device. Reduced-precision modes (autocast, TF32) would make the picture
-        depend on the machine, so they are off here. Raises ModelError where the network gives something else than finite
-        numbers of that shape.
+        In float32, without autograd, on the model's device. Reduced-precision modes (autocast, TF32) would make the
+        picture depend on the machine, so they are off here. Raises ModelError where the network gives something else
+        than finite numbers of that shape.
         """
         remember_use()
         with torch.inference_mode(), full_precision(self.device):
@@ -90,7 +92,8 @@ def _loaded_again(source: str, fingerprint: str, device: str) -> CodecModel:
     model = as_model(source) if device == "cpu" else load_model(source, device)
     if model.fingerprint != fingerprint:
         raise ModelError(
-            f"{source} has been replaced: its fingerprint is {model.fingerprint[:8]}, and was {fingerprint[:8]} when loaded"
+            f"{source} has been replaced: its fingerprint is {model.fingerprint[:8]}, and was {fingerprint[:8]} when "
+            "loaded"
         )
     return model
 
@@ -100,12 +103,15 @@ def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr
     eps = eps_model(x_t, torch.full((len(x_t),), log_snr, dtype=torch.float32, device=x_t.device))
     if not isinstance(eps, Tensor):
         raise ModelError(
-            f"the network gives a {type(eps).__name__}: expected a tensor, ε̂ like x_t; wrap it in a module that returns that"
+            f"the network gives a {type(eps).__name__}: expected a tensor, ε̂ like x_t; wrap it in a module that "
+            "returns that"
         )
     if eps.shape != x_t.shape:
         twice = eps.ndim == x_t.ndim and eps.shape[1] == 2 * x_t.shape[1]
         advice = "; one that learned variances gives them behind ε̂: wrap it and return the first half" if twice else ""
-        raise ModelError(f"the network gives {tuple(eps.shape)} for {tuple(x_t.shape)}: expected the same shape{advice}")
+        raise ModelError(
+            f"the network gives {tuple(eps.shape)} for {tuple(x_t.shape)}: expected the same shape{advice}"
+        )
     eps = eps.to(torch.float32)
     if not bool(torch.isfinite(eps).all()):
         raise ModelError(
@@ -116,5 +122,7 @@ def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr
 
 
 def default_steps(curve: ErrorCurve) -> int:
-    """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its calls."""
+    """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its
+    calls.
+    """
     return min(curve.usual_plan or DEFAULT_STEPS, most_steps(curve))

@@ -13,7 +13,8 @@ ModelLike = CodecModel | str | os.PathLike[str] | None
 
 
 def as_model(model: ModelLike = None) -> CodecModel:
-    """Return a loaded model as it is; load a name or path on the CPU, and keep it for as long as its file stays the same.
+    """Return a loaded model as it is; load a name or path on the CPU, and keep it for as long as its file stays the
+    same.
 
     None is the embedded default. Raises ModelError.
     """

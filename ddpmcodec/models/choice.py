@@ -1,4 +1,6 @@
-"""Which model serves where none is named: by the picture's size when it is sent, by the file's fingerprint when it is read."""
+"""Which model serves where none is named: by the picture's size when it is sent, by the file's fingerprint when it is
+read.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def name_of(fingerprint: str) -> str:
 
 
 def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:
-    """Return the model given, or the embedded one for pictures of this size where it is None or "auto". Raises ModelError."""
+    """Return the model given, or the embedded one for pictures of this size where it is None or "auto". Raises
+    ModelError.
+    """
     return as_model(name_for(height, width) if model is None or model == AUTO else model)
 
 

@@ -15,7 +15,8 @@ MAX_LOG_SNR = 64.0  # beyond, either way, nothing of the picture or of the noise
 
 
 def require_types(config: Any, what: str) -> None:
-    """Holds a dataclass to its annotations: JSON has numbers of any kind and size where a whole number of layers is meant.
+    """Holds a dataclass to its annotations: JSON has numbers of any kind and size where a whole number of layers is
+    meant.
 
     Raises ModelError.
     """
@@ -30,7 +31,9 @@ def require_types(config: Any, what: str) -> None:
         else:
             fits = isinstance(value, tuple) == wanted.startswith("tuple") and all(type(v) is int for v in parts)
         if not fits:
-            raise ModelError(f"{what} configuration not understood: {field.name} is {str(value)[:40]!r}, expected {wanted}")
+            raise ModelError(
+                f"{what} configuration not understood: {field.name} is {str(value)[:40]!r}, expected {wanted}"
+            )
 
 
 def require_levels(low: float, high: float) -> None:

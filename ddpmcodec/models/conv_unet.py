@@ -62,7 +62,9 @@ class ConvUNet(nn.Module):
         )
         channels = config.channels
         self.stem = nn.Conv2d(config.folded, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(Blocks(c, n, config.embedding) for c, n in zip(channels, config.down_blocks, strict=True))
+        self.down = nn.ModuleList(
+            Blocks(c, n, config.embedding) for c, n in zip(channels, config.down_blocks, strict=True)
+        )
         self.up = nn.ModuleList(Blocks(c, n, config.embedding) for c, n in zip(channels, config.up_blocks, strict=True))
         pairs = list(zip(channels, channels[1:], strict=False))
         self.shrink = nn.ModuleList(Pointwise(4 * fine, coarse) for fine, coarse in pairs)
@@ -105,7 +107,8 @@ class ConvUNet(nn.Module):
 def _waves(x: Tensor, log_snr: Tensor, periods: tuple[int, ...]) -> Tensor:
     """Sine and cosine of each value of x_t in levels of 255, (n, 2·periods·c, h, w): where whole levels lie.
 
-    x_0 = 2·level/255 − 1 with whole levels, so once noise is about a level wide, x_t itself says little but its phase does.
+    x_0 = 2·level/255 − 1 with whole levels, so once noise is about a level wide, x_t itself says little but its phase
+    does.
     """
     level = (x.float() * (1 + (-log_snr.float()).exp()).sqrt()[:, None, None, None] + 1) * 127.5
     angles = [level * (2 * math.pi / period) for period in periods]

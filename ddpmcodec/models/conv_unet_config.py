@@ -39,22 +39,29 @@ class ConvUNetConfig:
         levels = len(self.channels)
         if not 1 <= levels <= _MAX_LEVELS or {len(self.down_blocks), len(self.up_blocks)} != {levels}:
             raise ModelError(
-                f"{levels} levels of channels, {len(self.down_blocks)} of down_blocks and {len(self.up_blocks)} of up_blocks: "
+                f"{levels} levels of channels, {len(self.down_blocks)} of down_blocks and {len(self.up_blocks)} of "
+                "up_blocks: "
                 f"expected as many of each, from 1 to {_MAX_LEVELS}"
             )
         if min(*self.channels, self.fold, self.embedding, self.frequencies, self.image_channels) < 1:
             raise ModelError("channels, fold, embedding, frequencies and image_channels must be at least 1")
         if min(*self.down_blocks, *self.up_blocks) < 0 or max(*self.down_blocks, *self.up_blocks) > MAX_BLOCKS:
-            raise ModelError(f"down_blocks {self.down_blocks}, up_blocks {self.up_blocks}: expected 0 to {MAX_BLOCKS} a level")
+            raise ModelError(
+                f"down_blocks {self.down_blocks}, up_blocks {self.up_blocks}: expected 0 to {MAX_BLOCKS} a level"
+            )
         if len(self.periods) > _MAX_PERIODS or any(not 1 <= p <= 256 for p in self.periods):
             raise ModelError(f"periods {self.periods}: expected at most {_MAX_PERIODS}, of 1 to 256 levels")
         if self.knots < 2:
             raise ModelError(f"knots={self.knots}: expected at least 2")
-        if max(*self.channels, self.embedding, self.frequencies, self.image_channels, self.knots, self.folded) > MAX_WIDTH:
+        if (
+            max(*self.channels, self.embedding, self.frequencies, self.image_channels, self.knots, self.folded)
+            > MAX_WIDTH
+        ):
             raise ModelError(f"a U-Net with layers more than {MAX_WIDTH} wide")
         if not 1 <= self.window <= MAX_WINDOW or self.window % self.downsampling:
             raise ModelError(
-                f"window {self.window} with {levels} levels and fold {self.fold}: expected a multiple of {self.downsampling}, "
+                f"window {self.window} with {levels} levels and fold {self.fold}: expected a multiple of "
+                f"{self.downsampling}, "
                 f"at most {MAX_WINDOW}"
             )
         require_levels(self.min_log_snr, self.max_log_snr)

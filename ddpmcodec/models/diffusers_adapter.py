@@ -23,7 +23,8 @@ from ddpmcodec.errors import ModelError
 from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
 
 LEVELS = 141  # of the error curve; the project's own models are measured at as many
-# Levels worth measuring: below, even a picture of 256×256 pixels sends less than a bit; above, an 8-bit picture is exact.
+# Levels worth measuring: below, even a picture of 256×256 pixels sends less than a bit; above, an 8-bit picture is
+# exact.
 NOISIEST, CLEANEST = -12.0, 13.0
 
 _CONFIGS = ("unet/config.json", "config.json", "scheduler/scheduler_config.json", "scheduler_config.json")
@@ -130,19 +131,24 @@ class DiffusersEps(torch.nn.Module):
         return predicted[:, : x_t.shape[1]]  # learned variances follow ε̂ (Nichol & Dhariwal 2021)
 
 
-def load_diffusers(name_or_path: str | os.PathLike[str], revision: str | None = None) -> tuple[DiffusersEps, DiffusersConfig]:
-    """An unconditional ε-predicting model that diffusers saved, float32 in evaluation mode without gradients on the CPU.
+def load_diffusers(
+    name_or_path: str | os.PathLike[str], revision: str | None = None
+) -> tuple[DiffusersEps, DiffusersConfig]:
+    """An unconditional ε-predicting model that diffusers saved, float32 in evaluation mode without gradients on the
+    CPU.
 
-    name_or_path: a folder as `DDPMPipeline.save_pretrained` writes it (unet/ and scheduler/, or both sets of files in the
-    folder itself, as in old hub repositories), or a hub id such as google/ddpm-cifar10-32. revision: branch, tag or commit
-    of a hub repository. Pickled weights are read as tensors only, and only where there are no safetensors. Raises
-    ModelError when diffusers is not installed, nothing is found, or the model is none a codec can use.
+    name_or_path: a folder as `DDPMPipeline.save_pretrained` writes it (unet/ and scheduler/, or both sets of files in
+    the folder itself, as in old hub repositories), or a hub id such as google/ddpm-cifar10-32. revision: branch, tag or
+    commit of a hub repository. Pickled weights are read as tensors only, and only where there are no safetensors.
+    Raises ModelError when diffusers is not installed, nothing is found, or the model is none a codec can use.
     """
     diffusers = _diffusers()
     folder = _folder(name_or_path, revision, _CONFIGS)
     unet, scheduler = (_read_config(folder, *names) for names in (_CONFIGS[:2], _CONFIGS[2:]))
     if unet.get("_class_name") != "UNet2DModel":
-        raise ModelError(f"{folder} holds a {unet.get('_class_name')}: expected a UNet2DModel, which takes a picture only")
+        raise ModelError(
+            f"{folder} holds a {unet.get('_class_name')}: expected a UNet2DModel, which takes a picture only"
+        )
     values = {k: v for k, v in unet.items() if not k.startswith("_")}
     config = DiffusersConfig(values, _betas(diffusers, scheduler))
     weights = _weights(name_or_path, revision)
@@ -158,21 +164,27 @@ def load_diffusers(name_or_path: str | os.PathLike[str], revision: str | None = 
             )
     except Exception as error:  # of any kind, from diffusers, safetensors or pickle
         raise ModelError(f"{weights} can't be loaded; is the file whole? {_one_line(error)}") from error
-    if report["missing_keys"] or report["unexpected_keys"]:  # diffusers would leave those parameters as they happen to be
+    if (
+        report["missing_keys"] or report["unexpected_keys"]
+    ):  # diffusers would leave those parameters as they happen to be
         missing, extra = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-        raise ModelError(f"{weights} doesn't fit config.json: missing {missing[:3]}, not expected {extra[:3]}; get both again")
+        raise ModelError(
+            f"{weights} doesn't fit config.json: missing {missing[:3]}, not expected {extra[:3]}; get both again"
+        )
     return DiffusersEps(config, network.float()).requires_grad_(False).eval(), config
 
 
 def diffusers_levels(config: DiffusersConfig, count: int = LEVELS) -> NDArray[np.float64]:
     """At most `count` of the model's own log-SNRs, rising and as evenly spaced as they come, for `measure_curve`.
 
-    A plan over a curve measured at these asks the network only at noise levels it was trained on. Raises ModelError when
-    the schedule has fewer than two levels between noise and picture.
+    A plan over a curve measured at these asks the network only at noise levels it was trained on. Raises ModelError
+    when the schedule has fewer than two levels between noise and picture.
     """
     own = config.schedule.log_snrs[(config.schedule.log_snrs >= NOISIEST) & (config.schedule.log_snrs <= CLEANEST)]
     if len(own) < 2:
-        raise ModelError(f"{len(own)} of {len(config.betas)} log-SNRs lie in {NOISIEST} … {CLEANEST}: expected at least 2")
+        raise ModelError(
+            f"{len(own)} of {len(config.betas)} log-SNRs lie in {NOISIEST} … {CLEANEST}: expected at least 2"
+        )
     even = np.linspace(own.min(), own.max(), count)
     return np.unique(own[np.abs(own[:, None] - even).argmin(axis=0)])
 
@@ -181,7 +193,9 @@ def _diffusers() -> Any:
     try:
         import diffusers
     except ImportError as error:
-        raise ModelError("this model needs diffusers, which is not installed: pip install 'ddpmcodec[diffusers]'") from error
+        raise ModelError(
+            "this model needs diffusers, which is not installed: pip install 'ddpmcodec[diffusers]'"
+        ) from error
     return diffusers
 
 
@@ -191,7 +205,9 @@ def _folder(name_or_path: str | os.PathLike[str], revision: str | None, files: t
     if path.is_dir():
         return path
     if path.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        raise ModelError(f"{name!r} is no folder: expected one that diffusers saved, or a hub id like google/ddpm-cifar10-32")
+        raise ModelError(
+            f"{name!r} is no folder: expected one that diffusers saved, or a hub id like google/ddpm-cifar10-32"
+        )
     import huggingface_hub  # comes with diffusers
 
     try:
@@ -211,7 +227,9 @@ def _weights(name_or_path: str | os.PathLike[str], revision: str | None) -> Path
         path = (folder / "unet" if (folder / _CONFIGS[0]).is_file() else folder) / weights
         if path.is_file():
             return path
-    raise ModelError(f"{folder} has a configuration but no weights: expected {' or '.join(_WEIGHTS)} beside config.json")
+    raise ModelError(
+        f"{folder} has a configuration but no weights: expected {' or '.join(_WEIGHTS)} beside config.json"
+    )
 
 
 def _read_config(folder: Path, *names: str) -> dict[str, Any]:
@@ -230,12 +248,16 @@ def _betas(diffusers: Any, scheduler: dict[str, Any]) -> tuple[float, ...]:
     # Before prediction_type there was predict_epsilon.
     predicted = scheduler.get("prediction_type", "sample" if scheduler.get("predict_epsilon") is False else "epsilon")
     if predicted != "epsilon":
-        raise ModelError(f"a network that predicts {predicted!r} (prediction_type): expected one that predicts 'epsilon'")
+        raise ModelError(
+            f"a network that predicts {predicted!r} (prediction_type): expected one that predicts 'epsilon'"
+        )
     kind = str(scheduler.get("_class_name"))
     try:
         betas = tuple(getattr(diffusers, kind).from_config(scheduler).betas.double().tolist())
     except Exception as error:  # of any kind: no such scheduler, a package it needs is missing, values it can't use
-        raise ModelError(f"scheduler {kind}: expected one with betas, as DDPMScheduler has; {_one_line(error)}") from error
+        raise ModelError(
+            f"scheduler {kind}: expected one with betas, as DDPMScheduler has; {_one_line(error)}"
+        ) from error
     return betas[:-1] if betas[-1:] == (1.0,) else betas  # zero terminal SNR: that timestep is pure noise, no level
 
 
@@ -244,7 +266,8 @@ def _side(unet: dict[str, Any]) -> int:
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
     if type(height) is not int or height != width or not 1 <= height <= MAX_WINDOW:
         raise ModelError(
-            f"a network with sample_size {size}: expected the side of square pictures, 1 to {MAX_WINDOW}; set it in config.json"
+            f"a network with sample_size {size}: expected the side of square pictures, 1 to {MAX_WINDOW}; set it in "
+            "config.json"
         )
     return height
 
@@ -257,10 +280,14 @@ def _require_usable(unet: dict[str, Any]) -> None:
         raise ModelError(f"a network of block_out_channels {widths}: expected whole numbers from 1 to {MAX_WIDTH}")
     channels, out = unet.get("in_channels", 3), unet.get("out_channels", 3)
     if channels != 3 or out not in (3, 6):
-        raise ModelError(f"a network from {channels} to {out} channels: expected 3 to 3, or 6 with variances; use an RGB model")
+        raise ModelError(
+            f"a network from {channels} to {out} channels: expected 3 to 3, or 6 with variances; use an RGB model"
+        )
     condition = {k: unet[k] for k in ("class_embed_type", "num_class_embeds") if unet.get(k) is not None}
     if condition:
-        raise ModelError(f"a class-conditional network ({condition}): expected an unconditional one; a codec knows no class")
+        raise ModelError(
+            f"a class-conditional network ({condition}): expected an unconditional one; a codec knows no class"
+        )
     side, factor = _side(unet), 1 << (len(unet.get("block_out_channels", "four")) - 1)
     if side % factor:
         raise ModelError(f"a network with sample_size {side}: expected a multiple of {factor} for this many levels")

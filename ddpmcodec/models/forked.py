@@ -1,4 +1,6 @@
-"""Forked processes: OpenMP's threads don't survive a fork, so a child of a process that used them would wait for ever."""
+"""Forked processes: OpenMP's threads don't survive a fork, so a child of a process that used them would wait
+for ever.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ _used = False
 
 
 def remember_use() -> None:
-    """Note that this process runs networks, so that its forked children keep to one thread, as torch's data loaders do."""
+    """Note that this process runs networks, so that its forked children keep to one thread, as torch's data
+    loaders do.
+    """
     global _used
     _used = True
 

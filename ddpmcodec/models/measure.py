@@ -1,4 +1,6 @@
-"""Measures a model's error on training images, mse(log-SNR), its spectrum, and the best size to look at: what a plan needs."""
+"""Measures a model's error on training images, mse(log-SNR), its spectrum, and the best size to look at: what a plan
+needs.
+"""
 
 from __future__ import annotations
 
@@ -74,25 +76,32 @@ def measure_curve(
 ) -> ErrorCurve:
     """Return mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
-    images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of an
-    image is the same at every level, which makes the curve smooth. window: side of the squares that the network takes, the
-    images' own by default; with any_size, what sides must be multiples of. factors: sizes at which the network may look at
-    pictures (see `Resolution`), of images large enough for all of them; the best at each level is found and stored. log_snrs:
-    (k,) rising, the levels to measure at instead, of a network that knows only these (see `diffusers_levels`); plans then have
-    no others. coloured: the error's spectrum is measured as well, and the chain's priors follow it; else they are white. Raises
-    ModelError when the levels don't rise, and for a spectrum of pictures that are no RGB squares.
+    images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of
+    an image is the same at every level, which makes the curve smooth. window: side of the squares that the network
+    takes, the images' own by default; with any_size, what sides must be multiples of. factors: sizes at which the
+    network may look at pictures (see `Resolution`), of images large enough for all of them; the best at each level is
+    found and stored. log_snrs: (k,) rising, the levels to measure at instead, of a network that knows only these (see
+    `diffusers_levels`); plans then have no others. coloured: the error's spectrum is measured as well, and the chain's
+    priors follow it; else they are white. Raises ModelError when the levels don't rise, and for a spectrum of pictures
+    that are no RGB squares.
     """
     lowest = min_log_snr - level_of_smaller(0.0, max(factors))
     steps = round((max_log_snr + BEYOND - lowest) / spacing)
     log_snr = np.linspace(lowest, lowest + steps * spacing, steps + 1)
     if log_snrs is not None:
         log_snr, max_log_snr = np.asarray(log_snrs, np.float64), float("inf")
-        ErrorCurve.from_floats(log_snr, np.ones(len(log_snr)), dims=1, refine=1)  # refuses bad levels before the long part
+        ErrorCurve.from_floats(
+            log_snr, np.ones(len(log_snr)), dims=1, refine=1
+        )  # refuses bad levels before the long part
     side = images.shape[1]
     if coloured and images.shape[1:] != (side, side, 3):
-        raise ModelError(f"images of shape {images.shape}: expected square RGB pictures (n, side, side, 3) for a spectrum")
+        raise ModelError(
+            f"images of shape {images.shape}: expected square RGB pictures (n, side, side, 3) for a spectrum"
+        )
     if side < max(factors) * (window or side):
-        raise ModelError(f"images of {side}x{side}: expected at least {max(factors) * (window or side)}, or fewer sizes")
+        raise ModelError(
+            f"images of {side}x{side}: expected at least {max(factors) * (window or side)}, or fewer sizes"
+        )
     network = _Network(
         eps_model, window or side, any_size, (min_log_snr, max_log_snr), torch.device(device), channels=images.shape[3]
     )
@@ -144,7 +153,9 @@ def _best(found: dict[Resolution, float]) -> Resolution:
 
 def _looking(network: _Network, resolution: Resolution) -> _Network:
     only = Resolutions((0,), (resolution.factor,), (int(resolution.merged),))
-    return _Network(network.eps_model, network.window, network.any_size, network.limits, network.device, only, network.channels)
+    return _Network(
+        network.eps_model, network.window, network.any_size, network.limits, network.device, only, network.channels
+    )
 
 
 @contextmanager

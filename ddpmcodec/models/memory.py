@@ -17,4 +17,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory has run out, on the machine or on its accelerator."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, _ERRORS) or (isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATOR))
+    return isinstance(error, _ERRORS) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATOR)
+    )

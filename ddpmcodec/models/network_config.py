@@ -37,7 +37,9 @@ class NetworkConfig(Protocol):
     def max_log_snr(self) -> float: ...
     @property
     def elements(self) -> int:
-        """Numbers in the network's state, found without building it. Raises ModelError when what it needs is not installed."""
+        """Numbers in the network's state, found without building it. Raises ModelError when what it needs is not
+        installed.
+        """
         ...
 
     def to_dict(self) -> dict[str, Any]: ...

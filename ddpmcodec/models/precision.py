@@ -1,7 +1,7 @@
 """Plain float32 where sender and receiver compute: reduced precision would make the picture depend on the machine.
 
-Autocast belongs to a thread, and is switched off in it. TF32 and bfloat16 products belong to the whole process: they are
-switched off while any thread computes, and put back exactly as they were when the last one is done.
+Autocast belongs to a thread, and is switched off in it. TF32 and bfloat16 products belong to the whole process: they
+are switched off while any thread computes, and put back exactly as they were when the last one is done.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _OPERATIONS = [("cuda", "matmul"), ("cuda", "conv"), ("mkldnn", "matmul"), ("mkl
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Plain float32 on `device`: no autocast, no TF32, no bfloat16 products. The caller's settings are put back afterwards."""
+    """Plain float32 on `device`: no autocast, no TF32, no bfloat16 products. The caller's settings are put back
+    afterwards.
+    """
     global _inside
     with _no_autocast(device.type):
         with _lock:

@@ -40,7 +40,9 @@ def json_object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"the model's metadata is not understood: {one_line(error)}") from error
     if not isinstance(values, dict):
-        raise ModelError(f"the model's metadata is not understood: found {type(values).__name__}, expected a JSON object")
+        raise ModelError(
+            f"the model's metadata is not understood: found {type(values).__name__}, expected a JSON object"
+        )
     return values
 
 
@@ -57,7 +59,9 @@ def one_line(error: Exception) -> str:
 def _tensor(path: Path, file: Any, name: str) -> Tensor:
     dtype = file.get_slice(name).get_dtype()
     if dtype not in _DTYPES:
-        raise ModelError(f"{path}: weight {name[:80]!r} is of type {dtype}, expected one of {', '.join(sorted(_DTYPES))}")
+        raise ModelError(
+            f"{path}: weight {name[:80]!r} is of type {dtype}, expected one of {', '.join(sorted(_DTYPES))}"
+        )
     tensor: Tensor = file.get_tensor(name)
     if not bool(torch.isfinite(tensor).all()):
         raise ModelError(f"{path}: weight {name[:80]!r} has values that are no finite numbers: its training diverged")

@@ -47,7 +47,9 @@ def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser
         info = read_model_info(name)
         if info.measured is not None:
             model = load_model(name, device)
-            return OpenDenoiser(model, info.name, info.config, info.fingerprint, info.measured, _own_schedule(info.config))
+            return OpenDenoiser(
+                model, info.name, info.config, info.fingerprint, info.measured, _own_schedule(info.config)
+            )
     source = open_network(name)
     config = source.config
     limits = {"min_log_snr": config.min_log_snr, "max_log_snr": config.max_log_snr}
@@ -77,7 +79,9 @@ def _is_diffusers(name: str) -> bool:
 
 
 def open_network(name: str) -> Source:
-    """A model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises ModelError."""
+    """A model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises
+    ModelError.
+    """
     path = Path(name)
     trained = path / "model.safetensors"
     if _is_diffusers(name):

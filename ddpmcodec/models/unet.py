@@ -86,8 +86,8 @@ class Pointwise(nn.Conv2d):
 class Precondition(nn.Module):
     """ε̂ = skip(λ)·x_t + gain(λ)·F, both piecewise linear in λ and learned.
 
-    In high noise x_t is all but equal to ε, and what remains is smaller than a network's own precision: without this, x̂_0
-    at λ = -8 is worse than no picture at all. It starts as the parametrisation by v = √ᾱ·ε - √(1-ᾱ)·x_0, for which
+    In high noise x_t is all but equal to ε, and what remains is smaller than a network's own precision: without this,
+    x̂_0 at λ = -8 is worse than no picture at all. It starts as the parametrisation by v = √ᾱ·ε - √(1-ᾱ)·x_0, for which
     ε = √(1-ᾱ)·x_t + √ᾱ·v (Salimans & Ho 2022; Karras et al. 2022 argue for the like).
     """
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Architecture of a `UNet`. Stored in the weight file, so the file explains itself. Raises ModelError when impossible."""
+    """Architecture of a `UNet`. Stored in the weight file, so the file explains itself. Raises ModelError when
+    impossible.
+    """
 
     architecture: ClassVar[str] = "unet"
 
@@ -39,7 +41,9 @@ class UNetConfig:
         if min(self.groups, self.heads, self.blocks, self.embedding, self.frequencies, self.image_channels) < 1:
             raise ModelError("groups, heads, blocks, embedding, frequencies and image_channels must be at least 1")
         if self.middle_blocks < 2:
-            raise ModelError(f"middle_blocks={self.middle_blocks}: expected at least 2, one either side of the attention")
+            raise ModelError(
+                f"middle_blocks={self.middle_blocks}: expected at least 2, one either side of the attention"
+            )
         if not self.channels or any(c < 1 or c % self.groups for c in self.channels):
             raise ModelError(f"channels {self.channels}: expected positive multiples of groups={self.groups}")
         if self.channels[-1] % self.heads:
@@ -48,19 +52,23 @@ class UNetConfig:
             raise ModelError(f"dropout={self.dropout}: expected at least 0 and below 1")
         if any(not 0 <= a < len(self.channels) or self.channels[a] % self.heads for a in self.attention_levels):
             raise ModelError(
-                f"attention_levels {self.attention_levels}: expected levels from 0 to {len(self.channels) - 1} whose channels "
+                f"attention_levels {self.attention_levels}: expected levels from 0 to {len(self.channels) - 1} whose "
+                "channels "
                 f"heads={self.heads} divides"
             )
         if self.knots < 0 or self.knots == 1:
             raise ModelError(f"knots={self.knots}: expected 0, or at least 2")
         if not 1 <= self.window <= MAX_WINDOW or len(self.channels) > 11 or self.window % self.downsampling:
             raise ModelError(
-                f"window {self.window} with {len(self.channels)} levels: expected a multiple of 2 to the levels less one, "
+                f"window {self.window} with {len(self.channels)} levels: expected a multiple of 2 to the levels less "
+                "one, "
                 f"at most {MAX_WINDOW}"
             )
         widest = max(*self.channels, self.embedding, self.frequencies, self.image_channels, self.knots)
         if widest > MAX_WIDTH or max(self.blocks, self.middle_blocks) > MAX_BLOCKS:
-            raise ModelError(f"a U-Net of layers {widest} wide: expected at most {MAX_WIDTH}, and {MAX_BLOCKS} blocks a level")
+            raise ModelError(
+                f"a U-Net of layers {widest} wide: expected at most {MAX_WIDTH}, and {MAX_BLOCKS} blocks a level"
+            )
         require_levels(self.min_log_snr, self.max_log_snr)
 
     @property

@@ -1,7 +1,7 @@
 """Model files: safetensors with configuration, error curve and fingerprint in the metadata. Never pickled.
 
-A file may be a stranger's. Nothing in it is run, and nothing is built before the configuration's size has been found to be
-that of the weights that are there, so memory is bounded by the file's size.
+A file may be a stranger's. Nothing in it is run, and nothing is built before the configuration's size has been found to
+be that of the weights that are there, so memory is bounded by the file's size.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class ModelInfo:
         """The error curve; ModelError when it has not been measured yet."""
         if self.measured is None:
             raise ModelError(
-                f"{self.path} has no error curve yet, so it has no plan: run `ddpmcodec plan {self.path} --data IMAGES` "
+                f"{self.path} has no error curve yet, so it has no plan: run `ddpmcodec plan {self.path} --data "
+                "IMAGES` "
                 "on training images first"
             )
         return self.measured
@@ -208,13 +209,14 @@ def codec_model(
 ) -> CodecModel:
     """Any trained ε-network as a codec: `eps_model(x_t, log_snr)` as `EpsModel` says, `curve` from `measure_curve`.
 
-    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike. The codec
-    has a copy of the network: training that goes on changes no stream, and the network's mode and device stay as they are.
-    Raises ModelError for what is no torch module, and has no state.
+    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
+    The codec has a copy of the network: training that goes on changes no stream, and the network's mode and device stay
+    as they are. Raises ModelError for what is no torch module, and has no state.
     """
     if not isinstance(eps_model, torch.nn.Module):
         raise ModelError(
-            f"the network is a {type(eps_model).__name__}: expected a torch.nn.Module, whose weights the fingerprint covers"
+            f"the network is a {type(eps_model).__name__}: expected a torch.nn.Module, whose weights the fingerprint "
+            "covers"
         )
     config = {
         "class": type(eps_model).__qualname__,
@@ -228,22 +230,33 @@ def codec_model(
     try:
         network = copy.deepcopy(eps_model).requires_grad_(False).eval().to(where)
     except (RuntimeError, TypeError) as error:
-        raise ModelError(f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes") from error
+        raise ModelError(
+            f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes"
+        ) from error
     return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, any_size, where)
 
 
 def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
-    """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the file."""
+    """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the
+    file.
+    """
     metadata, tensors = read_file(path, weights)
     if metadata.get("format") not in (FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS):
         found = printable(metadata.get("format", "no format at all"))[:80]
         expected = f"{FORMAT}, {FORMAT_WITH_SPECTRUM} or {FORMAT_WITH_RESOLUTIONS}"
-        raise ModelError(f"{path} is not a ddpmcodec model this version reads: its metadata has {found}, expected {expected}")
+        raise ModelError(
+            f"{path} is not a ddpmcodec model this version reads: its metadata has {found}, expected {expected}"
+        )
     try:
-        stored, stored_curve, mark = json_object(metadata["config"]), json_object(metadata["curve"]), metadata["fingerprint"]
+        stored, stored_curve, mark = (
+            json_object(metadata["config"]),
+            json_object(metadata["curve"]),
+            metadata["fingerprint"],
+        )
         config = parse_config(metadata.get("architecture", "unet"), stored)
         curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
-        # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files alone.
+        # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files
+        # alone.
         name, note = printable(metadata["name"])[:200], printable(metadata.get("note", ""))
         whole = not weights or fingerprint(tensors, stored, stored_curve) == mark
     except ModelError as error:

@@ -9,7 +9,9 @@ LOG_FRACTION = 16  # fixed-point bits of a logarithm
 
 
 def fixed_log2(x: NDArray[np.uint64], fraction: int) -> NDArray[np.int64]:
-    """Return log2(x / 2^fraction) in units of 2^-16, rounded down to within a few units; integer arithmetic only. x >= 1."""
+    """Return log2(x / 2^fraction) in units of 2^-16, rounded down to within a few units; integer arithmetic only. x >=
+    1.
+    """
     exponent, y = np.zeros(x.shape, np.int64), x
     for shift in (32, 16, 8, 4, 2, 1):
         shifted = y >> np.uint64(shift)

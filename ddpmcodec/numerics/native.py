@@ -1,7 +1,9 @@
-"""The channel's inner loops in C (native.c), where they were built: the same integers as numpy's, sooner and without the GIL.
+"""The channel's inner loops in C (native.c), where they were built: the same integers as numpy's, sooner and without
+the GIL.
 
-The environment variable DDPMCODEC_SEARCH chooses: `native`, or `numpy`; unset, native code is used where it is there. Callers
-ask `enabled()`, and have numpy do the same where it says no. They answer for shapes and ranges; arrays are C-contiguous.
+The environment variable DDPMCODEC_SEARCH chooses: `native`, or `numpy`; unset, native code is used where it is there.
+Callers ask `enabled()`, and have numpy do the same where it says no. They answer for shapes and ranges; arrays are
+C-contiguous.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ VARIABLE = "DDPMCODEC_SEARCH"
 
 
 def enabled() -> bool:
-    """Whether native code runs. Raises DdpmCodecError where DDPMCODEC_SEARCH asks for it in vain, or for something else."""
+    """Whether native code runs. Raises DdpmCodecError where DDPMCODEC_SEARCH asks for it in vain, or for something
+    else.
+    """
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "native", "numpy"):
         raise DdpmCodecError(f"{VARIABLE}={wanted!r}: expected native, numpy or nothing")
     if wanted == "native" and _library() is None:
         raise DdpmCodecError(
-            f"{VARIABLE}=native, but native code was not built, or does not load here: install again with a C compiler (GCC or "
+            f"{VARIABLE}=native, but native code was not built, or does not load here: install again with a C compiler "
+            "(GCC or "
             f"Clang), or unset {VARIABLE} to search with numpy"
         )
     return wanted != "numpy" and _library() is not None
@@ -44,12 +49,16 @@ def description() -> str:
 
 
 def use_vectors(most: int = 32) -> int:
-    """Bytes of the vectors that native code uses from now on: as many as the processor has, at most so many (for tests)."""
+    """Bytes of the vectors that native code uses from now on: as many as the processor has, at most so many (for
+    tests).
+    """
     return int(_loaded().use_vectors(most))
 
 
 def search(metrics: NDArray[np.int16], memory: int, initial: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """See `viterbi.search`, of one code. metrics: (steps, 2^older, 2^newer); initial: (2^memory,) metrics before step 0."""
+    """See `viterbi.search`, of one code. metrics: (steps, 2^older, 2^newer); initial: (2^memory,) metrics before step
+    0.
+    """
     steps, older, newer = len(metrics), metrics.shape[1].bit_length() - 1, metrics.shape[2].bit_length() - 1
     paths, bits = np.empty((2, 1 << memory), np.int16), np.empty(steps, np.uint8)
     paths[:] = initial

@@ -1,7 +1,8 @@
 """Shared randomness: Philox4x32-10, a counter-based generator in integer arithmetic only.
 
 Sender and receiver derive every random choice from (seed, step, purpose, part), so the codebook is the same on every
-machine, in every version and on every device. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+machine, in every version and on every device. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+3".
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Key:
 
 
 def philox4x32(counter: tuple[NDArray[np.uint64], ...], key: int) -> NDArray[np.uint32]:
-    """Return ten rounds over four arrays of 32-bit counter words (held in uint64) and a 64-bit key; returns (n, 4) words."""
+    """Return ten rounds over four arrays of 32-bit counter words (held in uint64) and a 64-bit key; returns (n, 4)
+    words.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF
     for _ in range(10):
@@ -73,7 +76,9 @@ def _gaussian_table() -> NDArray[np.int16]:
 
 
 def gaussian(key: Key, count: int, skip_words: int = 0) -> NDArray[np.float32]:
-    """Return `count` standard normal numbers from a table of integers (multiples of 2^-12, |z| < 4.4): the same everywhere."""
+    """Return `count` standard normal numbers from a table of integers (multiples of 2^-12, |z| < 4.4): the same
+    everywhere.
+    """
     words = key.words((count + 1) // 2, skip_words)
     z = np.empty((len(words), 2), np.float32)
     z[:, 0] = _gaussian_table()[words & np.uint32(0xFFFF)]

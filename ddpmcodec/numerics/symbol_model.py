@@ -23,12 +23,16 @@ class SymbolModel:
         """The constriction model; None where the only possible symbol is 0 and costs nothing."""
         if self.size == 1:
             return None
-        return constriction.stream.model.Uniform(self.size) if self.frequencies is None else categorical(self.frequencies)
+        return (
+            constriction.stream.model.Uniform(self.size) if self.frequencies is None else categorical(self.frequencies)
+        )
 
 
 @lru_cache(maxsize=1024)
 def categorical(frequencies: tuple[int, ...]) -> Any:
-    """Return a constriction model from integer frequencies that sum to a power of two: no rounding depends on the machine."""
+    """Return a constriction model from integer frequencies that sum to a power of two: no rounding depends on the
+    machine.
+    """
     weights = np.array(frequencies, np.float64)
     return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)
 

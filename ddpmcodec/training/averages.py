@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Averages:
     """Averages with decays β: each forgets what is ln 2 / (1 − β) updates old by half.
 
-    They start from nothing and are divided by 1 − βⁿ after n updates, as Adam's moments are (Kingma & Ba 2015), so weights
-    from before the first update don't count, and the update is the same work every time.
+    They start from nothing and are divided by 1 − βⁿ after n updates, as Adam's moments are (Kingma & Ba 2015), so
+    weights from before the first update don't count, and the update is the same work every time.
     """
 
     def __init__(self, network: nn.Module, decays: Sequence[float]):
@@ -36,7 +36,9 @@ class Averages:
 
     def state(self) -> dict[float, dict[str, Tensor]]:
         """Copies of the sums themselves, by decay, for a checkpoint."""
-        return {d: {k: s.cpu().clone() for k, s in zip(self._names, sums, strict=True)} for d, sums in self._sums.items()}
+        return {
+            d: {k: s.cpu().clone() for k, s in zip(self._names, sums, strict=True)} for d, sums in self._sums.items()
+        }
 
     @torch.no_grad()
     def load_state(self, state: dict[float, dict[str, Tensor]]) -> None:

@@ -25,8 +25,8 @@ _DIGEST_VALUES = 1 << 20  # sampled for a digest
 class TrainingImages:
     """Pictures of any size, at least the window; a batch takes a random crop of each and flips half of them.
 
-    images: (n, h, w, 3) uint8, or a sequence of (h, w, 3) of several sizes. Raises TrainingError when there is none, or one is
-    too small. device: where their bytes are kept and crops are made.
+    images: (n, h, w, 3) uint8, or a sequence of (h, w, 3) of several sizes. Raises TrainingError when there is none, or
+    one is too small. device: where their bytes are kept and crops are made.
     """
 
     def __init__(
@@ -69,10 +69,11 @@ class TrainingImages:
         return len(self._of_at_least(side))
 
     def picks(self, step: int, size: int, side: int, stream: int = 0, part: slice = slice(None)) -> NDArray[np.int64]:
-        """(n, 4): picture, top, left and mirrored for each crop of a step's batch of `size`, or for the given part of it.
+        """(n, 4): picture, top, left and mirrored for each crop of a step's batch of `size`, or for the given part of
+        it.
 
-        Each pass over the pictures large enough is a new permutation, and batches run on across passes. Streams of one step
-        are independent of one another. Raises TrainingError when no picture is large enough.
+        Each pass over the pictures large enough is a new permutation, and batches run on across passes. Streams of one
+        step are independent of one another. Raises TrainingError when no picture is large enough.
         """
         able = self._of_at_least(side)
         if not len(able):
@@ -121,7 +122,8 @@ def _permutation(seed: int, epoch: int, count: int, stream: int) -> NDArray[np.i
 
 
 def _digest(sides: NDArray[np.int64], values: NDArray[np.uint8]) -> str:
-    """What tells these pictures from others, in hexadecimal digits: number, sizes and order, and a sample of their values.
+    """What tells these pictures from others, in hexadecimal digits: number, sizes and order, and a sample of their
+    values.
 
     Copies of the files on another machine, under other names and dates, have the same one.
     """

@@ -21,7 +21,9 @@ _FORMAT = "ddpmcodec-checkpoint-2"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a run after `step` steps. Batches and noise are functions of (seed, step), so no generator is stored."""
+    """The state of a run after `step` steps. Batches and noise are functions of (seed, step), so no generator is
+    stored.
+    """
 
     network: NetworkToTrain
     recipe: Recipe
@@ -38,12 +40,16 @@ class Checkpoint:
     data: str | None = None  # `TrainingImages.digest`; None in checkpoints of before it was stored
 
     def recipe_for(self, processes: int) -> Recipe:
-        """The recipe for so many processes, with the same whole batch, hence the same trajectory. Raises TrainingError."""
+        """The recipe for so many processes, with the same whole batch, hence the same trajectory. Raises
+        TrainingError.
+        """
         whole = self.recipe.with_batch(self.recipe.batch * self.processes)
         if any(part % processes for part in (whole.batch, *(v.count for v in whole.views))):
             raise TrainingError(
-                f"the run's batches of {whole.batch} images came from {self.processes} processes and can't be shared by "
-                f"{processes}: start as many again (torchrun --nproc-per-node {self.processes}), or a number that divides "
+                f"the run's batches of {whole.batch} images came from {self.processes} processes and can't be shared "
+                "by "
+                f"{processes}: start as many again (torchrun --nproc-per-node {self.processes}), or a number that "
+                "divides "
                 f"{whole.batch}"
             )
         return whole.with_batch(whole.batch // processes)

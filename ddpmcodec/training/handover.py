@@ -15,8 +15,8 @@ _AHEAD = 4  # steps that the host may be ahead of a GPU
 class Handover:
     """An int64 tensor on the device, whose `values` the host replaces before every step.
 
-    To a GPU they go through page-locked buffers in turn: a copy from ordinary memory would wait for all that the GPU has yet
-    to do, and leave it idle while the next step is prepared.
+    To a GPU they go through page-locked buffers in turn: a copy from ordinary memory would wait for all that the GPU
+    has yet to do, and leave it idle while the next step is prepared.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device):

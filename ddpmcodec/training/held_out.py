@@ -1,4 +1,6 @@
-"""Training pictures that training never sees: which they are, and the ideal rate on them that tells one model from another."""
+"""Training pictures that training never sees: which they are, and the ideal rate on them that tells one model from
+another.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _AT_A_TIME = 1 << 18  # sub-pixels in the network at once
 
 
 def is_held_out(name: str, one_in: int = 16) -> bool:
-    """Whether a picture of this name is kept from training: where the SHA-1 of the name begins with a zero digit (two, …)."""
+    """Whether a picture of this name is kept from training: where the SHA-1 of the name begins with a zero digit (two,
+    …).
+    """
     digits = round(math.log(one_in, 16))
     return hashlib.sha1(name.encode()).hexdigest()[:digits] == "0" * digits
 
@@ -37,7 +41,11 @@ class HeldOut:
 
     @classmethod
     def of(
-        cls, pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], side: int, min_log_snr: float, max_log_snr: float
+        cls,
+        pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+        side: int,
+        min_log_snr: float,
+        max_log_snr: float,
     ) -> HeldOut | None:
         """The middles of at most 64 of the pictures, evenly taken; None where none is large enough."""
         able = [p for p in pictures if min(p.shape[:2]) >= side]
@@ -61,10 +69,11 @@ def level_errors(
     device: torch.device,
     factor: int = 1,
 ) -> NDArray[np.float64]:
-    """E|ε − ε̂|²/d at each log-SNR, (len(levels),), of crops (n, side, side, 3); one noise a crop, the same at every level.
+    """E|ε − ε̂|²/d at each log-SNR, (len(levels),), of crops (n, side, side, 3); one noise a crop, the same at every
+    level.
 
-    factor: the network sees factor × factor pixels averaged, at the log-SNR that this makes; the error is still that of the
-    full picture, whose x̂_0 is the small one enlarged.
+    factor: the network sees factor × factor pixels averaged, at the log-SNR that this makes; the error is still that of
+    the full picture, whose x̂_0 is the small one enlarged.
     """
     side = crops.shape[1]
     at_a_time = max(1, _AT_A_TIME // (3 * side * side))
@@ -83,8 +92,12 @@ def level_errors(
     return total / len(crops)
 
 
-def _of_smaller(network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, log_snr: Tensor, eps: Tensor, factor: int) -> Tensor:
-    """As `denoising_errors`, through x̂_0 of the picture at 1/factor of its size: a mean of k² pixels has k² times the SNR."""
+def _of_smaller(
+    network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, log_snr: Tensor, eps: Tensor, factor: int
+) -> Tensor:
+    """As `denoising_errors`, through x̂_0 of the picture at 1/factor of its size: a mean of k² pixels has k² times the
+    SNR.
+    """
     small_level = log_snr + 2 * math.log(factor)
     signal, noise = (torch.sigmoid(v * small_level).sqrt()[:, None, None, None] for v in (1, -1))
     small = F.avg_pool2d(x_0, factor)

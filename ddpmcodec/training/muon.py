@@ -1,7 +1,7 @@
 """Muon: momentum whose update of each convolution is made orthogonal (Jordan et al. 2024), AdamW for everything else.
 
-torch's own Muon takes matrices only, one after another; a network has dozens of convolutions of few shapes, so those of one
-shape go through the Newton-Schulz iteration as one batch, and a step stays a few hundred kernels on a GPU.
+torch's own Muon takes matrices only, one after another; a network has dozens of convolutions of few shapes, so those of
+one shape go through the Newton-Schulz iteration as one batch, and a step stays a few hundred kernels on a GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _ITERATIONS = 5
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """U·Vᵀ of each matrix U·S·Vᵀ, approximately: (n, rows, columns), computed in bfloat16; singular values about 0.7 to 1.2."""
+    """U·Vᵀ of each matrix U·S·Vᵀ, approximately: (n, rows, columns), computed in bfloat16; singular values about 0.7 to
+    1.2.
+    """
     a, b, c = _COEFFICIENTS
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
@@ -37,7 +39,9 @@ class Muon(torch.optim.Optimizer):
     decay is decoupled, as in AdamW. A learning rate given as a tensor is read where the step runs.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float | Tensor = 0.01, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(
+        self, params: Iterable[Tensor], lr: float | Tensor = 0.01, momentum: float = 0.95, weight_decay: float = 0.0
+    ):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -59,9 +63,12 @@ class Muon(torch.optim.Optimizer):
             for i, p in enumerate(weights):
                 same[p.shape].append(i)
             for shape, places in same.items():
-                # Columns in the order of memory (places first), so that nothing is copied twice; the product is the same.
+                # Columns in the order of memory (places first), so that nothing is copied twice; the product is the
+                # same.
                 stacked = torch.stack([updates[i].movedim(1, -1).flatten(1) for i in places])
                 rows, columns = stacked.shape[1:]
-                change = orthogonalised(stacked).to(weights[places[0]].dtype) * (group["lr"] * max(1.0, rows / columns) ** 0.5)
+                change = orthogonalised(stacked).to(weights[places[0]].dtype) * (
+                    group["lr"] * max(1.0, rows / columns) ** 0.5
+                )
                 whole = change.unflatten(2, (*shape[2:], shape[1])).movedim(-1, 2)
                 torch._foreach_sub_([weights[i] for i in places], list(whole.unbind()))

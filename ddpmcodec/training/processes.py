@@ -29,7 +29,9 @@ class Processes:
 
     @contextmanager
     def one_goes_first(self) -> Iterator[None]:
-        """A block that one process of each machine has finished when the others enter it: what it downloads, they find."""
+        """A block that one process of each machine has finished when the others enter it: what it downloads,
+        they find.
+        """
         first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
         if self.count > 1 and not first_here:
             dist.barrier()
@@ -56,8 +58,8 @@ class Processes:
 def processes(device: str) -> Iterator[Processes]:
     """Joins the run that `torchrun` started, if it did; nccl for GPUs, each process its own, gloo for CPUs.
 
-    Where the caller has a process group already, that one is used and left as it is. torchrun's store keeps the addresses
-    of a group that has ended, so a process that runs twice should hold one group around both.
+    Where the caller has a process group already, that one is used and left as it is. torchrun's store keeps the
+    addresses of a group that has ended, so a process that runs twice should hold one group around both.
 
     Raises TrainingError for a device that isn't there.
     """
@@ -73,7 +75,9 @@ def processes(device: str) -> Iterator[Processes]:
         yield Processes(0, 1, where)
         return
     if device not in ("cpu", "cuda"):
-        raise TrainingError(f"device {device!r} for {count} processes: expected cpu, or cuda, which gives each its own GPU")
+        raise TrainingError(
+            f"device {device!r} for {count} processes: expected cpu, or cuda, which gives each its own GPU"
+        )
     if where.type == "cuda":
         torch.cuda.set_device(where)
     ours = not dist.is_initialized()

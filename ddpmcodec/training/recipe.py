@@ -20,8 +20,8 @@ NetworkToTrain = UNetConfig | ConvUNetConfig
 class View:
     """Crops of one kind that every step holds: as the codec will look at pictures at these levels.
 
-    At noisy levels the codec shows the network a picture of 1/factor of the size, so crops are scaled down for it, and the
-    levels are those of the full picture: what the network is asked at is 2 ln(factor) cleaner.
+    At noisy levels the codec shows the network a picture of 1/factor of the size, so crops are scaled down for it, and
+    the levels are those of the full picture: what the network is asked at is 2 ln(factor) cleaner.
     """
 
     side: int  # of the crop, after scaling down
@@ -77,7 +77,9 @@ class Recipe:
             raise TrainingError(f"tilt={self.tilt}: expected 0 to 1")
         if self.views and (self.objective != "vlb" or sum(v.count for v in self.views) != self.batch):
             counts = [v.count for v in self.views]
-            raise TrainingError(f"views of {counts} crops: expected the vlb objective, and the batch's {self.batch} in all")
+            raise TrainingError(
+                f"views of {counts} crops: expected the vlb objective, and the batch's {self.batch} in all"
+            )
         self.noise_schedule()  # raises for a bad name or length
 
     def noise_schedule(self) -> NoiseSchedule:
@@ -85,10 +87,14 @@ class Recipe:
         return named(self.schedule, self.timesteps)
 
     def with_batch(self, batch: int) -> Recipe:
-        """The same mixture of views in batches of another size. Raises TrainingError when that would take parts of crops."""
+        """The same mixture of views in batches of another size. Raises TrainingError when that would take parts of
+        crops.
+        """
         if any(v.count * batch % self.batch for v in self.views) or batch < 1:
             whole = self.batch // math.gcd(self.batch, *(v.count for v in self.views))
-            raise TrainingError(f"batches of {batch} crops: expected a multiple of {whole}, which shares out among the views")
+            raise TrainingError(
+                f"batches of {batch} crops: expected a multiple of {whole}, which shares out among the views"
+            )
         views = tuple(replace(v, count=v.count * batch // self.batch) for v in self.views)
         return replace(self, batch=batch, views=views)
 
@@ -145,7 +151,9 @@ _PHOTO_VIEWS = (
 
 
 def _paper() -> Preset:
-    """Ho et al. 2020, appendix B: 35.7 M parameters, T = 1000, linear beta, L_simple, Adam 2e-4, batch 128, EMA 0.9999."""
+    """Ho et al. 2020, appendix B: 35.7 M parameters, T = 1000, linear beta, L_simple, Adam 2e-4, batch 128, EMA
+    0.9999.
+    """
     recipe = Recipe(
         objective="simple", muon=False, lr=2e-4, warmup=5000, decay=False, beta2=0.999, weight_decay=0.0, ema=(0.9999,)
     )
@@ -167,8 +175,8 @@ def _paper() -> Preset:
 
 
 def presets() -> dict[str, Preset]:
-    """By name: `cifar10-small` and `photo-small` (what the package embeds), `cifar10-base` (for a GPU), `ddpm-paper` (the
-    paper's setting)."""
+    """By name: `cifar10-small` and `photo-small` (what the package embeds), `cifar10-base` (for a GPU), `ddpm-paper`
+    (the paper's setting)."""
     base = UNetConfig(channels=(96, 160, 224), blocks=2, attention_levels=(1, 2), groups=32, embedding=384, knots=36)
     return {
         "cifar10-small": Preset(UNetConfig(middle_blocks=4, knots=36), Recipe(batch=64)),

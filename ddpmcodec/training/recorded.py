@@ -1,4 +1,6 @@
-"""A step that is the same work every time: on a GPU recorded once and replayed, so that the host has next to nothing to do."""
+"""A step that is the same work every time: on a GPU recorded once and replayed, so that the host has next to nothing to
+do.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ _WARM_UP = 3  # runs before the recording: optimiser states are made, kernels ch
 class Recorded:
     """Calls `work`, which takes and gives tensors in place; on a GPU as a CUDA graph from the fourth call on.
 
-    work: draws random numbers from `generator` and the device's own only, and never reads a value back to the host nor brings
-    one from there: what changes from call to call lies in tensors that the caller writes before. The graph reads the
-    generators' seeds as they are when it is replayed. record: False, or a device that is no GPU, simply calls it.
+    work: draws random numbers from `generator` and the device's own only, and never reads a value back to the host nor
+    brings one from there: what changes from call to call lies in tensors that the caller writes before. The graph reads
+    the generators' seeds as they are when it is replayed. record: False, or a device that is no GPU, simply calls it.
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device, generator: torch.Generator, record: bool = True):

@@ -83,7 +83,9 @@ def rewrite_log(directory: Path, values: list[dict[str, Any]]) -> None:
 
 
 def plot_losses(directory: Path) -> None:
-    """Draws the log. Raises TrainingError when matplotlib (extra [train]) is not installed, OSError when it can't write."""
+    """Draws the log. Raises TrainingError when matplotlib (extra [train]) is not installed, OSError when it can't
+    write.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -94,7 +96,9 @@ def plot_losses(directory: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     over_time, by_level = figure.subplots(1, 2)
     over_time.plot([v["images"] for v in log], [v["bits_per_dim"] for v in log], lw=0.8, color="tab:blue")
-    over_time.set(xlabel="images seen", ylabel="ideal rate over the trained levels, bits/dim (many steps)", yscale="log")
+    over_time.set(
+        xlabel="images seen", ylabel="ideal rate over the trained levels, bits/dim (many steps)", yscale="log"
+    )
     over_time.grid(alpha=0.3, which="both")
     # Single records are noisy: the mean of the first, middle and last fifths of the run.
     parts = [p for p in np.array_split(np.arange(len(log)), 5) if len(p)]
@@ -114,8 +118,8 @@ def plot_losses(directory: Path) -> None:
 class Reporter:
     """Keeps a run's directory: the log, and at each save the averaged network, the plot and a sheet of samples.
 
-    held_out: pictures on which averages are compared; the model file is the best there of all that were there at a save.
-    Without them it is the longest average of the newest save.
+    held_out: pictures on which averages are compared; the model file is the best there of all that were there at a
+    save. Without them it is the longest average of the newest save.
     """
 
     def __init__(self, directory: Path, trainer: Trainer, data: str, held_out: HeldOut | None = None):
@@ -126,7 +130,9 @@ class Reporter:
         self.bounds: dict[float, float] = {}  # held out, of the newest save, by average
         if trainer.where.first:
             remove_leftovers(directory)
-            rewrite_log(directory, read_log(directory, trainer.step))  # a resumed run repeats what came after its checkpoint
+            rewrite_log(
+                directory, read_log(directory, trainer.step)
+            )  # a resumed run repeats what came after its checkpoint
 
     def record(self, record: Record) -> None:
         self.last = record

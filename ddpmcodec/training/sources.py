@@ -32,11 +32,12 @@ class Sources:
 
 
 def training_images(sources: Sequence[str], window: int, hold_out: bool = False, skip: Skip = None) -> Sources:
-    """Reads sources: each `cifar10`, a mosaic of window × window tiles, a folder, or a .zip or .tar of pictures of any size.
+    """Reads sources: each `cifar10`, a mosaic of window × window tiles, a folder, or a .zip or .tar of pictures of any
+    size.
 
-    hold_out: one picture in sixteen, by its name, is kept from training, and one tile in 256, by its place. skip: is told of
-    each picture that can't be read or is smaller than a window, and then left out; None raises. Raises DdpmCodecError, which
-    names the picture.
+    hold_out: one picture in sixteen, by its name, is kept from training, and one tile in 256, by its place. skip: is
+    told of each picture that can't be read or is smaller than a window, and then left out; None raises. Raises
+    DdpmCodecError, which names the picture.
     """
     parts = [_read(Path(source), window, hold_out, skip) for source in sources]
     return Sources(_together([p.training for p in parts]), _together([p.held_out for p in parts]))

@@ -12,18 +12,23 @@ from ddpmcodec.training.recipe import NetworkToTrain
 
 
 def initial_weights(model: str, network: NetworkToTrain) -> dict[str, Tensor]:
-    """The weights of a model file or embedded model. TrainingError where they would mean something else in this network.
+    """The weights of a model file or embedded model. TrainingError where they would mean something else in this
+    network.
 
-    Many architectures share their weights' shapes, so the configurations are compared. Dropout and window may differ, and
-    so may the trained levels, unless output preconditioning is tied to them.
+    Many architectures share their weights' shapes, so the configurations are compared. Dropout and window may differ,
+    and so may the trained levels, unless output preconditioning is tied to them.
     """
     loaded, info = load_network(model)
     if type(info.config) is not type(network):
         found, expected = info.config.architecture, network.architecture
         raise TrainingError(f"{model} holds a {found} network: expected a {expected}; choose its preset")
     free = {"dropout", "window"} | (set() if network.knots else {"min_log_snr", "max_log_snr"})
-    pairs = {f.name: (getattr(info.config, f.name), getattr(network, f.name)) for f in fields(network) if f.name not in free}
+    pairs = {
+        f.name: (getattr(info.config, f.name), getattr(network, f.name)) for f in fields(network) if f.name not in free
+    }
     differing = [f"{name} is {there}, here {here}" for name, (there, here) in pairs.items() if there != here]
     if differing:
-        raise TrainingError(f"the weights of {model} don't fit the network to train: {'; '.join(differing)}; choose its preset")
+        raise TrainingError(
+            f"the weights of {model} don't fit the network to train: {'; '.join(differing)}; choose its preset"
+        )
     return loaded.state_dict()

@@ -25,10 +25,11 @@ BINS = 35  # of the log-SNR range, in which losses are reported
 
 
 class TrainingStep:
-    """A network, its optimisers and averages, and the step that changes them. Raises TrainingError for crops of a bad size.
+    """A network, its optimisers and averages, and the step that changes them. Raises TrainingError for crops of a bad
+    size.
 
-    `sums` collects, for each bin of log-SNRs, the number of crops at full size, their losses, and what those are worth in
-    bits/dim: (3, BINS). record: on a GPU of one process, whether the step becomes a CUDA graph.
+    `sums` collects, for each bin of log-SNRs, the number of crops at full size, their losses, and what those are worth
+    in bits/dim: (3, BINS). record: on a GPU of one process, whether the step becomes a CUDA graph.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class TrainingStep:
         self.optimisers = Optimisers(self.net, recipe, where.device)
         self.sums = torch.zeros(3, BINS, dtype=torch.float64, device=where.device)
         # gradient_as_bucket_view keeps one copy of the gradients; the same mean over processes either way
-        self._shared = nn.parallel.DistributedDataParallel(self.net, gradient_as_bucket_view=True) if where.count > 1 else None
+        self._shared = (
+            nn.parallel.DistributedDataParallel(self.net, gradient_as_bucket_view=True) if where.count > 1 else None
+        )
         forward: nn.Module = self._shared or self.net
         # Views are of few shapes, each worth kernels of its own.
         self._forward = torch.compile(forward, dynamic=False) if compiled else forward
@@ -125,7 +128,9 @@ class TrainingStep:
         if view.factor == 1:
             low, high = self.config.min_log_snr, self.config.max_log_snr
             place = ((log_snr - low) / (high - low) * BINS).long().clamp(0, BINS - 1)
-            self.sums.index_add_(1, place, torch.stack([torch.ones_like(errors), errors, errors * worth]).detach().double())
+            self.sums.index_add_(
+                1, place, torch.stack([torch.ones_like(errors), errors, errors * worth]).detach().double()
+            )
         return errors * (-recipe.tilt * log_snr).exp() if recipe.tilt else errors
 
     def _mine(self, view: View) -> slice:

@@ -113,9 +113,9 @@ class Trainer:
     ) -> bool:
         """Trains to the goal, and saves there and on the way. True when it was reached, False when a signal stopped it.
 
-        Signals (SIGINT, SIGTERM, SIGHUP) let the step finish and save. Raises TrainingError when the loss is no number any
-        more, memory runs out, or a checkpoint can't be written; the last good checkpoint is then still in `directory`.
-        on_record and on_save run in the first process only.
+        Signals (SIGINT, SIGTERM, SIGHUP) let the step finish and save. Raises TrainingError when the loss is no number
+        any more, memory runs out, or a checkpoint can't be written; the last good checkpoint is then still in
+        `directory`. on_record and on_save run in the first process only.
         """
         with stop_requests() as stop, explained(self.compiled):
             started = saved = time.monotonic()

@@ -1,16 +1,19 @@
 """Channels on real chains: the same pictures on the same plan, by each channel in turn. Used by `channels`.
 
-- payload bits: of the stream of so many steps, as `rd` has them: channel symbols, bit counts, END, rounding to whole bytes.
-- ratio: payload bits over ideal bits at equal RMSE (mean over images), ideal bits being those along exact draws from q.
-- achieved shift: Σ z·w / Σ |w|^2 over the pictures and the steps so far, w the wanted shift and z the channel's sample,
-  both in units of the noise's standard deviation. 1 is unbiased; what a step leaves undone, later steps have to do.
+- payload bits: of the stream of so many steps, as `rd` has them: channel symbols, bit counts, END, rounding to whole
+  bytes.
+- ratio: payload bits over ideal bits at equal RMSE (mean over images), ideal bits being those along exact draws from
+  q.
+- achieved shift: Σ z·w / Σ |w|^2 over the pictures and the steps so far, w the wanted shift and z the channel's
+  sample, both in units of the noise's standard deviation. 1 is unbiased; what a step leaves undone, later steps have
+  to do.
 - afforded shift: that of a channel without bias, given the bit counts that the sender chose from the grid.
 - seconds: the sender's processor time for one picture of the batch, network included.
 
-DiffC's rule (see `diffc_rule`) is simulated: its races are run on scalars, but what wins is a draw of the whole sample, which
-the chain goes on from. It is charged for what the codec's channels are charged for: its KL stands for the bit count, rounded
-only where it is paid for. Its prior, N(mu_p, b I), costs more than the ideal rate's, and more so the larger the steps;
-`own_kl_along` is its own divergence.
+DiffC's rule (see `diffc_rule`) is simulated: its races are run on scalars, but what wins is a draw of the whole sample,
+which the chain goes on from. It is charged for what the codec's channels are charged for: its KL stands for the bit
+count, rounded only where it is paid for. Its prior, N(mu_p, b I), costs more than the ideal rate's, and more so the
+larger the steps; `own_kl_along` is its own divergence.
 
 `*_error` are standard errors over pictures, of ratios and shifts by the jackknife.
 """
@@ -34,7 +37,17 @@ from ddpmcodec.diffusion.gaussians import ideal_bits, posterior
 from ddpmcodec.errors import ImageError
 from ddpmcodec.eval.channels.diffc_rule import diffc_chunks, kl_bits, race, zipf_bits
 from ddpmcodec.eval.rd import measure
-from ddpmcodec.eval.rd.curves import IDEAL, PAYLOAD, RMSE, Curve, distortion_curve, finite, ideal_curve, rate_at, with_error
+from ddpmcodec.eval.rd.curves import (
+    IDEAL,
+    PAYLOAD,
+    RMSE,
+    Curve,
+    distortion_curve,
+    finite,
+    ideal_curve,
+    rate_at,
+    with_error,
+)
 from ddpmcodec.io.images import to_bytes, to_plane
 from ddpmcodec.models import CodecModel
 from ddpmcodec.numerics.symbol_model import SymbolModel
@@ -82,17 +95,23 @@ def compare(
 def chain_table(
     model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None, name: str, seed: int
 ) -> tuple[Table, float]:
-    """Of each picture and step: payload_bits, mse, ideal_bits, along (z·w), afforded and wanted (|w|^2); and all seconds.
+    """Of each picture and step: payload_bits, mse, ideal_bits, along (z·w), afforded and wanted (|w|^2); and all
+    seconds.
 
     images: (n, h, w, 3), of a size that needs no padding, else ImageError. name: a channel's, or DIFFC.
     """
     height, width = images.shape[1:3]
     if canvas_size(height, width, model.window) != (height, width):
-        raise ImageError(f"pictures of {width}x{height}: expected at least the model's window, {model.window}x{model.window}")
-    sender = Sender(*images, model=model, plan_steps=plan_steps, channel="trellis" if name == DIFFC else name, seed=seed)
+        raise ImageError(
+            f"pictures of {width}x{height}: expected at least the model's window, {model.window}x{model.window}"
+        )
+    sender = Sender(
+        *images, model=model, plan_steps=plan_steps, channel="trellis" if name == DIFFC else name, seed=seed
+    )
     chain, plan, dims = sender.chain, sender.chain.plan, sender.chain.dims
     table = {
-        k: np.zeros((len(images), plan.steps)) for k in ("payload_bits", "mse", "ideal_bits", "along", "afforded", "wanted")
+        k: np.zeros((len(images), plan.steps))
+        for k in ("payload_bits", "mse", "ideal_bits", "along", "afforded", "wanted")
     }
     seconds = 0.0
     for n, step in enumerate(_diffc_steps(sender) if name == DIFFC else _steps(sender)):
@@ -138,14 +157,20 @@ def _diffc_steps(sender: Sender) -> Iterator[_Step]:
             bits[i] += spent + _symbol_bits(model.symbol_model(), chosen + 1)
             model.update(chosen)
         chain.jump(chain.prior_mean() + sigma * samples.reshape(chain.x_t.shape))
-        payload = [b if chain.ended else b + _symbol_bits(m.symbol_model(), END) for b, m in zip(bits, counts, strict=True)]
-        yield _Step(shifts, samples, np.linalg.norm(shifts, axis=1), [8.0 * math.ceil(b / 8) for b in payload], math.nan)
+        payload = [
+            b if chain.ended else b + _symbol_bits(m.symbol_model(), END) for b, m in zip(bits, counts, strict=True)
+        ]
+        yield _Step(
+            shifts, samples, np.linalg.norm(shifts, axis=1), [8.0 * math.ceil(b / 8) for b in payload], math.nan
+        )
 
 
 def diffc_sample(shift: NDArray[np.float32], rng: np.random.Generator) -> tuple[float, NDArray[np.float32]]:
-    """Bits and sample (dims,) of DiffC's rule for a shift (dims,), dimensions dealt to the chunks at random, as published.
+    """Bits and sample (dims,) of DiffC's rule for a shift (dims,), dimensions dealt to the chunks at random, as
+    published.
 
-    A race depends on a candidate only through its component along the shift, so the winner's others are plain normal draws.
+    A race depends on a candidate only through its component along the shift, so the winner's others are plain normal
+    draws.
     """
     divergence = kl_bits(shift)
     chunks = diffc_chunks(divergence)
@@ -179,7 +204,10 @@ def _shift(along: Floats, wanted: Floats) -> Floats:
 
 def _end(name: str, table: Table, dims: int) -> dict[str, Any]:
     """Of the whole chain. ideal_along: ideal bits along the chain's own path; they and ratio need no equal RMSE."""
-    payload, along = float(table["payload_bits"][:, -1].mean()) / dims, float(table["ideal_bits"].sum(axis=1).mean()) / dims
+    payload, along = (
+        float(table["payload_bits"][:, -1].mean()) / dims,
+        float(table["ideal_bits"].sum(axis=1).mean()) / dims,
+    )
     of_pictures, wanted = table["along"].sum(axis=1), table["wanted"].sum(axis=1)
     shift = with_jackknife(lambda kept: float(_shift(of_pictures[kept], wanted[kept])), len(wanted))
     return {

@@ -1,12 +1,13 @@
 """The channels compared: bits over ideal, achieved shift and seconds, on synthetic Gaussian shifts and on real chains.
 
-    python -m ddpmcodec.eval.channels.compare -o results/channels.json --plot results/channels.png --data MOSAIC --images 20
+    python -m ddpmcodec.eval.channels.compare -o results/channels.json --plot results/channels.png \\
+      --data MOSAIC --images 20
     python -m ddpmcodec.eval.channels.compare --redraw results/channels.json --plot results/channels.png
 
-Channels: the trellis with 2^8 … 2^16 states; ordered random coding with 2^14 candidates a chunk, run, and simulated since
-running it is too slow for small errors; DiffC's rule as published, simulated (see `diffc_rule`). Terms: `synthetic` for single
-steps, `chains` for real chains. Ordered random coding has 2^12 candidates in chains: 2^14 take four times as long.
-Seconds are processor time, so with OMP_NUM_THREADS=1 those of one core.
+Channels: the trellis with 2^8 … 2^16 states; ordered random coding with 2^14 candidates a chunk, run, and simulated
+since running it is too slow for small errors; DiffC's rule as published, simulated (see `diffc_rule`). Terms:
+`synthetic` for single steps, `chains` for real chains. Ordered random coding has 2^12 candidates in chains: 2^14 take
+four times as long. Seconds are processor time, so with OMP_NUM_THREADS=1 those of one core.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def synthetic(names: Sequence[str], bits: Sequence[int], scale: float, seed: int
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="mosaic of 32x32 tiles; default: scikit-image's astronaut at 256x256, cut up")
+    parser.add_argument(
+        "--data", type=Path, help="mosaic of 32x32 tiles; default: scikit-image's astronaut at 256x256, cut up"
+    )
     parser.add_argument("--images", type=int, default=20, help="of the real chains; 0: synthetic part only")
     parser.add_argument("--model", default="cifar10-small")
     parser.add_argument("--plan-steps", type=int)
@@ -71,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="PNG or SVG")
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("-o", "--output", type=Path, help="JSON of what is measured")
-    wanted.add_argument("--redraw", type=Path, metavar="JSON", help="measure nothing: draw and report an earlier result")
+    wanted.add_argument(
+        "--redraw", type=Path, metavar="JSON", help="measure nothing: draw and report an earlier result"
+    )
     args = parser.parse_args(arguments)
     if args.output:
         write_json(args.output, measured(args))

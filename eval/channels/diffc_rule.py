@@ -1,14 +1,17 @@
-"""Races of candidates, simulated by scalars for the channel comparison: DiffC's rule as published, and ordered random coding.
+"""Races of candidates, simulated by scalars for the channel comparison: DiffC's rule as published, and ordered random
+coding.
 
-Candidates z come from a Gaussian prior, so all that a race for N(w, I) sees of one is z·w/|w|, a normal number, and for ordered
-random coding |z|^2 too: one chi-square number more. Drawing those instead of vectors is exact in any number of dimensions; it
-says nothing about seconds. The codec offers ordered random coding as `channel.random_coding`, DiffC's rule not at all.
-(Philox's own Gaussians end at 4.4, where these races are decided; hence numpy's generator, which the caller seeds.)
+Candidates z come from a Gaussian prior, so all that a race for N(w, I) sees of one is z·w/|w|, a normal number, and for
+ordered random coding |z|^2 too: one chi-square number more. Drawing those instead of vectors is exact in any number of
+dimensions; it says nothing about seconds. The codec offers ordered random coding as `channel.random_coding`, DiffC's
+rule not at all. (Philox's own Gaussians end at 4.4, where these races are decided; hence numpy's generator, which the
+caller seeds.)
 
 DiffC's rule: Vonderfecht & Liu 2025, "Lossy compression with pretrained diffusion models", with the settings of all its
 configurations (JeremyIV/diffc at 1afd97a). The prior is N(0, I), as narrow as the target, and the step's divergence is
-KL = |w|^2/2 log2(e) bits. Rounded up, it is dealt evenly to the fewest chunks of at most 14 bits; a chunk of k bits races
-2^(k + 2) candidates: 16-bit chunks with two bits of padding. The index goes under a Zipf law cut off at the last candidate.
+KL = |w|^2/2 log2(e) bits. Rounded up, it is dealt evenly to the fewest chunks of at most 14 bits; a chunk of k bits
+races 2^(k + 2) candidates: 16-bit chunks with two bits of padding. The index goes under a Zipf law cut off at the last
+candidate.
 """
 
 from __future__ import annotations
@@ -50,8 +53,9 @@ def diffc_chunks(divergence: float) -> list[int]:
 def race(norm: float, log2_candidates: int, rng: np.random.Generator) -> tuple[int, float]:
     """The first race of a chunk with |w| = norm: the winner's index, from 0, and its z·w/|w|.
 
-    Poisson functional representation cut off after 2^log2_candidates arrivals, log(q/p) = z·w and a constant. Without the
-    cut the winner is a draw from N(norm, 1); with it, norm is beyond reach as norm^2/2 log2(e) nears log2_candidates.
+    Poisson functional representation cut off after 2^log2_candidates arrivals, log(q/p) = z·w and a constant. Without
+    the cut the winner is a draw from N(norm, 1); with it, norm is beyond reach as norm^2/2 log2(e) nears
+    log2_candidates.
     """
     z = rng.standard_normal(1 << log2_candidates)
     arrival = np.cumsum(rng.exponential(size=len(z)))
@@ -60,7 +64,9 @@ def race(norm: float, log2_candidates: int, rng: np.random.Generator) -> tuple[i
 
 
 def zipf_bits(index: int, chunk_kl: float, log2_candidates: int) -> float:
-    """-log2 of the index's probability: (index + 1)^-s normalised, s = 1 + 1/(chunk_kl + ln(e + 1)/e), as DiffC has it."""
+    """-log2 of the index's probability: (index + 1)^-s normalised, s = 1 + 1/(chunk_kl + ln(e + 1)/e), as DiffC
+    has it.
+    """
     s = 1 + 1 / (chunk_kl + math.log(math.e + 1) / math.e)
     return s * math.log2(index + 1) + _log2_zipf_sum(s, log2_candidates)
 
@@ -71,7 +77,9 @@ def _log2_zipf_sum(s: float, log2_candidates: int) -> float:
 
 
 def diffc_draw(shift: NDArray[np.float32], rng: np.random.Generator) -> Draw:
-    """Sends a shift (dims,) by DiffC's rule. Its coordinates must be exchangeable: chunks aren't dealt at random here."""
+    """Sends a shift (dims,) by DiffC's rule. Its coordinates must be exchangeable: chunks aren't dealt at
+    random here.
+    """
     divergence = kl_bits(shift)
     chunks = diffc_chunks(divergence)
     ends = np.cumsum([len(shift) * c // sum(chunks) for c in chunks])[:-1]
@@ -84,7 +92,9 @@ def diffc_draw(shift: NDArray[np.float32], rng: np.random.Generator) -> Draw:
     return _joined(bits, parts, len(shift))
 
 
-def random_coding_draw(shift: NDArray[np.float32], rng: np.random.Generator, bits: int, channel: RandomCodingChannel) -> Draw:
+def random_coding_draw(
+    shift: NDArray[np.float32], rng: np.random.Generator, bits: int, channel: RandomCodingChannel
+) -> Draw:
     """Sends a shift (dims,) of a step of `bits` bits as `channel` would; see there for the method."""
     (symbol_model,) = channel.symbol_models(bits, len(shift))
     assert symbol_model.frequencies is not None

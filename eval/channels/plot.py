@@ -37,7 +37,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
-    legend |= {f"time to {what}": Line2D([], [], color="grey", ls=ls) for what, ls in (("encode", "-"), ("decode", ":"))}
+    legend |= {
+        f"time to {what}": Line2D([], [], color="grey", ls=ls) for what, ls in (("encode", "-"), ("decode", ":"))
+    }
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -55,12 +57,16 @@ def _draw_steps(part: Any, synthetic: dict[str, Any]) -> None:
         places |= {r["bits"] for r in rows}
         kept = bits >= _CHECKED_FROM if run else bits > 0
         percent = 100 * (column["real_over_ideal"] - 1)
-        overhead.errorbar(bits[kept], percent[kept], 100 * column["real_over_ideal_error"][kept], label=label, **style, **_BARS)
+        overhead.errorbar(
+            bits[kept], percent[kept], 100 * column["real_over_ideal_error"][kept], label=label, **style, **_BARS
+        )
         if "real_over_own_kl" in column:
             own, error = 100 * (column["real_over_own_kl"] - 1), 100 * column["real_over_own_kl_error"]
             own_style = {"color": style["color"], "ls": ":", "lw": 1.4}
             overhead.errorbar(bits, own, error, label=f"{label}, over its own KL", **own_style, **_BARS)
-        shift.errorbar(bits[kept], column["achieved_shift"][kept], column["achieved_shift_error"][kept], **style, **_BARS)
+        shift.errorbar(
+            bits[kept], column["achieved_shift"][kept], column["achieved_shift_error"][kept], **style, **_BARS
+        )
         if np.isfinite(column["encode_us_per_bit"]).any():
             seconds.plot(bits, column["encode_us_per_bit"], **style | {"ls": "-"})
             seconds.plot(bits, column["decode_us_per_bit"], ":", color=style["color"], lw=1.4)
@@ -74,7 +80,8 @@ def _draw_steps(part: Any, synthetic: dict[str, Any]) -> None:
         axis.set_xlabel("B, ideal bits of the step")
         axis.grid(alpha=0.3, lw=0.5)
     part.suptitle(
-        f"One step: shifts of {synthetic['dims']} dimensions in random directions; bars are standard errors", fontsize=11
+        f"One step: shifts of {synthetic['dims']} dimensions in random directions; bars are standard errors",
+        fontsize=11,
     )
 
 
@@ -90,7 +97,9 @@ def _draw_chains(part: Any, chains: dict[str, Any]) -> None:
         rates = np.array(channel["curve"][PAYLOAD], float)
         shown = rates >= LEAST_RATE
         shift.plot(rates[shown], np.array(channel["curve"]["achieved_shift"], float)[shown], **style)
-    overhead.set(ylabel="overhead: payload beyond ideal bits, %", ylim=(0, None), title="bits over ideal, at equal RMSE")
+    overhead.set(
+        ylabel="overhead: payload beyond ideal bits, %", ylim=(0, None), title="bits over ideal, at equal RMSE"
+    )
     shift.set(ylabel="achieved shift ÷ wanted shift, steps so far", title="achieved shift (1: unbiased)")
     shift.axhline(1, color="grey", lw=0.8, zorder=0)
     for axis in (overhead, shift):
@@ -109,7 +118,9 @@ def _draw_chains(part: Any, chains: dict[str, Any]) -> None:
     seconds.tick_params(axis="y", labelsize=8)
     seconds.invert_yaxis()
     seconds.grid(alpha=0.3, lw=0.5, axis="x")
-    text = f"Real chains: {chains['images']} pictures of {chains['data']}, {chains['model']}, {chains['plan_steps']} steps"
+    text = (
+        f"Real chains: {chains['images']} pictures of {chains['data']}, {chains['model']}, {chains['plan_steps']} steps"
+    )
     part.suptitle(text, fontsize=11)
 
 

@@ -2,8 +2,9 @@
 
     taskset -c 0 env OMP_NUM_THREADS=1 python -m ddpmcodec.eval.channels.search_speed [-o results/search-speed.json]
 
-One block over 3072 coloured dimensions, whose codebook is known already. Minima of many repeats, since a shared machine only
-ever adds: *search* is the Viterbi algorithm with its branch metrics; *encode* and *decode* are all that the channel does.
+One block over 3072 coloured dimensions, whose codebook is known already. Minima of many repeats, since a shared machine
+only ever adds: *search* is the Viterbi algorithm with its branch metrics; *encode* and *decode* are all that the
+channel does.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def measured(memory: int, bits: int, seconds: float) -> dict[str, float]:
     """Microseconds a bit of one step, by whichever search is enabled."""
     channel, power = TrellisChannel(memory), np.geomspace(8, 0.05, 24)
     prior = Prior(tuple(power / power.mean()), DIMS)
-    shift = np.random.default_rng(bits).standard_normal((1, DIMS), np.float32) * np.float32(math.sqrt(channel.snr(bits, DIMS)))
+    shift = np.random.default_rng(bits).standard_normal((1, DIMS), np.float32) * np.float32(
+        math.sqrt(channel.snr(bits, DIMS))
+    )
     (block,) = blocks_of(bits, DIMS, memory, KEY, True)
     target = quantised(shift[0])
     (code,) = channel.encode(shift, [bits], KEY, [prior])

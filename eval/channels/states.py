@@ -1,15 +1,17 @@
-"""How many states pay: payload and seconds of the trellis with 2^12 … 2^16 states on real chains, with the default priors.
+"""How many states pay: payload and seconds of the trellis with 2^12 … 2^16 states on real chains, with the default
+priors.
 
     OMP_NUM_THREADS=1 python -m ddpmcodec.eval.channels.states -o results/states.json --data train-4.webp --images 100
-    … python -m ddpmcodec.eval.channels.states -o results/states-photos.json --data photo.webp … --crop 192 --plan-steps 20
+    … python -m ddpmcodec.eval.channels.states -o results/states-photos.json \\
+      --data photo.webp … --crop 192 --plan-steps 20
 
---data: a mosaic of 32x32 tiles, or photographs of which a square in the middle is taken (--crop). Every L codes the same
-pictures on the same plan. Words as in `rd`:
+--data: a mosaic of 32x32 tiles, or photographs of which a square in the middle is taken (--crop). Every L codes the
+same pictures on the same plan. Words as in `rd`:
 
-- ratio: payload bits over ideal bits at equal RMSE (mean over images).
-- saved: share of the payload bits of the first L that this one does without, at equal RMSE; errors are over pictures, paired.
-- excess: Σ of the steps' bits over the ideal bits along the chain's own path, less 1: the code alone, without counts and END.
-- search: processor time of the channel's encoder (metrics, search, no network), a picture and a bit.
+- ratio: payload bits over ideal bits at equal RMSE (mean over images). - saved: share of the payload bits of the first
+L that this one does without, at equal RMSE; errors are over pictures, paired. - excess: Σ of the steps' bits over the
+ideal bits along the chain's own path, less 1: the code alone, without counts and END. - search: processor time of the
+channel's encoder (metrics, search, no network), a picture and a bit.
 
 `*_error` are standard errors over pictures, by the jackknife.
 """
@@ -43,7 +45,9 @@ RMSES = (12.0, 2.0, 0.951)
 Table = dict[str, NDArray[np.float64]]
 
 
-def sent(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None, memory: int, seed: int) -> tuple[Table, float]:
+def sent(
+    model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None, memory: int, seed: int
+) -> tuple[Table, float]:
     """Of each picture and step: payload_bits so far, mse, bits and ideal_bits of the step; and seconds of the search.
 
     images: (n, h, w, 3), neither side below the model's window.
@@ -77,7 +81,9 @@ def ideal_at(table: Table, kept: NDArray[np.intp], dims: int, rmse: float) -> fl
     return rate_at(curve, IDEAL, rmse) or math.nan
 
 
-def row_of(table: Table, seconds: float, first: Table, exact: Table, dims: int, rmses: Sequence[float]) -> dict[str, Any]:
+def row_of(
+    table: Table, seconds: float, first: Table, exact: Table, dims: int, rmses: Sequence[float]
+) -> dict[str, Any]:
     """What the tables of one L, of the first L and of exact draws come to."""
     count, at = len(table["bits"]), []
     for rmse in rmses:

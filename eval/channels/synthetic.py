@@ -1,22 +1,23 @@
 """Channels on synthetic Gaussian shifts: bits over ideal, achieved shift and seconds. Used by `channels`.
 
-Every channel is asked for the same: a shift w of d = 3072 dimensions in a random direction, |w|^2 = d v/b, where the step's
-*ideal* bits B = d/2 log2(1 + v/b) = KL(N(w, I) || N(0, (1 + v/b) I)). (The trellis spends the whole number of bits that pays
-for the nearest such shift, as a sender does, and is asked for that one.) From the samples z follow, for every channel alike,
+Every channel is asked for the same: a shift w of d = 3072 dimensions in a random direction, |w|^2 = d v/b, where the
+step's *ideal* bits B = d/2 log2(1 + v/b) = KL(N(w, I) || N(0, (1 + v/b) I)). (The trellis spends the whole number of
+bits that pays for the nearest such shift, as a sender does, and is asked for that one.) From the samples z follow, for
+every channel alike,
 
 - achieved shift: mean of z·w/|w|^2; 1 is unbiased.
 - variance across: of z in the d - 1 other directions; 1 is right.
-- ideal bits of what was achieved: d/2 log2(1 + m^2/(d s)), m the mean of z·w/|w| and s the variance across. For the trellis,
-  whose |z|^2 is constant, that is -d/2 log2(1 - m^2/|z|^2). So a channel that falls short is measured by the shift that it
-  delivers, not by the one it was asked for: a bias doesn't look like a saving.
-- real bits: information of the channel's symbols under the models that code them. A step's bit count (DiffC: its KL) is side
-  information in every channel, and left out in every one.
+- ideal bits of what was achieved: d/2 log2(1 + m^2/(d s)), m the mean of z·w/|w| and s the variance across. For the
+  trellis, whose |z|^2 is constant, that is -d/2 log2(1 - m^2/|z|^2). So a channel that falls short is measured by the
+  shift that it delivers, not by the one it was asked for: a bias doesn't look like a saving.
+- real bits: information of the channel's symbols under the models that code them. A step's bit count (DiffC: its KL)
+  is side information in every channel, and left out in every one.
 - overhead: real bits over the ideal bits of what was achieved, as difference and ratio.
-- seconds: medians of processor time for one step, as microseconds for each of its B ideal bits; null where only scalars are
-  simulated.
+- seconds: medians of processor time for one step, as microseconds for each of its B ideal bits; null where only
+  scalars are simulated.
 
-DiffC's rule has the narrow prior N(0, I); its own KL, |w|^2/2 log2(e), exceeds d/2 log2(1 + v/b) where a step has many bits a
-dimension. `real_over_own_kl` is against that of the achieved shift, so it is the coding's loss alone.
+DiffC's rule has the narrow prior N(0, I); its own KL, |w|^2/2 log2(e), exceeds d/2 log2(1 + v/b) where a step has many
+bits a dimension. `real_over_own_kl` is against that of the achieved shift, so it is the coding's loss alone.
 
 `*_error` are standard errors, of derived numbers by the delta method over the draws.
 """

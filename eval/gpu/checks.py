@@ -85,7 +85,9 @@ def peak_memory(device: str) -> Iterator[dict[str, float]]:
 
 
 def compare_searches(device: torch.device, searched: Searched = SEARCHED) -> dict[str, Any]:
-    """Whether the trellis search on the device finds the CPU's bits, of codes of several lengths together; both in seconds."""
+    """Whether the trellis search on the device finds the CPU's bits, of codes of several lengths together; both in
+    seconds.
+    """
     random = np.random.default_rng(0)
     found: dict[str, Any] = {"equal": True}
     for memory, lengths in searched:
@@ -103,7 +105,9 @@ def compare_searches(device: torch.device, searched: Searched = SEARCHED) -> dic
 
 
 def compare_devices(setting: Setting) -> dict[str, Any]:
-    """The determinism table's row: files of another CPU decoded here, and lossless files made here, on the CPU and for home."""
+    """The determinism table's row: files of another CPU decoded here, and lossless files made here, on the CPU and for
+    home.
+    """
     cases = _cases(setting)
     reference_model = load_model()
     row: dict[str, Any] = {}
@@ -116,7 +120,9 @@ def compare_devices(setting: Setting) -> dict[str, Any]:
             made[name] = {
                 "file": base64.b64encode(here).decode(),
                 "same_bytes_as_cpu_s": here == data,
-                "exact_on_this_machine_s_cpu": _exact(here, picture, reference_model) if options.get("lossless") else None,
+                "exact_on_this_machine_s_cpu": _exact(here, picture, reference_model)
+                if options.get("lossless")
+                else None,
             }
     return {"row": row, "made_here": made}
 
@@ -130,7 +136,9 @@ def _cases(setting: Setting) -> dict[str, tuple[NDArray[np.uint8], dict[str, Any
     if setting.small:
         picture = shipped_picture(32)
         options: dict[str, Any] = {"plan_steps": 4, "lossless": True}
-        return {"32x32, 4 steps, lossless": (picture, options, ddpmcodec.encode(picture, model=load_model(), **options))}
+        return {
+            "32x32, 4 steps, lossless": (picture, options, ddpmcodec.encode(picture, model=load_model(), **options))
+        }
     found = {}
     for i, (name, (picture, options)) in enumerate(determinism.pictures().items()):
         brought = _brought(setting.data, i)

@@ -1,4 +1,6 @@
-"""Jobs against a clock: each in a process of its own with a time of its own, and nothing that was finished is ever lost."""
+"""Jobs against a clock: each in a process of its own with a time of its own, and nothing that was finished is ever
+lost.
+"""
 
 from __future__ import annotations
 
@@ -58,14 +60,17 @@ class Job:
 
 
 def run_day(jobs: Sequence[Job], seconds: float, setting: Setting) -> dict[str, Any]:
-    """Does the jobs in order and returns what is in `day.json`, which is written anew, whole, whenever there is more to tell.
+    """Does the jobs in order and returns what is in `day.json`, which is written anew, whole, whenever there is more to
+    tell.
 
-    A job may last until all shares so far are used up: what one leaves the next ones have. What fails or is cut off keeps
-    the results that it had reported, beside the reason. Raises OSError when the output can't be written.
+    A job may last until all shares so far are used up: what one leaves the next ones have. What fails or is cut off
+    keeps the results that it had reported, beside the reason. Raises OSError when the output can't be written.
     """
     setting.output.mkdir(parents=True, exist_ok=True)
     setting.scratch.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for GPUs must not begin using one: see _process
+    os.environ.setdefault(
+        "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
+    )  # asking for GPUs must not begin using one: see _process
     output = setting.output
     begin, whole = time.monotonic(), sum(job.share for job in jobs)
     found: dict[str, Any] = provenance() | {"device": setting.device, "seconds": seconds, "jobs": {}}

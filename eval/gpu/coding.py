@@ -21,7 +21,9 @@ RMSES = (12.0, 0.951)
 
 
 def measure_rates(setting: Setting) -> None:
-    """Measures what training sent home, else the embedded model: ideal rates first, then files of few and of all pictures."""
+    """Measures what training sent home, else the embedded model: ideal rates first, then files of few and of all
+    pictures.
+    """
     model, origin = codec(setting)
     found: dict[str, Any] = {"model": origin, "plan_steps": model.plan(4 if setting.small else None).steps}
     setting.report(found)
@@ -39,7 +41,9 @@ def measure_rates(setting: Setting) -> None:
             seconds = time.perf_counter() - start
             result = measurement.result()
             speed = {"pictures": len(pictures), "seconds": seconds, "pictures_a_second": len(pictures) / seconds}
-            found[f"{'real' if channels else 'ideal'}-{len(pictures)}"] = speed | memory | {"bits_per_dim": _rates(result)}
+            found[f"{'real' if channels else 'ideal'}-{len(pictures)}"] = (
+                speed | memory | {"bits_per_dim": _rates(result)}
+            )
             setting.report(found)
 
 

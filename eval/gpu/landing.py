@@ -1,4 +1,5 @@
-"""Takes home what a day brought: its files decoded on this CPU, the determinism table's row, the results without the files.
+"""Takes home what a day brought: its files decoded on this CPU, the determinism table's row, the results without the
+files.
 
     python -m ddpmcodec.eval.gpu.landing DAY -o results/gpu-day-1.json [--determinism results/determinism.json]
 
@@ -26,7 +27,9 @@ from ddpmcodec.models import CodecModel, load_model
 
 
 def decoded_here(day: dict[str, Any], model: CodecModel) -> dict[str, Any]:
-    """Of each file that the day made: whether it parses here to whole steps and, if lossless, is exact. Takes the files out."""
+    """Of each file that the day made: whether it parses here to whole steps and, if lossless, is exact. Takes the files
+    out.
+    """
     shown = determinism.pictures()
     found = {}
     made = day["jobs"].get("checks", {}).get("determinism", {}).get("made_here", {})

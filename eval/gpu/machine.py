@@ -2,9 +2,10 @@
 
     python3 eval/gpu/machine.py FOLDER -m ddpmcodec.eval.studies.gpu_day -o OUT --data FOLDER
 
-Needs the standard library only. Packages that are missing come from FOLDER/wheels. The checkout itself is used as it lies:
-`ddpmcodec.cli` and `ddpmcodec.eval`, which an install would put in their places, become links there; native code comes from
-FOLDER/native, or is built where there is a compiler. Where the package is installed already nothing is changed.
+Needs the standard library only. Packages that are missing come from FOLDER/wheels. The checkout itself is used as it
+lies: `ddpmcodec.cli` and `ddpmcodec.eval`, which an install would put in their places, become links there; native code
+comes from FOLDER/native, or is built where there is a compiler. Where the package is installed already nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def missing_wheels(folder: Path) -> list[Path]:
     """Wheels of packages that aren't installed."""
-    return [w for w in sorted((folder / "wheels").glob("*.whl")) if not _installed(w.name.split("-")[0].replace("_", "-"))]
+    return [
+        w for w in sorted((folder / "wheels").glob("*.whl")) if not _installed(w.name.split("-")[0].replace("_", "-"))
+    ]
 
 
 def _installed(name: str) -> bool:

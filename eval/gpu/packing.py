@@ -1,10 +1,11 @@
 """Makes the folder that a day takes along: pictures to train on, held-out and test ones, weights, native code, files.
 
-    python -m ddpmcodec.eval.gpu.packing .gpu-day --photos PHOTOS --tiles TRAIN-*.webp --test TEST.webp --init photo-small=FILE
+    python -m ddpmcodec.eval.gpu.packing .gpu-day --photos PHOTOS --tiles TRAIN-*.webp --test TEST.webp \\
+      --init photo-small=FILE
 
-Pictures are chosen by the day's number until folder and checkout together reach the size that may travel; photographs and
-tiles share the room equally where both are given. What is held out from training (`training.held_out`) comes too, under
-names of its own. The folder is made anew, but for its wheels (docs/gpu.md says how those are fetched).
+Pictures are chosen by the day's number until folder and checkout together reach the size that may travel; photographs
+and tiles share the room equally where both are given. What is held out from training (`training.held_out`) comes too,
+under names of its own. The folder is made anew, but for its wheels (docs/gpu.md says how those are fetched).
 """
 
 from __future__ import annotations
@@ -44,14 +45,18 @@ def checkout_bytes(root: Path) -> int:
 
 
 def pack_photos(folder: Path, photos: Path, room: int, day: int) -> dict[str, int]:
-    """Photographs as they are, into an archive of at most `room` bytes; the middles of all that are held out into another."""
+    """Photographs as they are, into an archive of at most `room` bytes; the middles of all that are held out into
+    another.
+    """
     files = sorted(p for p in photos.iterdir() if p.suffix == ".webp")
     held = [p for p in files if is_held_out(p.name)]
     with zipfile.ZipFile(folder / PHOTOS_HELD_OUT, "w") as archive:
         for file, picture in named_pictures(photos):
             if file in held:
                 top, left = ((s - _HELD_OUT_SIDE) // 2 for s in picture.shape[:2])
-                archive.writestr(file.name, _webp(picture[max(top, 0) :, max(left, 0) :][:_HELD_OUT_SIDE, :_HELD_OUT_SIDE]))
+                archive.writestr(
+                    file.name, _webp(picture[max(top, 0) :, max(left, 0) :][:_HELD_OUT_SIDE, :_HELD_OUT_SIDE])
+                )
     room -= (folder / PHOTOS_HELD_OUT).stat().st_size
     taken: list[Path] = []
     for file in sorted(set(files) - set(held), key=lambda p: hashlib.sha1(f"{day}/{p.name}".encode()).digest()):
@@ -101,7 +106,9 @@ def pack_test(folder: Path, mosaic: Path, count: int) -> dict[str, int]:
 
 
 def pack_native(folder: Path) -> dict[str, int]:
-    """Native code as it was built here: the same for every Python, and a bare machine may have nothing to build it with."""
+    """Native code as it was built here: the same for every Python, and a bare machine may have nothing to build it
+    with.
+    """
     built = sorted(Path(ddpmcodec.__file__).parent.glob("*/_native*.so"))
     for library in built:
         place = folder / "native" / library.parent.name
@@ -144,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiles", type=Path, nargs="+", default=[], help="mosaics of 32x32 training pictures")
     parser.add_argument("--test", type=Path, help="mosaic of 32x32 test pictures")
     parser.add_argument("--test-count", type=int, default=1000)
-    parser.add_argument("--init", action="append", default=[], metavar="NAME=FILE", help="weights that NAME starts from")
+    parser.add_argument(
+        "--init", action="append", default=[], metavar="NAME=FILE", help="weights that NAME starts from"
+    )
     parser.add_argument("--day", type=int, default=0, help="which pictures are chosen")
     parser.add_argument("--mebibytes", type=float, default=60.0, help="folder and checkout together")
     args = parser.parse_args(arguments)

@@ -19,7 +19,13 @@ _GENERATED = 24
 
 def sources(folder: Path | None, window: int, photos: bool) -> Sources:
     """Training pictures and held-out ones: photographs, or tiles of window × window. Raises DdpmCodecError."""
-    names = [] if folder is None else [PHOTOS] if photos else sorted(p.name for p in folder.glob(TILES.format(0)[:-7] + "*"))
+    names = (
+        []
+        if folder is None
+        else [PHOTOS]
+        if photos
+        else sorted(p.name for p in folder.glob(TILES.format(0)[:-7] + "*"))
+    )
     held_out = PHOTOS_HELD_OUT if photos else TILES_HELD_OUT
     if folder is None or not names or not (folder / names[0]).exists():
         generated = _generated(window)
@@ -48,4 +54,6 @@ def _generated(side: int) -> NDArray[np.uint8]:
     random = np.random.default_rng(0)
     slope, base = random.uniform(-90, 90, (_GENERATED, 1, 1, 3, 2)), random.uniform(90, 160, (_GENERATED, 1, 1, 3))
     y, x = np.mgrid[:side, :side] / side
-    return (base + slope[..., 0] * y[None, :, :, None] + slope[..., 1] * x[None, :, :, None]).clip(0, 255).astype(np.uint8)
+    return (
+        (base + slope[..., 0] * y[None, :, :, None] + slope[..., 1] * x[None, :, :, None]).clip(0, 255).astype(np.uint8)
+    )

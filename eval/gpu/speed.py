@@ -1,4 +1,6 @@
-"""How fast a training step is: batches, with and without a CUDA graph and torch.compile; and the card's own ceilings."""
+"""How fast a training step is: batches, with and without a CUDA graph and torch.compile; and the card's own
+ceilings.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def ceilings(setting: Setting) -> dict[str, float]:
     """What a large product in bfloat16 (TFLOP/s) and a large copy (GB/s, read and written) reach; medians."""
     device, side = torch.device(setting.device), 256 if setting.small else 8192
     a = torch.randn(side, side, device=device).bfloat16()
-    from_, to = (torch.empty((1 << 20) if setting.small else (1 << 30), dtype=torch.uint8, device=device) for _ in range(2))
+    from_, to = (
+        torch.empty((1 << 20) if setting.small else (1 << 30), dtype=torch.uint8, device=device) for _ in range(2)
+    )
     product = _median_seconds(lambda: torch.mm(a, a), device)
     copy = _median_seconds(lambda: to.copy_(from_), device)
     return {"bf16_tflop_a_second": 2 * side**3 / product / 1e12, "copy_gb_a_second": 2 * len(to) / copy / 1e9}
@@ -84,7 +88,9 @@ def _median_seconds(work: Callable[[], Any], device: torch.device, repeats: int 
 
 def step_speed(way: Way, setting: Setting) -> dict[str, float]:
     """Images a second of training steps on pictures of noise."""
-    chosen = settings(way.preset, True) if setting.small else preset(way.preset, None, {"batch": way.batch, "bf16": True})
+    chosen = (
+        settings(way.preset, True) if setting.small else preset(way.preset, None, {"batch": way.batch, "bf16": True})
+    )
     device = torch.device(setting.device)
     step = noise_step(chosen, device, way.record, way.compiled)
     warm_up = 1 if setting.small else _WARM_UP

@@ -30,8 +30,8 @@ from ddpmcodec.training.report import Reporter
 # Crops of a step. Its 1,100 kernels take 3 ms however small they are, the 2,400 of `photo-small`'s five views 6 ms
 # (eval.studies.gpu_arithmetic); with these batches that is a quarter and a half of a step. The coarsest convolutions of
 # `cifar10-small` are products of 64·batch × 128 matrices: 512 pictures make 256 tiles of 128 × 128, two for each of an
-# H100's 132 multiprocessors. 576 crops of `photo-small`'s views have 2.5 million pixels, 9,600 positions at the coarsest
-# level, where 224 channels make 150 tiles.
+# H100's 132 multiprocessors. 576 crops of `photo-small`'s views have 2.5 million pixels, 9,600 positions at the
+# coarsest level, where 224 channels make 150 tiles.
 BATCHES = {"cifar10-small": 512, "photo-small": 576, "cifar10-base": 512}
 _SAVES = 5  # on the way
 _SMALL_STEPS = 2
@@ -57,7 +57,9 @@ def train(setting: Setting) -> None:
         held_out = replace(held_out, crops=held_out.crops[:1], min_log_snr=held_out.max_log_snr - 1)
     directory = setting.scratch / setting.name
     directory.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter(directory, trainer, "pictures brought along" if setting.data else "generated pictures", held_out)
+    reporter = Reporter(
+        directory, trainer, "pictures brought along" if setting.data else "generated pictures", held_out
+    )
     found: dict[str, Any] = {
         "card": card(setting.device),
         "init": start,

@@ -1,9 +1,9 @@
 """Classical codecs to compare with: files by Pillow, imagecodecs and pillow-heif, measured picture by picture.
 
-Settings run from an RMSE near 30, or the worst that the codec can do, to about 1, or the best. Encoders are at the slow end
-of what is in everyday use (`effort` 7 of JPEG XL, `speed` 6 of AVIF, `method` 6 of WebP, libheif's default of x265), on one
-thread, so that bytes don't depend on the machine. A package that isn't installed, or was built without a format, leaves its
-codecs out and hinders nothing: ask `available` first. Extra: ddpmcodec[eval].
+Settings run from an RMSE near 30, or the worst that the codec can do, to about 1, or the best. Encoders are at the slow
+end of what is in everyday use (`effort` 7 of JPEG XL, `speed` 6 of AVIF, `method` 6 of WebP, libheif's default of
+x265), on one thread, so that bytes don't depend on the machine. A package that isn't installed, or was built without a
+format, leaves its codecs out and hinders nothing: ask `available` first. Extra: ddpmcodec[eval].
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ EXACT = (0.0,)  # the settings of a lossless codec: the error allowed
 class Baseline:
     """A codec with its settings, from the coarsest to the finest; `scale` says what the numbers are.
 
-    encode(image, setting) gives the complete file, decode(file) the image, payload(file) the bytes in it that aren't container
-    or fixed header. needs: the package to install or update where the codec isn't available.
+    encode(image, setting) gives the complete file, decode(file) the image, payload(file) the bytes in it that aren't
+    container or fixed header. needs: the package to install or update where the codec isn't available.
     """
 
     name: str
@@ -66,9 +66,13 @@ def available(baseline: Baseline) -> str | None:
         baseline.decode(baseline.encode(np.full((32, 32, 3), 128, np.uint8), baseline.settings[0]))
     except ModuleNotFoundError:
         return f"{baseline.label} needs {baseline.needs}, which isn't installed: pip install 'ddpmcodec[eval]'"
-    except Exception as error:  # of many kinds: each library has its own way to say that a format was left out of its build
+    except Exception as error:
+        # Of many kinds: each library has its own way to say that a format was left out of its build
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        return f"{baseline.label} doesn't work in the installed {baseline.needs} ({reason}): pip install -U '{baseline.needs}'"
+        return (
+            f"{baseline.label} doesn't work in the installed {baseline.needs} ({reason}): "
+            f"pip install -U '{baseline.needs}'"
+        )
     return None
 
 
@@ -94,8 +98,8 @@ def measure(
 ) -> Measurement:
     """Rates and distortions of every image, (h, w, 3) uint8 each, at every setting.
 
-    on_image is called after each image at each setting; similarity(image, decoded) is any further score, such as SSIM. Raises
-    DdpmCodecError where the codec fails, changes an image's size, or calls itself lossless and isn't.
+    on_image is called after each image at each setting; similarity(image, decoded) is any further score, such as SSIM.
+    Raises DdpmCodecError where the codec fails, changes an image's size, or calls itself lossless and isn't.
     """
     shape = len(baseline.settings), len(images)
     result = Measurement(
@@ -127,9 +131,13 @@ def _through(baseline: Baseline, setting: float, image: Image, index: int) -> tu
     except Exception as error:  # of many kinds, such as a picture too large for the format
         raise DdpmCodecError(f"{what}: the codec failed ({error}); leave out {baseline.name!r} or the image") from error
     if decoded.shape != image.shape or decoded.dtype != np.uint8:
-        raise DdpmCodecError(f"{what}: decoded to {decoded.dtype} of shape {decoded.shape}, expected uint8 {image.shape}")
+        raise DdpmCodecError(
+            f"{what}: decoded to {decoded.dtype} of shape {decoded.shape}, expected uint8 {image.shape}"
+        )
     if baseline.lossless and not np.array_equal(decoded, image):
-        raise DdpmCodecError(f"{what}: expected a lossless codec, but the decoded image differs; leave out {baseline.name!r}")
+        raise DdpmCodecError(
+            f"{what}: expected a lossless codec, but the decoded image differs; leave out {baseline.name!r}"
+        )
     return data, decoded
 
 
@@ -193,10 +201,26 @@ BASELINES = (
     ),
     Baseline("jpegls", "JPEG-LS", "error", EXACT, codecs.jpegls, _jpegls_decode, payload.jpegls, "imagecodecs", True),
     Baseline(
-        "jxl-lossless", "JPEG XL lossless", "error", EXACT, codecs.jxl_lossless, _jxl_decode, payload.jxl, "imagecodecs", True
+        "jxl-lossless",
+        "JPEG XL lossless",
+        "error",
+        EXACT,
+        codecs.jxl_lossless,
+        _jxl_decode,
+        payload.jxl,
+        "imagecodecs",
+        True,
     ),
     Baseline(
-        "avif-lossless", "AVIF lossless", "error", EXACT, codecs.avif_lossless, _avif_decode, payload.avif, "imagecodecs", True
+        "avif-lossless",
+        "AVIF lossless",
+        "error",
+        EXACT,
+        codecs.avif_lossless,
+        _avif_decode,
+        payload.avif,
+        "imagecodecs",
+        True,
     ),
     Baseline(
         "heic-lossless",
@@ -213,5 +237,13 @@ BASELINES = (
 # For comparisons of lossless codecs alone: the slowest setting.
 _jxl_slowest = partial(codecs.jxl_lossless, effort=9)
 JXL_SLOWEST = Baseline(
-    "jxl-lossless-9", "JPEG XL lossless, effort 9", "error", EXACT, _jxl_slowest, _jxl_decode, payload.jxl, "imagecodecs", True
+    "jxl-lossless-9",
+    "JPEG XL lossless, effort 9",
+    "error",
+    EXACT,
+    _jxl_slowest,
+    _jxl_decode,
+    payload.jxl,
+    "imagecodecs",
+    True,
 )

@@ -16,8 +16,8 @@ LEAST_OVERLAP = 1.0  # dB
 def bd_rate(anchor: Points, test: Points) -> dict[str, Any]:
     """{"percent", "from_psnr", "to_psnr"} over the PSNRs that both curves reach, or {"refused": why}.
 
-    Negative: the test curve needs fewer bits. Akima's interpolation of log rate (package bjontegaard), as in JVET's practice.
-    Points at which a curve needs more bits for less PSNR are left out.
+    Negative: the test curve needs fewer bits. Akima's interpolation of log rate (package bjontegaard), as in JVET's
+    practice. Points at which a curve needs more bits for less PSNR are left out.
     """
     try:
         import bjontegaard
@@ -32,7 +32,9 @@ def bd_rate(anchor: Points, test: Points) -> dict[str, Any]:
         return {"refused": f"the curves' PSNRs don't overlap by {LEAST_OVERLAP:g} dB: {ranges}"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about small overlaps; the range is reported
-        percent = bjontegaard.bd_rate(*zip(*a, strict=True), *zip(*b, strict=True), "akima", require_matching_points=False)
+        percent = bjontegaard.bd_rate(
+            *zip(*a, strict=True), *zip(*b, strict=True), "akima", require_matching_points=False
+        )
     if not np.isfinite(percent):
         return {"refused": "the interpolation gave no number"}
     return {"percent": float(percent), "from_psnr": low, "to_psnr": high}

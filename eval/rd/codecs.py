@@ -60,7 +60,9 @@ def avif(image: Image, quality: float, subsampling: str, speed: int = 6, **optio
 
 
 def avif_lossless(image: Image, _: float) -> bytes:
-    """Pillow can't ask for the identity matrix, without which RGB doesn't come back. Speed 0: 0.5% smaller, far slower."""
+    """Pillow can't ask for the identity matrix, without which RGB doesn't come back. Speed 0: 0.5% smaller, far
+    slower.
+    """
     return imagecodecs("avif_encode", image, level=100, speed=4, pixelformat="444", matrix=0, numthreads=1)
 
 
@@ -85,7 +87,9 @@ def imagecodecs_decode(data: bytes, function: str) -> Image:
 
 
 def heic(image: Image, quality: float, chroma: int, **options: Any) -> bytes:
-    """libheif pads sides below 64 to 64. Without Pillow's plugin, which would have to be registered for the whole process."""
+    """libheif pads sides below 64 to 64. Without Pillow's plugin, which would have to be registered for the whole
+    process.
+    """
     file, heif = io.BytesIO(), import_module("pillow_heif").from_pillow(PIL.Image.fromarray(image))
     heif.save(file, quality=int(quality), chroma=chroma, **options)
     return file.getvalue()

@@ -66,7 +66,12 @@ def breakdown(table: dict[str, Floats], dims: Floats) -> dict[str, Any]:
     ideal, over = np.cumsum(per_dim["ideal_bits"], axis=1), np.cumsum(excess, axis=1)
     side = np.cumsum(per_dim["count_bits"], axis=1) + per_dim["end_bits"]
     total = 8 * table["file_bytes"] / dims[:, None]
-    of_files = {"ideal": ideal, "channel_excess": over, "side_information": side, "container": total - ideal - over - side}
+    of_files = {
+        "ideal": ideal,
+        "channel_excess": over,
+        "side_information": side,
+        "container": total - ideal - over - side,
+    }
     by_step = {"ideal": per_dim["ideal_bits"], "channel_excess": excess, "side_information": per_dim["count_bits"]}
     return {
         "by_step": {name: finite(values.mean(axis=0)) for name, values in by_step.items()},

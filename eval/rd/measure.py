@@ -1,9 +1,9 @@
 """One batch of pictures through the codec: each prefix of a stream is a point of its picture's rate-distortion curve.
 
-*Real* rates are bytes: of the complete file that `encode --steps n` writes, header and check included, beside the parts they
-come from. *Ideal* rates are KL(q || p) of each step's prior, d/2 log2(1 + v/b) where that is white, over exact Gaussian draws
-from q(x_s | x_t, x_0): no bits are made.
-Distortion is of pictures rounded to 8 bits. Everything is kept picture by picture, for standard errors.
+*Real* rates are bytes: of the complete file that `encode --steps n` writes, header and check included, beside the parts
+they come from. *Ideal* rates are KL(q || p) of each step's prior, d/2 log2(1 + v/b) where that is white, over exact
+Gaussian draws from q(x_s | x_t, x_0): no bits are made. Distortion is of pictures rounded to 8 bits. Everything is kept
+picture by picture, for standard errors.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ def real(
 ) -> Table:
     """Encodes pictures of one size and decodes the files, step by step: columns are prefixes of 1 … K steps.
 
-    file_bytes: the complete file of so many steps. header_bytes: header and check of it. Bits of the step itself: ideal_bits
-    (along the path the sender took), channel_bits (information of the channel's symbols), count_bits (of the bit count);
-    end_bits: of END, were the stream to end there. coloured: 1 where the step's prior was. mse, ssim: of the decoded picture.
-    decode=False only parses the files, and takes the pictures from the sender, which knows what its receiver has. `on_step` is
-    called once a step, and once more for decoding. Raises DdpmCodecError where a file doesn't give what was sent.
+    file_bytes: the complete file of so many steps. header_bytes: header and check of it. Bits of the step itself:
+    ideal_bits (along the path the sender took), channel_bits (information of the channel's symbols), count_bits (of the
+    bit count); end_bits: of END, were the stream to end there. coloured: 1 where the step's prior was. mse, ssim: of
+    the decoded picture. decode=False only parses the files, and takes the pictures from the sender, which knows what
+    its receiver has. `on_step` is called once a step, and once more for decoding. Raises DdpmCodecError where a file
+    doesn't give what was sent.
     """
     sent: list[tuple[tuple[Packet, ...], NDArray[np.float64]]] = []  # not the steps themselves: they hold large states
     chains: list[ReverseChain] = []
@@ -95,10 +96,14 @@ def real(
     return table
 
 
-def _require_same_pictures(pictures: list[list[Image]], decoded: Iterator[list[Decoded]], on_step: Callable[[], None]) -> None:
+def _require_same_pictures(
+    pictures: list[list[Image]], decoded: Iterator[list[Decoded]], on_step: Callable[[], None]
+) -> None:
     for n, (own, states) in enumerate(zip(pictures, decoded, strict=True), 1):
         if not all(np.array_equal(picture, state.image) for picture, state in zip(own, states, strict=True)):
-            raise DdpmCodecError(f"after step {n} the decoder's picture is not the encoder's: this machine's floats vary")
+            raise DdpmCodecError(
+                f"after step {n} the decoder's picture is not the encoder's: this machine's floats vary"
+            )
         on_step()
 
 
@@ -106,7 +111,9 @@ def _require_same_packets(sent: list[tuple[Packet, ...]], datas: Sequence[bytes]
     for i, data in enumerate(datas):
         info = read_info(data, model)
         require_complete(info)
-        same = (p.bits == q[i].bits and np.array_equal(p.code, q[i].code) for p, q in zip(info.packets, sent, strict=True))
+        same = (
+            p.bits == q[i].bits and np.array_equal(p.code, q[i].code) for p, q in zip(info.packets, sent, strict=True)
+        )
         if not all(same):
             raise DdpmCodecError(f"picture {i} of a batch: its file doesn't hold the packets that were sent")
 
@@ -175,7 +182,9 @@ def squared_error(image: Image, decoded: Image) -> float:
 
 
 def similarity(image: Image, decoded: Image) -> float:
-    """SSIM by scikit-image's defaults, colours averaged (Wang et al. 2004); NaN for a picture smaller than its window."""
+    """SSIM by scikit-image's defaults, colours averaged (Wang et al. 2004); NaN for a picture smaller than its
+    window.
+    """
     from skimage.metrics import structural_similarity
 
     if min(image.shape[:2]) < LEAST_SSIM_SIDE:

@@ -1,4 +1,6 @@
-"""Rate-distortion of a model on a set of pictures: ideal, real and what one would pick instead, in one reproducible run."""
+"""Rate-distortion of a model on a set of pictures: ideal, real and what one would pick instead, in one reproducible
+run.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def _baseline(baseline: Baseline, images: list[Any], rows: range, tick: Callable
 def _table4_tasks(model: CodecModel, pictures: Pictures, options: Options) -> list[Task]:
     side = pictures.side
     if side is None or side < model.window or side > 4 * model.window:
-        raise DdpmCodecError(f"--table4 is for small squares of one size, such as CIFAR-10's {model.window}x{model.window}")
+        raise DdpmCodecError(
+            f"--table4 is for small squares of one size, such as CIFAR-10's {model.window}x{model.window}"
+        )
     tasks, turns = [], table4.turns(len(pictures))
     for turn in range(turns):
         mine = pictures.images[turn::turns]
@@ -120,7 +124,8 @@ def _table4_tasks(model: CodecModel, pictures: Pictures, options: Options) -> li
 
 
 class Measurement:
-    """One run in a directory, or its going on there. In several processes each does its share; the first has the result.
+    """One run in a directory, or its going on there. In several processes each does its share; the first has the
+    result.
 
     Raises DdpmCodecError where the directory holds parts of another measurement, or can't be written to.
     """

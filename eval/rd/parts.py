@@ -1,4 +1,6 @@
-"""A long measurement in parts: each is a file, so an interrupted run goes on where it was, and processes share the work."""
+"""A long measurement in parts: each is a file, so an interrupted run goes on where it was, and processes share the
+work.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ class Parts:
             raise DdpmCodecError(f"can't write {self._path(task)}: {error.strerror or error}") from error
 
     def collect(self, tasks: Sequence[Task]) -> dict[str, Table]:
-        """Every task's result, by name, once all processes have theirs done. (One that fails, torchrun ends with the rest.)"""
+        """Every task's result, by name, once all processes have theirs done. (One that fails, torchrun ends with the
+        rest.)
+        """
         results: dict[str, Table] = {}
         for task in tasks:
             while (table := self.load(task)) is None:
@@ -99,6 +103,7 @@ def _require_same(stored: Any, options: dict[str, Any], directory: Path) -> None
     differing = [k for k, v in options.items() if not isinstance(stored, dict) or stored.get(k) != v]
     if differing:
         raise DdpmCodecError(
-            f"{directory} holds parts of another measurement: {', '.join(differing)} differ; name another output directory, or "
+            f"{directory} holds parts of another measurement: {', '.join(differing)} differ; name another output "
+            "directory, or "
             "remove the parts"
         )

@@ -1,9 +1,10 @@
 """Payload of a picture file, in bytes: its entropy-coded data, without container and fixed headers.
 
-On a 32×32 picture headers can outweigh the picture (a JPEG's are 300 bytes), so rates are given with and without them. The
-first line of each function names what it leaves out. Whatever the format interleaves with coded data stays in: packet, frame
-and slice headers, restart markers, stuffed bytes. Pictures are single, without alpha; AVIF, HEIC and JPEG XL files without
-metadata, as `ddpmcodec.eval.rd.baselines` writes them. All raise DdpmCodecError, a ValueError, on bytes of another format.
+On a 32×32 picture headers can outweigh the picture (a JPEG's are 300 bytes), so rates are given with and without them.
+The first line of each function names what it leaves out. Whatever the format interleaves with coded data stays in:
+packet, frame and slice headers, restart markers, stuffed bytes. Pictures are single, without alpha; AVIF, HEIC and JPEG
+XL files without metadata, as `ddpmcodec.eval.rd.baselines` writes them. All raise DdpmCodecError, a ValueError, on
+bytes of another format.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from ddpmcodec.errors import DdpmCodecError
 
 
 def jpeg(data: bytes) -> int:
-    """Left out: markers, tables, headers and metadata; of each scan, its entropy-coded data is counted (ITU-T T.81, B.1)."""
+    """Left out: markers, tables, headers and metadata; of each scan, its entropy-coded data is counted (ITU-T T.81,
+    B.1).
+    """
     return _scans(data, is_ls=False)
 
 
@@ -25,7 +28,9 @@ def jpegls(data: bytes) -> int:
 
 
 def png(data: bytes) -> int:
-    """Left out: signature, chunk headers and checks, all chunks but IDAT, and zlib's 6 bytes in those (RFC 1950, 2083)."""
+    """Left out: signature, chunk headers and checks, all chunks but IDAT, and zlib's 6 bytes in those (RFC
+    1950, 2083).
+    """
     _expect(data.startswith(b"\x89PNG\r\n\x1a\n"), "PNG", data)
     at, total, name = 8, 0, b""
     while name != b"IEND":
@@ -67,7 +72,9 @@ def j2k(data: bytes) -> int:
 
 
 def jxl(data: bytes) -> int:
-    """Left out: signature, size and image metadata; frame headers and tables of contents are counted (ISO/IEC 18181-1)."""
+    """Left out: signature, size and image metadata; frame headers and tables of contents are counted (ISO/IEC
+    18181-1).
+    """
     _expect(data.startswith(b"\xff\x0a"), "bare JPEG XL", data)
     bits = _Bits(data[2:34])
     if bits.take(1):  # height in steps of 8, the aspect ratio's code, width where that is 0
@@ -88,7 +95,9 @@ def jxl(data: bytes) -> int:
 
 
 def avif(data: bytes) -> int:
-    """Left out: all boxes but mdat, and in it headers of OBUs and the sequence header; frame headers are counted (AV1, 5.3)."""
+    """Left out: all boxes but mdat, and in it headers of OBUs and the sequence header; frame headers are counted (AV1,
+    5.3).
+    """
     _expect(b"avif" in next(_boxes(data, b"ftyp"), b""), "AVIF", data)
     stream, at, total = b"".join(_boxes(data, b"mdat")), 0, 0
     while at < len(stream):
@@ -105,7 +114,9 @@ def avif(data: bytes) -> int:
 
 
 def heic(data: bytes) -> int:
-    """Left out: all boxes but mdat, and in it lengths, NAL headers, SEI; slices are counted, headers in them (H.265, 7.3)."""
+    """Left out: all boxes but mdat, and in it lengths, NAL headers, SEI; slices are counted, headers in them (H.265,
+    7.3).
+    """
     _expect(b"hei" in next(_boxes(data, b"ftyp"), b""), "HEIC", data)
     stream, at, total = b"".join(_boxes(data, b"mdat")), 0, 0
     while at < len(stream):

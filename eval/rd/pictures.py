@@ -72,12 +72,16 @@ def load_pictures(data: str | os.PathLike[str], window: int = 32, limit: int | N
         images = list(load_cifar10(False, window)[:limit])
         return Pictures(images, [f"cifar10-test/{i:05d}" for i in range(len(images))], "cifar10-test")
     if not source.exists():
-        raise DdpmCodecError(f"{source} not found: expected a folder of pictures, a mosaic file, or cifar10, its test split")
+        raise DdpmCodecError(
+            f"{source} not found: expected a folder of pictures, a mosaic file, or cifar10, its test split"
+        )
     images = list(load_tiles(source, limit, window))
     listed = source.with_suffix(".names.txt")
     if not listed.exists():
         return Pictures(images, [f"{source.name}/{i:05d}" for i in range(len(images))], source.name)
     names = listed.read_text().split("\n")[: len(images)]
     if len(names) < len(images) or not all(names):
-        raise DdpmCodecError(f"{listed} names fewer pictures than {source.name} has: expected a line a tile; or remove it")
+        raise DdpmCodecError(
+            f"{listed} names fewer pictures than {source.name} has: expected a line a tile; or remove it"
+        )
     return Pictures(images, names, source.name)

@@ -67,7 +67,9 @@ def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
 
 
 def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
-    """Distortion against rate, with a logarithmic and a linear rate axis. unit: dimensions a unit of the rate counts."""
+    """Distortion against rate, with a logarithmic and a linear rate axis. unit: dimensions a unit of the rate
+    counts.
+    """
     from matplotlib.figure import Figure
 
     is_rmse = unit == 1.0
@@ -80,7 +82,8 @@ def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
         axis.set_ylabel("RMSE, levels of 255 (mean over images)" if is_rmse else "PSNR, dB (of the mean squared error)")
         axis.grid(alpha=0.3, which="both", lw=0.4)
     reach = (
-        max(c["ideal_bits_per_dim" if n == "ideal" else "file_bits_per_dim"][-1] for n, c in result["curves"].items()) * unit
+        max(c["ideal_bits_per_dim" if n == "ideal" else "file_bits_per_dim"][-1] for n, c in result["curves"].items())
+        * unit
     )
     axes[0].set(xscale="log", xlim=(0.01 * unit, 2.5 * reach))
     axes[1].set_xlim(0, 1.6 * reach)
@@ -100,7 +103,9 @@ def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
     return figure
 
 
-def _lines(result: dict[str, Any], distortion: str, unit: float) -> list[tuple[str, list[float], list[float], dict[str, Any]]]:
+def _lines(
+    result: dict[str, Any], distortion: str, unit: float
+) -> list[tuple[str, list[float], list[float], dict[str, Any]]]:
     """(label, rates, distortions, style) of each curve, ours first."""
     lines = []
 

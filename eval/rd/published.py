@@ -1,4 +1,5 @@
-"""Curves as others published them, on CIFAR-10 and Kodak pictures: what they state is drawn as points, never recomputed.
+"""Curves as others published them, on CIFAR-10 and Kodak pictures: what they state is drawn as points, never
+recomputed.
 
 PSNR and RMSE of one point are taken as each other's: RMSE = 255 / 10^(PSNR / 20). bits/dim = bits/pixel / 3.
 """
@@ -42,7 +43,9 @@ TABLE4 = (
 
 def _points(name: str, kind: str, source: str, *points: tuple[float, float]) -> Published:
     """From (bits/pixel, PSNR)."""
-    return Published(name, kind, source, tuple(b / 3 for b, _ in points), tuple(255 / 10 ** (p / 20) for _, p in points))
+    return Published(
+        name, kind, source, tuple(b / 3 for b, _ in points), tuple(255 / 10 ** (p / 20) for _, p in points)
+    )
 
 
 PUBLISHED = (
@@ -65,7 +68,13 @@ PUBLISHED = (
     ),
     _points("UQDM", "estimated", "Yang et al. 2025", (0.846, 21.88), (2.783, 31.18), (7.670, 43.76)),
     _points(
-        "BPG", "real", "reported by Yang et al. 2025 (UQDM)", (0.330, 19.30), (0.738, 25.03), (1.737, 30.99), (3.528, 36.82)
+        "BPG",
+        "real",
+        "reported by Yang et al. 2025 (UQDM)",
+        (0.330, 19.30),
+        (0.738, 25.03),
+        (1.737, 30.99),
+        (3.528, 36.82),
     ),
 )
 
@@ -170,7 +179,9 @@ SETS = {"cifar10": PUBLISHED, "kodak": PUBLISHED_KODAK}
 
 
 def published_set(names: Sequence[str], side: int | None) -> str:
-    """Return which of SETS to draw beside pictures of these names, squares of that side if they are any; "" for none."""
+    """Return which of SETS to draw beside pictures of these names, squares of that side if they are any; "" for
+    none.
+    """
     if names and all(name.startswith("kodim") for name in names):
         return "kodak"
     return "cifar10" if side == _CIFAR10_SIDE else ""

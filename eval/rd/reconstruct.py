@@ -1,7 +1,8 @@
 """What a receiver makes of a prefix: the mean of what the picture may be, a sample of it, or the flow's end.
 
-*mean* is x̂_0, of least squared error; *sample* goes on from x_t by ancestral sampling, and looks like a picture where the mean
-is a blur; *ddim* goes on by the deterministic flow. Samples trade RMSE for looks, so perceptual measures come beside it.
+*mean* is x̂_0, of least squared error; *sample* goes on from x_t by ancestral sampling, and looks like a picture where
+the mean is a blur; *ddim* goes on by the deterministic flow. Samples trade RMSE for looks, so perceptual measures come
+beside it.
 """
 
 from __future__ import annotations
@@ -59,12 +60,15 @@ def measured(
     first: int,
     on_step: Callable[[], None],
 ) -> dict[str, NDArray[Any]]:
-    """Encodes pictures of one size, decodes their prefixes and goes on from there by each mode, along the plan's own levels.
+    """Encodes pictures of one size, decodes their prefixes and goes on from there by each mode, along the plan's own
+    levels.
 
     Of each mode: {mode}_mse and {mode}_ssim, (n, prefixes), and {mode}_pictures, (n, prefixes, h, w, 3).
     """
     plan, (height, width, _) = model.plan(plan_steps), images[0].shape
-    datas = encode_batch(images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=lambda _: on_step())
+    datas = encode_batch(
+        images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=lambda _: on_step()
+    )
     ways = {"mean": mean, "sample": sample(seed, first, lambda _: on_step()), "ddim": flow(None, lambda _: on_step())}
     made: dict[str, list[list[Image]]] = {mode: [] for mode in modes}
     receiver = Receiver(read_header(datas[0]), model=model, count=len(datas))
@@ -78,7 +82,9 @@ def measured(
     table: dict[str, NDArray[Any]] = {}
     for mode, columns in made.items():
         rows = list(zip(*columns, strict=True))
-        table[f"{mode}_mse"] = np.array([[squared_error(i, p) for p in row] for i, row in zip(images, rows, strict=True)])
+        table[f"{mode}_mse"] = np.array(
+            [[squared_error(i, p) for p in row] for i, row in zip(images, rows, strict=True)]
+        )
         table[f"{mode}_ssim"] = np.array([[similarity(i, p) for p in row] for i, row in zip(images, rows, strict=True)])
         table[f"{mode}_pictures"] = np.array(rows)
     return table

@@ -68,7 +68,9 @@ def assemble(
                 "setting": [str(s) for s in baseline.settings],
                 **real_curve(table, dims),
             }
-    result["real_over_ideal"] = {name: real_over_ideal(curve, result["curves"]["ideal"]) for name, curve in curves.items()}
+    result["real_over_ideal"] = {
+        name: real_over_ideal(curve, result["curves"]["ideal"]) for name, curve in curves.items()
+    }
     result["bd_rate"] = {name: _against(curve, result["baselines"]) for name, curve in curves.items()}
     if "table4" in tables:
         result["table4"] = table4.table4(tables["table4"], model, result["curves"]["ideal"], curves)

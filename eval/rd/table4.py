@@ -1,7 +1,9 @@
-"""Table 4 of Ho et al. 2020, the paper's ten rows beside ours: ideal on the same chain of T = 1000, and real at equal RMSE.
+"""Table 4 of Ho et al. 2020, the paper's ten rows beside ours: ideal on the same chain of T = 1000, and real at equal
+RMSE.
 
-The ideal rate at reverse time r is the sum of the KL terms of the timesteps passed. A term changes little from timestep to
-timestep, so each picture measures every STRIDE-th, the pictures taking turns; the ten rows' distortions are measured on all.
+The ideal rate at reverse time r is the sum of the KL terms of the timesteps passed. A term changes little from timestep
+to timestep, so each picture measures every STRIDE-th, the pictures taking turns; the ten rows' distortions are measured
+on all.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def measured(
 
 
 def table4(table: dict[str, Floats], model: CodecModel, ideal: Curve, real: dict[str, Curve]) -> dict[str, Any]:
-    """A dict of lists, a row of the paper's table each: theirs, ours ideal at equal reverse time, others at equal RMSE."""
+    """A dict of lists, a row of the paper's table each: theirs, ours ideal at equal reverse time, others at
+    equal RMSE.
+    """
     schedule = named("linear", T)
     result: dict[str, Any] = {
         "reverse_time": [r for r, _, _ in TABLE4],

@@ -2,10 +2,10 @@
 
     python -m ddpmcodec.eval.studies.ablation --preset photo-small --data photos/ --minutes 15 -o results/ablation.json
 
-Every variant trains for the same minutes on one thread, so a costlier network or a smaller batch sees fewer images; --batch
-and --lr change the preset's recipe for all of them. What counts is the bound on held-out training images, which no variant
-sees: ideal bits/dim of a chain of many steps over the trained levels, of the best average of the weights and of the last
-ones, with the same noise for all.
+Every variant trains for the same minutes on one thread, so a costlier network or a smaller batch sees fewer images;
+--batch and --lr change the preset's recipe for all of them. What counts is the bound on held-out training images, which
+no variant sees: ideal bits/dim of a chain of many steps over the trained levels, of the best average of the weights and
+of the last ones, with the same noise for all.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             done.sort(key=lambda o: names.index(o.variant))
             write_json(args.output, found | {"outcomes": [asdict(o) for o in done]})
             print(
-                f"{outcome.variant}: {outcome.bits_per_dim:.4f} bits/dim (last weights {outcome.bits_per_dim_last:.4f}), "
+                f"{outcome.variant}: {outcome.bits_per_dim:.4f} bits/dim (last weights "
+                f"{outcome.bits_per_dim_last:.4f}), "
                 f"{outcome.images} images",
                 flush=True,
             )

@@ -2,8 +2,8 @@
 
     python -m ddpmcodec.eval.studies.benchmark -o results/benchmark.json [--photo FILE --tiles MOSAIC]
 
-Each part runs in a process of its own, so that its peak memory (resident, from the operating system) is its own. Seconds
-are medians of the repeats given; `--tiles` and `--photo` name other pictures than the shipped ones.
+Each part runs in a process of its own, so that its peak memory (resident, from the operating system) is its own.
+Seconds are medians of the repeats given; `--tiles` and `--photo` name other pictures than the shipped ones.
 """
 
 from __future__ import annotations
@@ -44,8 +44,12 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
 
 def part_load() -> dict[str, Any]:
     """Import and model load, as a fresh process sees it."""
-    code = "import time; t = time.perf_counter(); import ddpmcodec; ddpmcodec.load_model(); print(time.perf_counter() - t)"
-    runs = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(5)]
+    code = (
+        "import time; t = time.perf_counter(); import ddpmcodec; ddpmcodec.load_model(); print(time.perf_counter() - t)"
+    )
+    runs = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(5)
+    ]
     return {"import_and_load_seconds": statistics.median(runs)}
 
 

@@ -2,9 +2,10 @@
 
     python -m ddpmcodec.eval.studies.determinism -o results/determinism.json
 
-The reference is one thread on this machine with the model as `load_model` gives it. Each other way changes one thing: how
-the network runs, what the caller had set, or (in a process of its own) which instructions the libraries may use, which
-stands for other machines. Differences are in levels of 255, of x0_hat before it is rounded and of the picture after.
+The reference is one thread on this machine with the model as `load_model` gives it. Each other way changes one thing:
+how the network runs, what the caller had set, or (in a process of its own) which instructions the libraries may use,
+which stands for other machines. Differences are in levels of 255, of x0_hat before it is rounded and of the picture
+after.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def pictures() -> Pictures:
 
 
 def decode(data: bytes, model: CodecModel, batch: int = 1) -> Result:
-    """What a receiver has after each step, what the stream was parsed to, and the exact picture where it came to that."""
+    """What a receiver has after each step, what the stream was parsed to, and the exact picture where it came
+    to that.
+    """
     digest = hashlib.sha256()
     for packet in ddpmcodec.read_info(data, model).packets:
         digest.update(f"{packet.index} {packet.bits} {packet.code.tolist()}\n".encode())
@@ -125,7 +128,8 @@ def measure(shown: Pictures, ways: dict[str, Way], processes: dict[str, dict[str
 def table(result: dict[str, Any]) -> str:
     """Markdown: the worst of the streams, a row for each way."""
     lines = [
-        "| one thing changed | same parse | lossless exact | x̂_0, any step | x̂_0, last step | rms | x_t | picture | values |",
+        "| one thing changed | same parse | lossless exact | x̂_0, any step | x̂_0, last step | rms | x_t | picture | "
+        "values |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["ways"].items():
@@ -136,7 +140,10 @@ def table(result: dict[str, Any]) -> str:
         worst = {k: max(column[k] for column in row.values()) for k in numbers}
         cells = [
             *("yes" if all(c[k] is not False for c in row.values()) else "**no**" for k in ("same_parse", "exact")),
-            *(f"{worst[k]:.1g}" for k in ("x0_hat_max_levels_any_step", "x0_hat_max_levels", "x0_hat_rms_levels", "x_t_max")),
+            *(
+                f"{worst[k]:.1g}"
+                for k in ("x0_hat_max_levels_any_step", "x0_hat_max_levels", "x0_hat_rms_levels", "x_t_max")
+            ),
             str(worst["picture_max_levels_any_step"]),
             f"{100 * worst['pixels_differing']:.2g}%",
         ]

@@ -16,11 +16,15 @@ from ddpmcodec.eval.data import shipped_picture
 
 
 def decode_figure(side: int, plan_steps: int | None, steps: Sequence[int], output: Path) -> None:
-    """One row of pictures: the astronaut after each of `steps` steps, titled with the bytes a file of so many steps has."""
+    """One row of pictures: the astronaut after each of `steps` steps, titled with the bytes a file of so many steps
+    has.
+    """
     from matplotlib.figure import Figure
 
     picture, model = shipped_picture(side), ddpmcodec.load_model()
-    states = list(ddpmcodec.decode_progressive(ddpmcodec.encode(picture, model=model, plan_steps=plan_steps), model=model))
+    states = list(
+        ddpmcodec.decode_progressive(ddpmcodec.encode(picture, model=model, plan_steps=plan_steps), model=model)
+    )
     figure = Figure(figsize=(1.75 * (len(steps) + 1), 2.25), layout="constrained")
     axes = figure.subplots(1, len(steps) + 1)
     for axis, n in zip(axes, steps, strict=False):

@@ -1,10 +1,11 @@
-"""Trains the lossless tail's networks of integers; the result ships with the package and is part of the stream's format.
+"""Trains the lossless tail's networks of integers; the result ships with the package and is part of the stream's
+format.
 
     python -m ddpmcodec.eval.studies.fit_tail --data train.webp … -o ddpmcodec/lossless/weights.npz
 
-Training images, never test images, are brought to random levels of the chain near its end; the ε-model predicts them, and
-the networks learn to code what the truth differs by. They see errors in units of the level's expected error, so they
-serve other ε-models too.
+Training images, never test images, are brought to random levels of the chain near its end; the ε-model predicts them,
+and the networks learn to code what the truth differs by. They see errors in units of the level's expected error, so
+they serve other ε-models too.
 """
 
 from __future__ import annotations
@@ -53,12 +54,16 @@ class Examples:
             x_t = q_sample(to_plane(image), level, eps).astype(np.float32)
             predicted = model.predict_eps(torch.from_numpy(x_t[None]), level).numpy()[0]
             exact = (predict_x0(x_t, predicted, level) + 1.0) * (127.5 * UNIT)
-            self.predictions[i] = np.rint(exact + rng.uniform(-CELL / 2, CELL / 2, exact.shape))  # as dithered rounding does
+            self.predictions[i] = np.rint(
+                exact + rng.uniform(-CELL / 2, CELL / 2, exact.shape)
+            )  # as dithered rounding does
         self.errors = np.pad(self.truth * UNIT - self.predictions, margin)
         self.around = np.pad(self.predictions, margin, mode="edge")
 
     def of(self, group: Group) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs (n m, inputs), true levels, own predictions in levels, and scales in levels (n m,); m members a picture."""
+        """Inputs (n m, inputs), true levels, own predictions in levels, and scales in levels (n m,); m members a
+        picture.
+        """
         found, truth, own, scales = [], [], [], []
         for i in range(len(self.truth)):
             rows, columns = group.shape(*self.truth.shape[2:])
@@ -117,7 +122,10 @@ def whole_numbers(net: nn.Sequential) -> tuple[list[NDArray[np.int16]], list[NDA
     fractions = (6 + WEIGHT, HIDDEN + WEIGHT, HIDDEN + WEIGHT)  # of the sums, and so of the biases
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     w = [np.rint(layer.weight.detach().numpy().T.astype(np.float64) * 2**WEIGHT) for layer in linear]
-    b = [np.rint(layer.bias.detach().numpy().astype(np.float64) * 2**f) for layer, f in zip(linear, fractions, strict=True)]
+    b = [
+        np.rint(layer.bias.detach().numpy().astype(np.float64) * 2**f)
+        for layer, f in zip(linear, fractions, strict=True)
+    ]
     return [np.clip(v, -32768, 32767).astype(np.int16) for v in w], [v.astype(np.int32) for v in b]
 
 

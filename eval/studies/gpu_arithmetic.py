@@ -3,10 +3,11 @@
     python -m ddpmcodec.eval.studies.gpu_arithmetic -o results/gpu-arithmetic.json
 
 The host's part of a step (which crops, seeds, learning rates) is measured here; once a step is a CUDA graph there is no
-other. The device's part is counted operation by operation, on tensors without contents, in bfloat16: each takes the longest
-of its multiplications at a share of the card's peak, of its bytes read and written at the bandwidth seen on such a card, and
-of the time that a kernel takes at the least. What is counted is the step as it runs, kernel by kernel, without torch.compile.
-Group normalisation, which autocast leaves in float32 and CUDA does with channels first, counts four times its bytes.
+other. The device's part is counted operation by operation, on tensors without contents, in bfloat16: each takes the
+longest of its multiplications at a share of the card's peak, of its bytes read and written at the bandwidth seen on
+such a card, and of the time that a kernel takes at the least. What is counted is the step as it runs, kernel by kernel,
+without torch.compile. Group normalisation, which autocast leaves in float32 and CUDA does with channels first, counts
+four times its bytes.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def device_work(chosen: Preset, card: Card) -> Work:
         for p in weights.parameters():
             p.grad = torch.zeros_like(p)
         for part in optimisers.parts:
-            if isinstance(part, torch.optim.AdamW):  # fused on a GPU: weight, gradient and two moments, three written back
+            if isinstance(
+                part, torch.optim.AdamW
+            ):  # fused on a GPU: weight, gradient and two moments, three written back
                 work.add(0.0, 4.0 * 7 * sum(p.numel() for group in part.param_groups for p in group["params"]))
                 continue
             part.step()  # makes the states
@@ -112,7 +115,9 @@ def device_work(chosen: Preset, card: Card) -> Work:
 
 
 def host_milliseconds(step: TrainingStep, steps: int = 300) -> dict[str, float]:
-    """What `TrainingStep.prepare` takes of a processor, once tables are there: median and mean over consecutive steps."""
+    """What `TrainingStep.prepare` takes of a processor, once tables are there: median and mean over consecutive
+    steps.
+    """
     for i in range(3):
         step.prepare(i, 0.5)
     taken = []

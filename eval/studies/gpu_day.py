@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="what was brought along")
     parser.add_argument("--device", default="cuda", help="cpu: everything in small")
     parser.add_argument("--seconds", type=float, default=540.0, help="for all jobs together")
-    parser.add_argument("--jobs", nargs="+", choices=[j.name for j in JOBS], default=list(FIRST_DAY), help="in their order")
+    parser.add_argument(
+        "--jobs", nargs="+", choices=[j.name for j in JOBS], default=list(FIRST_DAY), help="in their order"
+    )
     args = parser.parse_args(arguments)
     small = args.device == "cpu"
     jobs = [replace(j, share=EVEN) if small else j for j in JOBS if j.name in args.jobs]

@@ -2,9 +2,9 @@
 
     python -m ddpmcodec.eval.studies.held_out --data photos/ --models photo-small cifar10-small -o results/held-out.json
 
-Of each picture that training keeps apart (whose name's SHA-1 begins with 0) the four 64x64 crops around the centre are taken,
-and ½∫E|ε - ε̂|²/d dλ over λ from -8 to 9.5 is the rate of a chain of many white steps (Kingma et al. 2021, eq. 17), in
-bits/dim. A model that may look at smaller pictures (`--factors`) is counted at its best size at each level.
+Of each picture that training keeps apart (whose name's SHA-1 begins with 0) the four 64x64 crops around the centre are
+taken, and ½∫E|ε - ε̂|²/d dλ over λ from -8 to 9.5 is the rate of a chain of many white steps (Kingma et al. 2021, eq.
+17), in bits/dim. A model that may look at smaller pictures (`--factors`) is counted at its best size at each level.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def crops_of(pictures: Sequence[NDArray[np.uint8]], side: int = _SIDE) -> NDArra
             found += [picture[a : a + side, b : b + side] for a in (y - side, y) for b in (x - side, x)]
     if not found:
         least = 2 * side
-        raise DdpmCodecError(f"no held-out picture of at least {least}x{least}: expected a folder of more, or larger ones")
+        raise DdpmCodecError(
+            f"no held-out picture of at least {least}x{least}: expected a folder of more, or larger ones"
+        )
     return np.stack(found)
 
 

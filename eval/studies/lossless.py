@@ -2,8 +2,8 @@
 
     python -m ddpmcodec.eval.studies.lossless --data test.webp --limit 500 -o results/lossless.json
 
-All bytes are counted. `archive` is the whole file over all its pictures; `single` has each picture in a file of its own. Of
-the baselines, `payload` leaves out what `eval.payload` says.
+All bytes are counted. `archive` is the whole file over all its pictures; `single` has each picture in a file of its
+own. Of the baselines, `payload` leaves out what `eval.payload` says.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def measure(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None
             "single_files": 8 * sum(len(archive.stream(i)) for i in range(count)) / (count * dims),
             **{name: 8 * size / (count * dims) for name, size in parts.items()},
         },
-        "standard_error": float(np.std([8 * s / dims for s in archive.sizes], ddof=1) / count**0.5) if count > 1 else None,
+        "standard_error": float(np.std([8 * s / dims for s in archive.sizes], ddof=1) / count**0.5)
+        if count > 1
+        else None,
         "index_bytes_an_image": archive.index_bytes / count,
         "seconds_an_image": {"encode": (encoded - start) / count, "decode": (decoded - encoded) / count},
     }

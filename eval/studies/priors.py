@@ -1,6 +1,7 @@
 """Coloured priors against white ones: the same model with and without the spectrum of its error, ideal and real.
 
-    python -m ddpmcodec.eval.studies.priors --model coloured.safetensors --data test-a.webp --limit 100 -o results/priors.json
+    python -m ddpmcodec.eval.studies.priors --model coloured.safetensors --data test-a.webp --limit 100 \\
+      -o results/priors.json
 
 Both send the same pictures over the same levels. Real is payload: files without header and check, parsed, not decoded.
 """
@@ -31,8 +32,8 @@ BATCH = 50
 def compare(model: CodecModel, images: Sequence[Image], steps: int, channel: str, seed: int) -> dict[str, Any]:
     """Bits/dim of both priors at RMSES (mean over images), None beyond a curve's end; images (n, h, w, 3) of one size.
 
-    white_steps: the share of steps in which a coloured stream took the white prior. Raises DdpmCodecError where the model
-    has no spectrum.
+    white_steps: the share of steps in which a coloured stream took the white prior. Raises DdpmCodecError where the
+    model has no spectrum.
     """
     if model.curve.spectrum is None:
         raise DdpmCodecError(f"model {model.name} has no spectrum to compare: make one with `ddpmcodec plan`")

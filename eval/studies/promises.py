@@ -2,8 +2,9 @@
 
     python -m ddpmcodec.eval.studies.promises --data test.webp -o results/promises.json
 
-Targets: pictures and sizes at random; each file is measured, decoded and compared with the sender's own last picture. Cuts: a
-plain, a short-stepped and a lossless file, cut at random places; what is decoded of them is compared with the whole file's.
+Targets: pictures and sizes at random; each file is measured, decoded and compared with the sender's own last picture.
+Cuts: a plain, a short-stepped and a lossless file, cut at random places; what is decoded of them is compared with the
+whole file's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ LEAST, MOST = 20, 1400  # bytes of targets
 
 
 def targets(model: CodecModel, images: NDArray[np.uint8], count: int, plan_steps: int, seed: int) -> dict[str, Any]:
-    """One random picture and size after another; `short` counts files that are more than 2% and 2 bytes below their target."""
+    """One random picture and size after another; `short` counts files that are more than 2% and 2 bytes below their
+    target.
+    """
     rng, rows, last = np.random.default_rng(seed), [], list[SentStep]()
     whole: dict[int, int] = {}  # sizes of complete chains: only a target below one binds
 
@@ -61,7 +64,9 @@ def targets(model: CodecModel, images: NDArray[np.uint8], count: int, plan_steps
 
 
 def cuts(model: CodecModel, image: NDArray[np.uint8], count: int, plan_steps: int, seed: int) -> dict[str, Any]:
-    """`wrong` counts cuts that gave anything but the whole steps which lie in them, or an error that says how many do."""
+    """`wrong` counts cuts that gave anything but the whole steps which lie in them, or an error that says how
+    many do.
+    """
     files = {
         "plain": encode(image, model=model, plan_steps=plan_steps),
         "short_step": encode(image, model=model, plan_steps=plan_steps, target_bytes=300),

@@ -3,9 +3,9 @@
     python -m ddpmcodec.eval.studies.tail_study --data train.webp --limit 64 -o results/tail-study.json \\
       --plot results/tail-study.png
 
-Where: one chain a picture, encoded to its end; after each step, the real bytes of the steps so far, sealed, and the real bytes
-of a tail from there. How: bits that tails at the usual place spend so that a receiver's floats may differ, beside a tail for
-a receiver with the very same floats.
+Where: one chain a picture, encoded to its end; after each step, the real bytes of the steps so far, sealed, and the
+real bytes of a tail from there. How: bits that tails at the usual place spend so that a receiver's floats may differ,
+beside a tail for a receiver with the very same floats.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ FIRST = 17  # steps before this leave the tail too much
 
 
 def totals(model: CodecModel, images: NDArray[np.uint8], usual: int) -> dict[str, Any]:
-    """Bits/dim of both parts for an end at each step, over images (n, 32, 32, 3); and the ways of rounding at step `usual`."""
+    """Bits/dim of both parts for an end at each step, over images (n, 32, 32, 3); and the ways of rounding at step
+    `usual`.
+    """
     plan, dims = model.plan(), images[0].size
     ends = range(FIRST, plan.steps + 1)
     diffusion, tails, ways = np.zeros((len(ends), 2)), np.zeros(len(ends)), []
@@ -80,7 +82,9 @@ def _ways(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLe
 
 
 def _flags(picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailLevel, cell: int, offset: int) -> float:
-    """Cells of one offset for all values; a flag for each value near a boundary, and a bit to say which side it is on."""
+    """Cells of one offset for all values; a flag for each value near a boundary, and a bit to say which side it
+    is on.
+    """
     place = (values + offset) % cell
     near = float(np.mean((place < TOLERANCE) | (place > cell - TOLERANCE)))
     middles = np.floor((values + offset) / cell).astype(np.int64) * cell + cell // 2 - offset

@@ -2,9 +2,10 @@
 
     python -m ddpmcodec.eval.studies.training_speed -o results/training-speed.json
 
-Each way of training is the command itself in a process of its own, on generated pictures: one thread and two, float32 and
-bfloat16, and two processes under torchrun. Beside it stands the arithmetic: a network's multiplications and additions an
-image, forward and backward, counted by torch, and what plain matrix products of the same type reach on as many threads.
+Each way of training is the command itself in a process of its own, on generated pictures: one thread and two, float32
+and bfloat16, and two processes under torchrun. Beside it stands the arithmetic: a network's multiplications and
+additions an image, forward and backward, counted by torch, and what plain matrix products of the same type reach on as
+many threads.
 """
 
 from __future__ import annotations

@@ -104,4 +104,6 @@ def test_the_expected_bits_lie_where_the_likeliest_count_does(curve: ErrorCurve,
 
 def test_before_the_first_count_the_plan_is_expected(curve: ErrorCurve):
     plan = make_plan(curve, 10)
-    assert BitCountModel(plan, TrellisChannel(8), 3072).expected_bits() == pytest.approx(plan.expected_bits(1, 3072), abs=1)
+    assert BitCountModel(plan, TrellisChannel(8), 3072).expected_bits() == pytest.approx(
+        plan.expected_bits(1, 3072), abs=1
+    )

@@ -45,7 +45,15 @@ HEADERS = st.builds(
 
 def with_fields(listed: bytes, size: bytes | None = None, archive: bool = False) -> bytes:
     """A file's start with these bytes as its fields, and anything as what follows them."""
-    return MAGIC + bytes([2, 128 | 32 * archive]) + bytes(4) + b"\x06\x04" + (size or leb128(len(listed))) + listed + bytes(20)
+    return (
+        MAGIC
+        + bytes([2, 128 | 32 * archive])
+        + bytes(4)
+        + b"\x06\x04"
+        + (size or leb128(len(listed)))
+        + listed
+        + bytes(20)
+    )
 
 
 def file_of(payload: bytes, *found: tuple[int, bytes]) -> bytes:
@@ -243,7 +251,9 @@ def test_bits_that_do_not_name_some_pictures_are_refused(bits: bytes):
         second.archive(body + header.check(body))
 
 
-@pytest.mark.parametrize("own", [b"\x09\x04\x01a", leb128(1 << 62), b"\x03\x81\x01x", b"\x02\x80\x00", b"\xff" * 12, b""])
+@pytest.mark.parametrize(
+    "own", [b"\x09\x04\x01a", leb128(1 << 62), b"\x03\x81\x01x", b"\x02\x80\x00", b"\xff" * 12, b""]
+)
 def test_own_fields_that_lie_are_refused(own: bytes):
     header = replace(HEADER, archive=True, fields=in_order([(OWN_FIELDS, b"")]))
     body = header.to_bytes() + b"\x01" + leb128(max(len(own), 1)) + b"\x00" + (own or b"\xff")

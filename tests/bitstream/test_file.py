@@ -6,7 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ddpmcodec.bitstream.file import KnownModel, StreamInfo, finish, read_info, reader_of, require_complete, require_model
+from ddpmcodec.bitstream.file import (
+    KnownModel,
+    StreamInfo,
+    finish,
+    read_info,
+    reader_of,
+    require_complete,
+    require_model,
+)
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter

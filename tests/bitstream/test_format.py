@@ -1,4 +1,6 @@
-"""The parser written from docs/format.md reads what the package reads: steps, symbols, where things end, what is whole."""
+"""The parser written from docs/format.md reads what the package reads: steps, symbols, where things end, what
+is whole.
+"""
 
 from __future__ import annotations
 

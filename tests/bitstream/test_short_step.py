@@ -23,7 +23,9 @@ def step_of(channel: Channel, expected: int, n: int = 2, dims: int = 768) -> Sho
 
 
 @given(CHANNELS, st.integers(0, 768), st.integers(0, 3), st.integers(1, 768), st.integers(1, 768))
-def test_more_bits_go_further_but_never_beyond_the_next_level(channel: Channel, expected: int, n: int, one: int, other: int):
+def test_more_bits_go_further_but_never_beyond_the_next_level(
+    channel: Channel, expected: int, n: int, one: int, other: int
+):
     step, (fewer, more) = step_of(channel, expected, n), sorted((one, other))
     low, high = step.log_snr(fewer), step.log_snr(more)
     assert PLAN.level(n) < low <= high <= PLAN.level(n + 1)

@@ -21,7 +21,9 @@ DIMS = 3072
 KEY = Key(5, 3)
 POWER = tuple(np.linspace(4, 0.2, 24) ** 2 / np.mean(np.linspace(4, 0.2, 24) ** 2))
 PRIOR = Prior(POWER, DIMS)
-POWERS = st.lists(st.floats(0.001, 20), min_size=2, max_size=24).map(lambda p: tuple(np.array(sorted(p)[::-1]) / np.mean(p)))
+POWERS = st.lists(st.floats(0.001, 20), min_size=2, max_size=24).map(
+    lambda p: tuple(np.array(sorted(p)[::-1]) / np.mean(p))
+)
 
 
 def shift_of(prior: Prior, kappa: float, seed: int) -> NDArray[np.float32]:

@@ -164,7 +164,9 @@ def test_flatten_puts_a_colour_behind(tmp_path: Path, flags: list[str], pixel: i
 
 def test_options_reach_the_stream(coded: tuple[Path, dict], tmp_path: Path):
     out = tmp_path / "s.bin"
-    result = run("encode", coded[0] / "picture.png", "-o", out, "--plan-steps", 2, "--channel", "trellis:9", "--seed", 77, "-q")
+    result = run(
+        "encode", coded[0] / "picture.png", "-o", out, "--plan-steps", 2, "--channel", "trellis:9", "--seed", 77, "-q"
+    )
     assert result.exit_code == 0
     header = ddpmcodec.read_header(out.read_bytes())
     assert (header.plan_steps, header.channel, header.seed) == (2, (0, 9), 77)

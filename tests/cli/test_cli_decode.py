@@ -145,7 +145,9 @@ def test_another_seed_draws_another_picture(stream: bytes, model: CodecModel) ->
         (("-o", "out.png", "--frames", "in.bin"), "in.bin"),
     ],
 )
-def test_bad_options_are_refused(options: tuple[str, ...], words: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_options_are_refused(
+    options: tuple[str, ...], words: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(source.parent)
     assert_refused(run("decode", "in.bin", *options), words)
     assert sorted(f.name for f in source.parent.iterdir()) == ["in.bin"]
@@ -163,7 +165,9 @@ def test_a_picture_on_stdout_with_frames_beside_it(source: Path, stream: bytes, 
     np.testing.assert_array_equal(opened(source.parent / "frames" / "step-001.png"), image)
 
 
-@pytest.mark.parametrize(("suffix", "said"), [(".gif", "256 colours"), (".jpg", "loses detail"), (".pdf", "loses detail")])
+@pytest.mark.parametrize(
+    ("suffix", "said"), [(".gif", "256 colours"), (".jpg", "loses detail"), (".pdf", "loses detail")]
+)
 def test_outputs_that_lose_are_never_called_exact(tmp_path: Path, exact_stream: bytes, suffix: str, said: str) -> None:
     (tmp_path / "in.bin").write_bytes(exact_stream)
     done = run("decode", tmp_path / "in.bin", "-o", tmp_path / f"out{suffix}")

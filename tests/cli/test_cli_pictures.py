@@ -35,7 +35,10 @@ def test_one_frame_or_all_of_them(folder: Path):
     assert names(folder) == before
     assert run("encode", "anim.gif", "-o", "one.bin", "--frame", 1, "--lossless", *FAST, "-q").exit_code == 0
     np.testing.assert_array_equal(ddpmcodec.decode(Path("one.bin").read_bytes()), FRAMES[1])
-    assert run("encode", "anim.gif", "plain.png", "-o", "all.ddpc", "--all-frames", "--lossless", *FAST, "-q").exit_code == 0
+    assert (
+        run("encode", "anim.gif", "plain.png", "-o", "all.ddpc", "--all-frames", "--lossless", *FAST, "-q").exit_code
+        == 0
+    )
     pictures = [item.image for item in ddpmcodec.decode_archive(Path("all.ddpc").read_bytes())]
     np.testing.assert_array_equal(pictures, [*FRAMES, FRAMES[0]])
 

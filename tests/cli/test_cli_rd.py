@@ -48,10 +48,22 @@ def small(tmp_path_factory: pytest.TempPathFactory, curve: ErrorCurve) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(small: Path, mosaic: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Result]:
+def measured(
+    small: Path, mosaic: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Result]:
     """A whole measurement of two batches: its directory, its results and what the command said."""
     output = tmp_path_factory.mktemp("rd") / "out"
-    options = ("--plan-steps", STEPS, "--batch", 2, "--baselines", "jpeg,png", "--channel", "trellis:8,trellis", "--table4")
+    options = (
+        "--plan-steps",
+        STEPS,
+        "--batch",
+        2,
+        "--baselines",
+        "jpeg,png",
+        "--channel",
+        "trellis:8,trellis",
+        "--table4",
+    )
     done = run("rd", "--model", small, "--data", mosaic, *options, "-o", output)
     assert done.exit_code == 0, done.output
     return output, json.loads((output / "results.json").read_text()), done
@@ -92,7 +104,9 @@ def test_rates_are_bytes_of_files(
     _, result, _ = measured
     sizes = [len(ddpmcodec.encode(np.rot90(picture, k).copy(), model=small, plan_steps=STEPS)) for k in range(4)]
     rate = result["curves"]["real-trellis"]["file_bits_per_dim"][-1]
-    assert rate == pytest.approx(8 * np.mean(sizes) / 3072, rel=0.005)  # in batches floats differ, and so may a bit count
+    assert rate == pytest.approx(
+        8 * np.mean(sizes) / 3072, rel=0.005
+    )  # in batches floats differ, and so may a bit count
 
 
 def test_going_on_gives_the_same_and_does_nothing_twice(
@@ -105,7 +119,17 @@ def test_going_on_gives_the_same_and_does_nothing_twice(
     before = {f: f.stat().st_mtime_ns for f in (output / "parts").glob("*.npz")}
     gone.unlink()
     monkeypatch.setattr(measure, "real", None)  # called, it would fail
-    options = ("--plan-steps", STEPS, "--batch", 2, "--baselines", "jpeg,png", "--channel", "trellis:8,trellis", "--table4")
+    options = (
+        "--plan-steps",
+        STEPS,
+        "--batch",
+        2,
+        "--baselines",
+        "jpeg,png",
+        "--channel",
+        "trellis:8,trellis",
+        "--table4",
+    )
     done = run("rd", "--model", small, "--data", mosaic, *options, "-o", output, "--json")
     assert done.exit_code == 0, done.output
     again = json.loads((output / "results.json").read_text())
@@ -114,7 +138,9 @@ def test_going_on_gives_the_same_and_does_nothing_twice(
     assert changed == ["ideal-000002.npz"]
 
 
-def test_an_interruption_says_how_to_go_on(small: Path, mosaic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_says_how_to_go_on(
+    small: Path, mosaic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ddpmcodec.eval.rd import measure
 
     def interrupted(*args: object) -> None:
@@ -135,7 +161,16 @@ def test_two_processes_measure_the_same(
     measured: tuple[Path, dict[str, Any], Result], small: Path, mosaic: Path, tmp_path: Path
 ) -> None:
     _, result, _ = measured
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ddpmcodec.cli")
+    torchrun = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "ddpmcodec.cli",
+    )
     options = ("--plan-steps", STEPS, "--batch", 2, "--baselines", "jpeg", "-o", tmp_path / "out")
     command = [str(c) for c in (*torchrun, "rd", "--model", small, "--data", mosaic, *options)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -152,7 +152,9 @@ def test_nll_reports_the_bound(folder: Path):
 
 
 def test_nll_of_one_picture_and_of_a_model_without_a_curve(folder: Path):
-    result = run("nll", "bare.safetensors", "--data", "pictures", "--limit", 1, *CHAIN, "--schedule", "cosine", "--json")
+    result = run(
+        "nll", "bare.safetensors", "--data", "pictures", "--limit", 1, *CHAIN, "--schedule", "cosine", "--json"
+    )
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
     assert values["images"] == 1

@@ -27,7 +27,9 @@ TINY = UNetConfig(channels=(8,), groups=4, heads=2, embedding=8, frequencies=4, 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: a mosaic of 12 tiles, a folder of photographs, and a tiny network as the default preset."""
+    """The working directory: a mosaic of 12 tiles, a folder of photographs, and a tiny network as the default
+    preset.
+    """
     small = Preset(TINY, Recipe(batch=4, warmup=2))
     monkeypatch.setattr(recipes, "presets", lambda: {"cifar10-small": small})
     y, x = np.mgrid[:48, :64]
@@ -104,7 +106,9 @@ def test_init_starts_from_a_model_s_weights(folder: Path):
     before, _ = load_network(folder / "run" / "model.safetensors")
     after = load_checkpoint(folder / "again").weights
     assert all(torch.allclose(v, after[k], atol=1e-3) for k, v in before.state_dict().items())
-    assert_refused(run("train", "-o", "no", "--data", "mosaic.png", "--steps", 1, "--init", "cifar10-small"), "don't fit")
+    assert_refused(
+        run("train", "-o", "no", "--data", "mosaic.png", "--steps", 1, "--init", "cifar10-small"), "don't fit"
+    )
 
 
 def test_init_compares_architectures_not_only_shapes(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -269,7 +273,9 @@ def test_the_command_under_torchrun(folder: Path):
     """Two processes make one run; the second time, one of them says that it is there already."""
     (folder / "twice.py").write_text(_TWICE.format(root=str(Path(__file__).parents[2])))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "twice.py"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [
         "error: run already holds a run: add --resume to go on with it, or name another directory"
@@ -288,7 +294,8 @@ def test_a_run_is_not_overwritten(folder: Path):
 
 def test_a_diverging_run_stops(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        "ddpmcodec.training.step.denoising_errors", lambda net, x, level, eps: net(x, level).sum(dim=(1, 2, 3)) * torch.nan
+        "ddpmcodec.training.step.denoising_errors",
+        lambda net, x, level, eps: net(x, level).sum(dim=(1, 2, 3)) * torch.nan,
     )
     assert_refused(train("--steps", 1), "loss is nan at step 1")
 

@@ -48,7 +48,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, curve: ErrorCurve) -> Pat
 
 @pytest.fixture
 def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with all that; tiny training as the default, and nothing drawn, which takes most of short runs."""
+    """The working directory, with all that; tiny training as the default, and nothing drawn, which takes most of short
+    runs.
+    """
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recipes, "presets", lambda: {"cifar10-small": Preset(TINY, Recipe(batch=4, warmup=2))})

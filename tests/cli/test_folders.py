@@ -39,7 +39,9 @@ def folder(coded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_archive_s_pictures_never_join_another_s(folder: Path):
     assert run("decode", "two.ddpc", "-o", "out", "-q").exit_code == 0
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert_refused(run("decode", "one.ddpc", "-o", "out", "-q"), "2 results of an earlier run", "00000.png", "--overwrite")
+    assert_refused(
+        run("decode", "one.ddpc", "-o", "out", "-q"), "2 results of an earlier run", "00000.png", "--overwrite"
+    )
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert run("decode", "one.ddpc", "-o", "out", "--overwrite", "-q").exit_code == 0
     assert names(folder) == sorted(["00000.png", *MINE])
@@ -57,7 +59,9 @@ def test_frames_never_join_another_run_s(folder: Path):
 def test_what_fails_before_its_first_picture_removes_nothing(folder: Path):
     assert run("decode", "s.bin", "-o", "x.png", "--frames", "out", "-q").exit_code == 0
     before = names(folder)
-    assert_refused(run("decode", "s.bin", "-o", "x.png", "--steps", 9, "--frames", "out", "--overwrite", "-q"), "9 steps")
+    assert_refused(
+        run("decode", "s.bin", "-o", "x.png", "--steps", 9, "--frames", "out", "--overwrite", "-q"), "9 steps"
+    )
     assert names(folder) == before
 
 

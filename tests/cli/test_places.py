@@ -1,4 +1,6 @@
-"""Where outputs go: never over their sources or one another; streams keep what they hold, and files their permissions."""
+"""Where outputs go: never over their sources or one another; streams keep what they hold, and files their
+permissions.
+"""
 
 from __future__ import annotations
 

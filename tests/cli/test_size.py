@@ -62,7 +62,9 @@ def test_the_estimate_is_right_to_a_factor(model: CodecModel):
 
 def test_an_estimate_grows_with_what_is_done(tiny_model: CodecModel):
     few = estimate(tiny_model, 300, 400, steps=2, plan_steps=8, encoding=False)
-    assert estimate(tiny_model, 3000, 4000, steps=2, plan_steps=8, encoding=False).memory > 5 * (few.memory - (500 << 20))
+    assert estimate(tiny_model, 3000, 4000, steps=2, plan_steps=8, encoding=False).memory > 5 * (
+        few.memory - (500 << 20)
+    )
     assert 0.5 * 64 * 2**20 * 3 * 4 < estimate(tiny_model, 8192, 8192, steps=1, encoding=False).memory < 16 * 2**30
     assert few.seconds < estimate(tiny_model, 300, 400, plan_steps=8, encoding=True).seconds
 

@@ -182,5 +182,6 @@ def test_ctrl_c_before_anything_has_begun(folder: Path, imported: str):
 
 
 def test_help_comes_before_torch_does(folder: Path):
-    code = "import sys; from ddpmcodec.cli.app import app; app(['-h'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = "import sys; from ddpmcodec.cli.app import app; app(['-h'], standalone_mode=False); "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False).returncode == 0

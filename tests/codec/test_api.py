@@ -103,7 +103,9 @@ def test_a_picture_s_memory_layout_does_not_matter(tiny_model: CodecModel, pictu
     assert ddpmcodec.encode(view, model=tiny_model, **FAST) == expected
 
 
-def test_encoding_is_deterministic_and_leaves_the_picture_alone(tiny_model: CodecModel, picture: Picture, stream: bytes):
+def test_encoding_is_deterministic_and_leaves_the_picture_alone(
+    tiny_model: CodecModel, picture: Picture, stream: bytes
+):
     before = picture.copy()
     assert ddpmcodec.encode(picture, model=tiny_model, **FAST) == stream
     np.testing.assert_array_equal(picture, before)
@@ -139,7 +141,9 @@ def test_a_stream_that_stops_early_is_complete(tiny_model: CodecModel, picture: 
     assert info.complete
     assert info.steps == steps
     assert len(data) <= len(stream)
-    np.testing.assert_array_equal(ddpmcodec.decode(data, model=tiny_model), ddpmcodec.decode(stream, steps, model=tiny_model))
+    np.testing.assert_array_equal(
+        ddpmcodec.decode(data, model=tiny_model), ddpmcodec.decode(stream, steps, model=tiny_model)
+    )
     if steps < 6:
         with pytest.raises(DdpmCodecError, match=f"this stream has 1 to {steps}"):
             ddpmcodec.decode(data, steps + 1, model=tiny_model)
@@ -326,7 +330,9 @@ def pieces(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
     yield data[at:]
 
 
-@pytest.mark.parametrize("sizes", [[], [1] * 5000, [0, 9, 1, 0, 40, 100], [3] * 20], ids=["whole", "bytes", "odd", "threes"])
+@pytest.mark.parametrize(
+    "sizes", [[], [1] * 5000, [0, 9, 1, 0, 40, 100], [3] * 20], ids=["whole", "bytes", "odd", "threes"]
+)
 def test_a_stream_decodes_as_it_arrives(tiny_model: CodecModel, stream: bytes, sizes: list[int]):
     expected = list(ddpmcodec.decode_progressive(stream, model=tiny_model))
     found = list(ddpmcodec.decode_stream(pieces(stream, sizes), model=tiny_model))

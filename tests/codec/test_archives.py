@@ -81,7 +81,12 @@ def test_what_is_packed_comes_out_again(payloads: list[bytes], seed: int):
     header = replace(HEADER, seed=seed)
     data = pack_archive([file_of(p, header) for p in payloads])
     archive = read_archive(data)
-    assert (archive.count, archive.intact, archive.complete, archive.header) == (len(payloads), len(payloads), True, header)
+    assert (archive.count, archive.intact, archive.complete, archive.header) == (
+        len(payloads),
+        len(payloads),
+        True,
+        header,
+    )
     assert archive.sizes == tuple(len(p) for p in payloads)
     assert [archive.payload(i) for i in range(archive.count)] == payloads
     assert [archive.stream(i) for i in range(archive.count)] == [file_of(p, header) for p in payloads]
@@ -92,7 +97,9 @@ def test_what_is_packed_comes_out_again(payloads: list[bytes], seed: int):
 def test_the_index_takes_two_bytes_a_picture_at_most(spread: int):
     sizes = [1000 + spread * i // 99 for i in range(100)]
     archive = read_archive(pack_archive([file_of(bytes(n)) for n in sizes]))
-    assert archive.index_bytes == 4 + -(-100 * spread.bit_length() // 8)  # count, least payload (two bytes), width; sizes
+    assert archive.index_bytes == 4 + -(
+        -100 * spread.bit_length() // 8
+    )  # count, least payload (two bytes), width; sizes
     assert archive.index_bytes <= 2 * 100 + 4
 
 
@@ -301,7 +308,9 @@ def test_pictures_of_different_numbers_of_steps_in_one_archive(
     tiny_model: CodecModel, pictures: list[Picture], singles: list[bytes]
 ):
     lengths = [6, 2, 6, 4, 2, 6, 1]
-    data = pack_archive([ddpmcodec.truncate(s, steps=n, model=tiny_model) for s, n in zip(singles, lengths, strict=True)])
+    data = pack_archive(
+        [ddpmcodec.truncate(s, steps=n, model=tiny_model) for s, n in zip(singles, lengths, strict=True)]
+    )
     items = list(decode_archive(data, model=tiny_model))
     assert [(item.index, item.steps) for item in items] == list(enumerate(lengths))
     for item, single in zip(items, singles, strict=True):
@@ -312,7 +321,9 @@ def test_pictures_of_different_numbers_of_steps_in_one_archive(
 
 
 def test_streams_coded_to_a_target_go_into_one_archive(tiny_model: CodecModel, pictures: list[Picture]):
-    files = [ddpmcodec.encode(p, model=tiny_model, target_bytes=60 + 40 * i, **FAST) for i, p in enumerate(pictures[:3])]
+    files = [
+        ddpmcodec.encode(p, model=tiny_model, target_bytes=60 + 40 * i, **FAST) for i, p in enumerate(pictures[:3])
+    ]
     archive, items = pack_archive(files), []
     assert [read_archive(archive).stream(i) for i in range(3)] == files
     for item, file in zip(decode_archive(archive, model=tiny_model), files, strict=True):
@@ -400,7 +411,8 @@ def test_what_can_t_be_put_into_one_archive(tiny_model: CodecModel, pictures: li
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"steps": 0}, "at least 1"), ({"batch": 0}, "at least 1"), ({"steps": 7}, "picture 0 has 6")]
+    ("options", "words"),
+    [({"steps": 0}, "at least 1"), ({"batch": 0}, "at least 1"), ({"steps": 7}, "picture 0 has 6")],
 )
 def test_bad_options_of_decoding(tiny_model: CodecModel, data: bytes, options: dict[str, int], words: str):
     with pytest.raises(DdpmCodecError, match=words):
@@ -471,7 +483,9 @@ def test_decode_writes_a_directory(folder: Path, tmp_path: Path, model: CodecMod
 
 @pytest.mark.usefixtures("_loaded")
 def test_decode_takes_one_picture_out(folder: Path, tmp_path: Path, model: CodecModel):
-    result = run("decode", folder / "set.ddpc", "--index", 1, "-o", tmp_path / "out.png", "--frames", tmp_path / "steps", "-q")
+    result = run(
+        "decode", folder / "set.ddpc", "--index", 1, "-o", tmp_path / "out.png", "--frames", tmp_path / "steps", "-q"
+    )
     assert result.exit_code == 0, result.output
     data = (folder / "set.ddpc").read_bytes()
     np.testing.assert_array_equal(opened(tmp_path / "out.png"), next(decode_archive(data, 1, model=model)).image)
@@ -493,14 +507,21 @@ def test_info_accounts_for_every_byte(folder: Path, tmp_path: Path):
     data = (folder / "set.ddpc").read_bytes()
     values = json.loads(run("info", folder / "set.ddpc", "--json").stdout)
     assert (values["pictures"], values["intact_pictures"], values["complete"], values["plan_steps"]) == (3, 3, True, 8)
-    assert values["bytes"] == sum(values[f"{part}_bytes"] for part in ("header", "index", "payload", "check")) == len(data)
+    assert (
+        values["bytes"] == sum(values[f"{part}_bytes"] for part in ("header", "index", "payload", "check")) == len(data)
+    )
     assert values["sizes"] == list(read_archive(data).sizes)
     assert "index bytes per picture" in run("info", folder / "set.ddpc").stdout
     one = json.loads(run("info", folder / "set.ddpc", "--json", "--index", 2).stdout)
     assert (one["steps"], one["payload_bytes"], one["complete"]) == (8, values["sizes"][2], True)
     (tmp_path / "cut.ddpc").write_bytes(data[:-10])
     values = json.loads(run("info", tmp_path / "cut.ddpc", "--json").stdout)
-    assert (values["pictures"], values["intact_pictures"], values["complete"], values["check_bytes"]) == (3, 2, False, 0)
+    assert (values["pictures"], values["intact_pictures"], values["complete"], values["check_bytes"]) == (
+        3,
+        2,
+        False,
+        0,
+    )
     assert values["bytes"] == sum(values[f"{part}_bytes"] for part in ("header", "index", "payload"))
 
 

@@ -1,4 +1,6 @@
-"""What callers give and get: numpy's integers count, fractions don't, and what is shown to callers can't be written to."""
+"""What callers give and get: numpy's integers count, fractions don't, and what is shown to callers can't be
+written to.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,20 @@ def test_whole_numbers_of_any_type_are_the_same(tiny_model: CodecModel, prior_pi
     def encoded(kind: Any, **options: int) -> bytes:
         return ddpmcodec.encode(prior_picture, model=tiny_model, **{k: kind(v) for k, v in options.items()})  # type: ignore[arg-type]
 
-    options = ({"plan_steps": STEPS, "steps": 2}, {"seed": 7, "plan_steps": STEPS}, {"target_bytes": 90, "plan_steps": STEPS})
+    options = (
+        {"plan_steps": STEPS, "steps": 2},
+        {"seed": 7, "plan_steps": STEPS},
+        {"target_bytes": 90, "plan_steps": STEPS},
+    )
     for given in options:
         assert encoded(np.int64, **given) == encoded(int, **given) == encoded(np.uint8, **given)
     data = encoded(int, plan_steps=STEPS)
     np.testing.assert_array_equal(
         ddpmcodec.decode(data, np.int32(2), model=tiny_model), ddpmcodec.decode(data, 2, model=tiny_model)
     )
-    assert ddpmcodec.truncate(data, steps=np.int64(2), model=tiny_model) == ddpmcodec.truncate(data, steps=2, model=tiny_model)
+    assert ddpmcodec.truncate(data, steps=np.int64(2), model=tiny_model) == ddpmcodec.truncate(
+        data, steps=2, model=tiny_model
+    )
 
 
 @pytest.mark.parametrize("value", [2.5, 2.0, "2", np.float64(2), [2]])

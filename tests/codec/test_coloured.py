@@ -163,14 +163,18 @@ def test_streams_without_a_spectrum_have_no_flags(coloured_model: CodecModel):
 
 
 def test_the_measured_spectrum_is_the_true_one():
-    curve = measure_curve(SpectralModel(), coloured_pictures(60, seed=9), min_log_snr=-4.0, max_log_snr=4.0, spacing=1.0)
+    curve = measure_curve(
+        SpectralModel(), coloured_pictures(60, seed=9), min_log_snr=-4.0, max_log_snr=4.0, spacing=1.0
+    )
     true = spectral_curve().spectrum
     assert curve.spectrum is not None
     assert true is not None
     for level in (-4.0, 0.0, 4.0):
         found, expected = np.array(curve.spectrum.row(level)), np.array(true.row(level + 0.01))
         difference = (found - expected) / 16
-        assert np.abs(difference - np.median(difference)).mean() < 0.3  # octaves; clipping and rounding to levels add error
+        assert (
+            np.abs(difference - np.median(difference)).mean() < 0.3
+        )  # octaves; clipping and rounding to levels add error
 
 
 def test_measuring_can_leave_the_spectrum_out_and_needs_square_rgb_pictures():

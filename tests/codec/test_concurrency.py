@@ -1,4 +1,6 @@
-"""One loaded model, several threads: the same bytes and pictures as one after the other, and the caller's settings intact."""
+"""One loaded model, several threads: the same bytes and pictures as one after the other, and the caller's settings
+intact.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,11 @@ def test_threads_share_a_model(path: Path):
     offsets = random.integers(-60, 60, (8, 3))
 
     def round_trip(i: int) -> tuple[bytes, list[NDArray[np.uint8]]]:
-        options: dict[str, Any] = {"plan_steps": 3 + i % 2, "channel": ("trellis:8", "orc:8")[i % 3 == 2], "seed": i // 4}
+        options: dict[str, Any] = {
+            "plan_steps": 3 + i % 2,
+            "channel": ("trellis:8", "orc:8")[i % 3 == 2],
+            "seed": i // 4,
+        }
         data = ddpmcodec.encode(picture(i), model=model, **options)
         return data, [step.image for step in ddpmcodec.decode_progressive(data, model=model)]
 

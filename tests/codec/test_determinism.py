@@ -1,4 +1,6 @@
-"""One stream, one picture: whatever the caller has set, however the network runs; and nothing of the caller's is changed."""
+"""One stream, one picture: whatever the caller has set, however the network runs; and nothing of the caller's is
+changed.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,10 @@ def global_state() -> dict[str, Any]:
         "numpy rng": [str(v) for v in np.random.get_state()],  # noqa: NPY002  (the global one is the point)
         "python rng": random.getstate(),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "deterministic": (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        "deterministic": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
         "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
         "onednn": (torch.backends.mkldnn.enabled, torch.backends.mkldnn.deterministic)
         if hasattr(torch.backends.mkldnn, "deterministic")

@@ -111,7 +111,9 @@ def test_a_marked_field_is_refused_by_every_reader(tiny_model: CodecModel, pictu
             reader(data)
 
 
-def test_an_archive_keeps_what_its_pictures_share_and_what_they_don_t(tiny_model: CodecModel, picture: NDArray[np.uint8]):
+def test_an_archive_keeps_what_its_pictures_share_and_what_they_don_t(
+    tiny_model: CodecModel, picture: NDArray[np.uint8]
+):
     pictures = [picture[:, i:] for i in range(2)]
     pictures[0] = pictures[0][:, :-1]
     files = [

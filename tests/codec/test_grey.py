@@ -39,7 +39,9 @@ def test_the_header_says_so_where_all_colours_are_equal(grey: NDArray[np.uint8],
 
 
 @pytest.mark.parametrize("name", ["tiny_model", "coloured_model"])
-def test_every_step_gives_one_plane_in_three_colours(name: str, grey: NDArray[np.uint8], request: pytest.FixtureRequest):
+def test_every_step_gives_one_plane_in_three_colours(
+    name: str, grey: NDArray[np.uint8], request: pytest.FixtureRequest
+):
     model = request.getfixturevalue(name)
     data = ddpmcodec.encode(grey, model=model, **OPTIONS)
     items = list(ddpmcodec.decode_progressive(data, model=model))
@@ -71,7 +73,8 @@ def test_streams_of_both_kinds_and_other_lengths_decode_together(
     grey: NDArray[np.uint8], picture: NDArray[np.uint8], tiny_model: CodecModel
 ):
     datas = [
-        ddpmcodec.encode(p, model=tiny_model, steps=n, **OPTIONS) for p, n in ((grey, 2), (picture, 5), (grey, 4), (picture, 1))
+        ddpmcodec.encode(p, model=tiny_model, steps=n, **OPTIONS)
+        for p, n in ((grey, 2), (picture, 5), (grey, 4), (picture, 1))
     ]
     for found, data in zip(ddpmcodec.decode_batch(datas, model=tiny_model), datas, strict=True):
         assert np.array_equal(found, ddpmcodec.decode(data, model=tiny_model))
@@ -93,7 +96,9 @@ def test_grey_pictures_of_an_archive_are_what_they_are_alone(
         assert [is_grey(p) for p in found] == [False, True, False, True, True]
 
 
-def test_the_program_makes_an_archive_of_both_kinds(tmp_path: Path, grey: NDArray[np.uint8], picture: NDArray[np.uint8]):
+def test_the_program_makes_an_archive_of_both_kinds(
+    tmp_path: Path, grey: NDArray[np.uint8], picture: NDArray[np.uint8]
+):
     for i, shown in enumerate((grey, picture, grey[::-1])):
         Image.fromarray(shown[:8, :8]).save(tmp_path / f"{i}.png")
     names = [tmp_path / f"{i}.png" for i in range(3)]

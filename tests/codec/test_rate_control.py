@@ -1,4 +1,6 @@
-"""What rate control does beside keeping its promises (see test_targets): what it costs, and what else reads its streams."""
+"""What rate control does beside keeping its promises (see test_targets): what it costs, and what else reads its
+streams.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def mse(one: Picture, other: Picture) -> float:
     st.integers(0, 1 << 32),
     st.floats(0.02, 1.1),
 )
-def test_any_size_is_kept_and_used(tiny_model: CodecModel, size: tuple[int, int], plan_steps: int, seed: int, part: float):
+def test_any_size_is_kept_and_used(
+    tiny_model: CodecModel, size: tuple[int, int], plan_steps: int, seed: int, part: float
+):
     image = np.random.default_rng(seed).integers(60, 190, (*size, 3)).astype(np.uint8)
     options = {"model": tiny_model, "plan_steps": plan_steps, "channel": "trellis:8", "seed": seed}
     whole = encode(image, **options)

@@ -34,7 +34,9 @@ def test_every_state_looks_like_a_sample_of_q(tiny_model: CodecModel, prior_pict
         assert np.mean(eps * x_0) / np.std(x_0) == pytest.approx(0, abs=0.1)
 
 
-def test_the_excess_variance_is_error_times_snr_gain(tiny_model: CodecModel, prior_picture: Picture, x_0: NDArray[np.float32]):
+def test_the_excess_variance_is_error_times_snr_gain(
+    tiny_model: CodecModel, prior_picture: Picture, x_0: NDArray[np.float32]
+):
     for sent in sender_of(tiny_model, prior_picture, 6).send():
         error = np.mean((x_0 - sent.x0_hat).astype(np.float64) ** 2)
         assert sent.variance_ratio[0] == pytest.approx(error * snr_gain(sent.log_snr_t, sent.log_snr_s), rel=1e-3)
@@ -124,7 +126,9 @@ def test_a_short_step_needs_less_the_sooner_it_stops(tiny_model: CodecModel, pri
     assert list(sender.send()) == []  # the chain has ended
 
 
-def test_a_short_step_looks_like_a_sample_of_q(tiny_model: CodecModel, prior_picture: Picture, x_0: NDArray[np.float32]):
+def test_a_short_step_looks_like_a_sample_of_q(
+    tiny_model: CodecModel, prior_picture: Picture, x_0: NDArray[np.float32]
+):
     sender, whole = begun(tiny_model, prior_picture)
     count = sender.streams[0].choose_short(whole // 2)
     target = sender.target(count.log_snr)

@@ -1,4 +1,6 @@
-"""Rate control: a size is never exceeded and is used, a distortion is reached, and the stream is a stream like any other."""
+"""Rate control: a size is never exceeded and is used, a distortion is reached, and the stream is a stream like any
+other.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def error(picture: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 def test_no_file_is_larger_than_its_target_nor_much_smaller(
     channel: str, tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
 ) -> None:
-    whole, rng = len(encode(prior_picture, model=tiny_model, plan_steps=STEPS, channel=channel)), np.random.default_rng(1)
+    whole, rng = (
+        len(encode(prior_picture, model=tiny_model, plan_steps=STEPS, channel=channel)),
+        np.random.default_rng(1),
+    )
     for size in rng.integers(24, whole, 3 if channel == "orc:8" else 10).tolist():
         sent: list[SentStep] = []
         data = encode(
@@ -73,7 +78,9 @@ def test_a_short_step_lies_on_the_curve(tiny_model: CodecModel, prior_picture: N
     assert better < error(prior_picture, decode(target, model=tiny_model)) < worse
 
 
-def test_distortions_are_reached_by_the_decoded_picture(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]) -> None:
+def test_distortions_are_reached_by_the_decoded_picture(
+    tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
+) -> None:
     sizes = []
     for rmse in (24.0, 20.0, 17.0):
         data = encode(prior_picture, model=tiny_model, plan_steps=STEPS, target_rmse=rmse)
@@ -149,7 +156,12 @@ def test_the_command_line_keeps_the_promise(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert 88 <= out.stat().st_size <= 90
     before = out.read_bytes()
-    for wrong in (["--target-bytes", "2"], ["--psnr", "90"], ["--psnr", "30", "--rmse", "2"], ["--lossless", "--rmse", "2"]):
+    for wrong in (
+        ["--target-bytes", "2"],
+        ["--psnr", "90"],
+        ["--psnr", "30", "--rmse", "2"],
+        ["--lossless", "--rmse", "2"],
+    ):
         assert run(app, ["encode", str(picture), "-o", str(out), "--plan-steps", "4", *wrong]).exit_code == 2
     assert run(app, ["encode", str(picture), str(picture), "-o", str(out), "--psnr", "30"]).exit_code == 2
     assert out.read_bytes() == before

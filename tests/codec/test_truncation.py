@@ -28,7 +28,9 @@ def test_a_truncated_stream_is_what_the_sender_would_have_made(
     for n in range(1, STEPS + 1):
         short = ddpmcodec.truncate(whole, steps=n, model=tiny_model)
         assert short == ddpmcodec.encode(prior_picture, steps=n, **options)
-        assert np.array_equal(ddpmcodec.decode(short, model=tiny_model), ddpmcodec.decode(whole, steps=n, model=tiny_model))
+        assert np.array_equal(
+            ddpmcodec.decode(short, model=tiny_model), ddpmcodec.decode(whole, steps=n, model=tiny_model)
+        )
     assert short == whole
 
 
@@ -67,7 +69,9 @@ def test_what_can_t_be_kept_is_refused(options: dict[str, int], stream: bytes, t
         ddpmcodec.truncate(stream, model=tiny_model, **options)
 
 
-def test_the_command_needs_no_network(tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_needs_no_network(
+    tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = ddpmcodec.encode(picture, plan_steps=4)
     (tmp_path / "in.bin").write_bytes(data)
     monkeypatch.setattr("ddpmcodec.models.weights.load_network", None)  # called, it would fail

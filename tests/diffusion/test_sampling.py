@@ -10,7 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.diffusion.gaussians import posterior, q_sample
-from ddpmcodec.diffusion.sampling import Noise, ancestral, beta, beta_tilde, ddim, draw_x_T, interpolate, levels_from, x0_hat
+from ddpmcodec.diffusion.sampling import (
+    Noise,
+    ancestral,
+    beta,
+    beta_tilde,
+    ddim,
+    draw_x_T,
+    interpolate,
+    levels_from,
+    x0_hat,
+)
 from ddpmcodec.diffusion.schedule import NoiseSchedule, alpha_bar_of, linear, uniform
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.io.images import to_plane
@@ -69,7 +79,9 @@ def test_variances_are_those_of_the_forward_chain():
 
 @pytest.mark.parametrize("start", [None, -math.inf, -1.0])
 def test_ddim_with_all_noise_is_ancestral_sampling(model: CodecModel, start: float | None):
-    """η = 1 (Song et al., sec. 4.1), also from a state in the middle or from pure noise, clipped predictions included."""
+    """η = 1 (Song et al., sec. 4.1), also from a state in the middle or from pure noise, clipped predictions
+    included.
+    """
     levels = levels_from(uniform(4), start=start)
     x_t = draw_x_T(model, 2, 32, 32)
     np.testing.assert_allclose(ddim(model, x_t, levels, eta=1.0), ancestral(model, x_t, levels), atol=2e-3)
@@ -107,7 +119,9 @@ def test_ddim_of_gaussian_data_is_the_flow_s_linear_map(tiny_model: CodecModel):
 def test_one_step_is_the_mean(tiny_model: CodecModel):
     x_t = draw_x_T(tiny_model, 2, 32, 32)
     for sampler in (ancestral, ddim):
-        np.testing.assert_array_equal(sampler(tiny_model, x_t, levels_from(CHAIN, 1)), x0_hat(tiny_model, x_t, LEVELS[0]))
+        np.testing.assert_array_equal(
+            sampler(tiny_model, x_t, levels_from(CHAIN, 1)), x0_hat(tiny_model, x_t, LEVELS[0])
+        )
 
 
 def test_a_receiver_in_the_middle_of_the_chain_can_go_on(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
@@ -214,7 +228,9 @@ def test_interpolation_refuses_unequal_pictures_and_too_few_points():
 
 
 def test_a_network_without_an_error_curve_samples_like_one_with(tmp_path: Path, curve):
-    config = UNetConfig(channels=(8,), blocks=1, attention_levels=(), heads=1, groups=4, embedding=8, frequencies=4, window=8)
+    config = UNetConfig(
+        channels=(8,), blocks=1, attention_levels=(), heads=1, groups=4, embedding=8, frequencies=4, window=8
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = UNet(config).eval()

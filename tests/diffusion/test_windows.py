@@ -44,7 +44,9 @@ def positions(n: int, height: int, width: int) -> np.ndarray:
 
 @settings(max_examples=30)
 @given(SIDES, SIDES, st.integers(1, 3), LEVELS)
-def test_windows_cover_every_pixel_of_every_picture(tiny_model: CodecModel, height: int, width: int, n: int, level: float):
+def test_windows_cover_every_pixel_of_every_picture(
+    tiny_model: CodecModel, height: int, width: int, n: int, level: float
+):
     watcher = Watcher()
     predict_eps(replace(tiny_model, eps_model=watcher), positions(n, height, width), level)
     assert watcher.levels == {level}

@@ -73,7 +73,9 @@ def test_rate_and_error_trade(baseline: Baseline, tiles: list[NDArray[np.uint8]]
 
 
 @pytest.mark.parametrize("baseline", BASELINES, ids=lambda b: b.name)
-def test_payload_is_part_of_the_file(baseline: Baseline, tiles: list[NDArray[np.uint8]], photo: NDArray[np.uint8]) -> None:
+def test_payload_is_part_of_the_file(
+    baseline: Baseline, tiles: list[NDArray[np.uint8]], photo: NDArray[np.uint8]
+) -> None:
     m = measure(thinned(here(baseline), min(2, len(baseline.settings))), [*tiles, photo])
     headers = m.file_bytes - m.payload_bytes
     assert np.all(m.payload_bytes > 0)
@@ -143,7 +145,9 @@ def test_names() -> None:
         parse_baselines("jpeg,bpg")
 
 
-@pytest.mark.parametrize(("name", "module"), [("jxl", "imagecodecs"), ("jpegls", "imagecodecs"), ("heic", "pillow_heif")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("jxl", "imagecodecs"), ("jpegls", "imagecodecs"), ("heic", "pillow_heif")]
+)
 def test_package_that_is_missing(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     reason = available(BY_NAME[name])
@@ -191,7 +195,14 @@ def test_payload_is_the_coded_data(photo: NDArray[np.uint8]) -> None:
 
 def test_jxl_payload_begins_with_the_frame_header() -> None:
     baseline, frames = here(BY_NAME["jxl"]), set()
-    for (height, width), header in {(32, 32): 4, (33, 33): 5, (33, 34): 6, (600, 3): 6, (600, 600): 5, (3, 9000): 7}.items():
+    for (height, width), header in {
+        (32, 32): 4,
+        (33, 33): 5,
+        (33, 34): 6,
+        (600, 3): 6,
+        (600, 600): 5,
+        (3, 9000): 7,
+    }.items():
         data = baseline.encode(np.full((height, width, 3), 90, np.uint8), 1.0)
         assert len(data) - payload.jxl(data) == header
         frames.add(data[header : header + 4])

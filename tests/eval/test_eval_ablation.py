@@ -23,7 +23,9 @@ def pictures(count: int) -> NDArray[np.uint8]:
     random = np.random.default_rng(1)
     slope = np.linspace(-1, 1, 32)[:, None] * random.uniform(-50, 50, (count, 1, 1, 3))
     return (
-        (random.uniform(80, 170, (count, 1, 1, 3)) + slope[:, :, None].reshape(count, 32, 1, 3)).repeat(32, 2).astype(np.uint8)
+        (random.uniform(80, 170, (count, 1, 1, 3)) + slope[:, :, None].reshape(count, 32, 1, 3))
+        .repeat(32, 2)
+        .astype(np.uint8)
     )
 
 
@@ -59,7 +61,9 @@ def test_training_lowers_the_bound(small_variants: None):
     assert long.bits_per_dim < 0.8 * short.bits_per_dim
 
 
-def test_the_command(small_variants: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_the_command(
+    small_variants: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setattr(ablation, "training_images", lambda *a, **k: Sources(pictures(16), pictures(20)[16:]))
     out = tmp_path / "out.json"
     given = ["--data", "any", "--minutes", "0.001", "--no-bf16", "--lr", "1e-4", "-o", str(out)]

@@ -17,7 +17,16 @@ from ddpmcodec.errors import ImageError
 from ddpmcodec.eval.channels import compare as channels
 from ddpmcodec.eval.channels.chains import DIFFC, chain_table, compare, diffc_sample, overhead_curve, with_jackknife
 from ddpmcodec.eval.channels.diffc_rule import diffc_chunks, diffc_draw, kl_bits, race, random_coding_draw, zipf_bits
-from ddpmcodec.eval.channels.synthetic import DIMS, Draw, budget_of, measure_trellis, random_shifts, ratio_of, simulate, summary
+from ddpmcodec.eval.channels.synthetic import (
+    DIMS,
+    Draw,
+    budget_of,
+    measure_trellis,
+    random_shifts,
+    ratio_of,
+    simulate,
+    summary,
+)
 from ddpmcodec.eval.rd import measure
 from ddpmcodec.eval.rd.curves import PAYLOAD
 from ddpmcodec.models import CodecModel
@@ -34,7 +43,9 @@ def exact_draws(bits: float, draws: int, gain: float = 1.0, sigma: float = 1.0) 
     """Draws from N(gain w, sigma^2 I), |w| being what `bits` bits pay for, at `bits` real bits each."""
     rng, length = np.random.default_rng(2), math.sqrt(DIMS * ratio_of(bits))
     across = sigma**2 * rng.chisquare(DIMS - 1, draws) / (DIMS - 1)
-    return [Draw(bits, gain * length + sigma * e, float(a)) for e, a in zip(rng.standard_normal(draws), across, strict=True)]
+    return [
+        Draw(bits, gain * length + sigma * e, float(a)) for e, a in zip(rng.standard_normal(draws), across, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("bits", [4, 64, 1024])
@@ -60,7 +71,14 @@ def test_exact_samples_at_the_ideal_rate_have_no_overhead(bits: int):
 def test_standard_errors_are_those_seen_between_repetitions():
     draws = exact_draws(64, 20000)
     rows = [summary(draws[i : i + 100], ratio_of(64)) for i in range(0, len(draws), 100)]
-    for name in ("achieved_shift", "variance_across", "ideal_bits", "overhead_bits", "real_over_ideal", "real_over_own_kl"):
+    for name in (
+        "achieved_shift",
+        "variance_across",
+        "ideal_bits",
+        "overhead_bits",
+        "real_over_ideal",
+        "real_over_own_kl",
+    ):
         spread, claimed = np.std([r[name] for r in rows]), np.mean([r[f"{name}_error"] for r in rows])
         assert claimed == pytest.approx(spread, rel=0.2), name
 
@@ -179,7 +197,9 @@ def test_a_chain_s_payload_is_its_files(tiny_model: CodecModel, prior_picture: N
     assert table["ideal_bits"] == pytest.approx(real["ideal_bits"])
 
 
-def test_only_a_biased_channel_falls_short_of_what_its_bits_afford(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+def test_only_a_biased_channel_falls_short_of_what_its_bits_afford(
+    tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
+):
     reached = {}
     for name in ("trellis:12", DIFFC):
         table, _ = chain_table(tiny_model, prior_picture[None], STEPS, name, 1)

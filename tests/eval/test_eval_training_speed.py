@@ -35,5 +35,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     found = stored["ways"][way]
     assert list(stored["ways"]) == [way]
     assert found["images_per_second"] > 0
-    assert found["gigaflop_a_second"] == pytest.approx(found["images_per_second"] * stored["gigaflop_an_image"], rel=1e-4)
+    assert found["gigaflop_a_second"] == pytest.approx(
+        found["images_per_second"] * stored["gigaflop_an_image"], rel=1e-4
+    )
     assert "images/s" in capsys.readouterr().out

@@ -22,10 +22,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = [f"{i}.png" for i in range(40)]
     for i, name in enumerate(names):
         Image.new("RGB", (128, 130), (i, 100, 200)).save(tmp_path / "photos" / name)
-    network = ConvUNetConfig(channels=(8,), down_blocks=(1,), up_blocks=(0,), embedding=8, frequencies=4, window=8).build()
+    network = ConvUNetConfig(
+        channels=(8,), down_blocks=(1,), up_blocks=(0,), embedding=8, frequencies=4, window=8
+    ).build()
     network.zero_branches()
     save_model(tmp_path / "m.safetensors", network, None, "m")
-    given = ["--data", str(tmp_path / "photos"), "--models", str(tmp_path / "m.safetensors"), "-o", str(tmp_path / "out.json")]
+    given = [
+        "--data",
+        str(tmp_path / "photos"),
+        "--models",
+        str(tmp_path / "m.safetensors"),
+        "-o",
+        str(tmp_path / "out.json"),
+    ]
     held_out.main([*given, "--factors", "1", "2", "4"])
     stored = json.loads((tmp_path / "out.json").read_text())
     assert stored["crops"] == 4 * sum(map(is_held_out, names))

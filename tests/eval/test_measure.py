@@ -40,13 +40,18 @@ def test_points_of_the_curve_are_files_of_so_many_steps(
         assert table["mse"][1, n - 1] == np.mean((decoded.astype(float) - pictures[1]) ** 2)
 
 
-def test_where_the_bits_go_adds_up_to_the_file_to_the_byte(pictures: list[NDArray[np.uint8]], table: measure.Table) -> None:
+def test_where_the_bits_go_adds_up_to_the_file_to_the_byte(
+    pictures: list[NDArray[np.uint8]], table: measure.Table
+) -> None:
     dims = np.full(3, 3072.0)
     parts, curve = breakdown(table, dims), real_curve(table, dims)
     total = np.sum([parts["of_files"][p] for p in parts["of_files"]], axis=0)
     np.testing.assert_allclose(total, curve["file_bits_per_dim"], rtol=1e-12)
-    # What is not header, check, or information is the rounding to whole bytes: less than two of them, and never negative.
-    known = np.cumsum(table["channel_bits"] + table["count_bits"], axis=1) + table["end_bits"] + 8 * table["header_bytes"]
+    # What is not header, check, or information is the rounding to whole bytes: less than two of them, and never
+    # negative.
+    known = (
+        np.cumsum(table["channel_bits"] + table["count_bits"], axis=1) + table["end_bits"] + 8 * table["header_bytes"]
+    )
     rounding = 8 * table["file_bytes"] - known
     assert (rounding > -1e-6).all()
     assert (rounding < 16).all()
@@ -76,7 +81,9 @@ def test_ideal_bits_are_the_closed_form_for_gaussian_pictures(
     np.testing.assert_allclose(found["ideal_bits"].mean(axis=0), expected_bits, rtol=0.03)
 
 
-def test_real_rate_is_above_ideal_at_equal_distortion(tiny_model: CodecModel, pictures: list[NDArray[np.uint8]]) -> None:
+def test_real_rate_is_above_ideal_at_equal_distortion(
+    tiny_model: CodecModel, pictures: list[NDArray[np.uint8]]
+) -> None:
     dims = np.full(8, 3072.0)
     ideal = ideal_curve(measure.ideal(tiny_model, pictures, STEPS, 0), dims)
     real = real_curve(measure.real(tiny_model, pictures, STEPS, "trellis", 0), dims)
@@ -134,9 +141,13 @@ def test_steps_are_counted(tiny_model: CodecModel, pictures: list[NDArray[np.uin
 def test_table4_measures_every_timestep_and_agrees_with_the_bound(
     tiny_model: CodecModel, pictures: list[NDArray[np.uint8]]
 ) -> None:
-    """With as many turns as pictures each timestep is measured on one of them; the sum is the Gaussian's closed form."""
+    """With as many turns as pictures each timestep is measured on one of them; the sum is the Gaussian's closed
+    form.
+    """
     turns = table4.turns(len(pictures))
-    found = joined([table4.measured(tiny_model, [pictures[i]], i, len(pictures), 0, i, lambda: None) for i in range(turns)])
+    found = joined(
+        [table4.measured(tiny_model, [pictures[i]], i, len(pictures), 0, i, lambda: None) for i in range(turns)]
+    )
     assert (np.isfinite(found["exact_mse"]).sum(axis=0) == 1)[1:].all()
     ideal = {"ideal_bits_per_dim": [1.0], "rmse_mean_over_images": [1.0], "rmse_of_mean_mse": [1.0]}
     rows = table4.table4(found, tiny_model, ideal, {})  # type: ignore[arg-type]

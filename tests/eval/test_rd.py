@@ -151,7 +151,9 @@ def test_rates_are_interpolated_between_points_and_never_beyond() -> None:
 
 
 def test_real_over_ideal_at_equal_rmse() -> None:
-    """Rates that fall as the RMSE rises by a power law are straight in the logarithms, so any ratio between them is exact."""
+    """Rates that fall as the RMSE rises by a power law are straight in the logarithms, so any ratio between them is
+    exact.
+    """
     rmse = np.geomspace(40, 0.8, 12)
     real, ideal = ({"rmse_mean_over_images": list(rmse), "rmse_of_mean_mse": list(1.1 * rmse)} for _ in range(2))
     ideal["ideal_bits_per_dim"] = list(rmse**-1.0)

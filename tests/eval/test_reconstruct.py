@@ -30,7 +30,9 @@ def pictures() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def made(tiny_model: CodecModel, pictures: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
     ticks: list[int] = []
-    table = reconstruct.measured(tiny_model, pictures, STEPS, "trellis", 0, reconstruct.MODES, 0, lambda: ticks.append(1))
+    table = reconstruct.measured(
+        tiny_model, pictures, STEPS, "trellis", 0, reconstruct.MODES, 0, lambda: ticks.append(1)
+    )
     assert len(ticks) == reconstruct.network_calls(tiny_model.plan(STEPS), reconstruct.MODES)
     return table
 

@@ -28,7 +28,9 @@ def test_bytes_are_on_the_disk_before_the_name_is_and_the_name_after(tmp_path: P
     assert events == [("sync", "1234 bytes"), ("rename", "x.bin"), ("sync", "directory")]
 
 
-def test_a_disk_that_can_t_be_synced_is_an_error_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_disk_that_can_t_be_synced_is_an_error_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "x.bin").write_bytes(b"old")
 
     def fail(handle: int) -> None:

@@ -1,4 +1,6 @@
-"""What becomes of strangers' picture files: nothing is cut, shifted or left out in silence, and nothing sound is refused."""
+"""What becomes of strangers' picture files: nothing is cut, shifted or left out in silence, and nothing sound is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from ddpmcodec.io.images import as_rgb
 from ddpmcodec.io.reading import read_frames, read_image
 
 RGB = np.random.default_rng(3).integers(0, 256, (24, 32, 3)).astype(np.uint8)
-SMOOTH = np.stack([*np.meshgrid(np.arange(0, 256, 8), np.arange(0, 240, 10)), np.full((24, 32), 90)], -1).astype(np.uint8)
+SMOOTH = np.stack([*np.meshgrid(np.arange(0, 256, 8), np.arange(0, 240, 10)), np.full((24, 32), 90)], -1).astype(
+    np.uint8
+)
 DEEP = RGB.astype(np.uint16) * 257
 DEEP_GREY = DEEP[..., 0].copy()
 
@@ -158,7 +162,9 @@ def test_a_tiff_of_many_pages_takes_no_time():
     """Twenty thousand pages share three megabytes of metadata, which Pillow would read again for each of them."""
     size, count, blob = 16 * 16, 20000, 3 << 20
     tags = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 16), (279, size)]
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + struct.pack("<HHII", 700, 1, blob, 8)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + struct.pack(
+        "<HHII", 700, 1, blob, 8
+    )
     start, page = 8 + blob, 2 + len(entries) + 4
     places = [start + page * (i + 1) for i in range(count - 1)] + [0]
     pages = b"".join(struct.pack("<H", len(tags) + 1) + entries + struct.pack("<I", place) for place in places)
@@ -169,7 +175,11 @@ def test_a_tiff_of_many_pages_takes_no_time():
 
 
 def test_an_icon_s_sizes_are_one_picture():
-    assert read_image(saved(Image.fromarray(RGB).resize((32, 32)), "ICO", sizes=[(16, 16), (32, 32)])).shape == (32, 32, 3)
+    assert read_image(saved(Image.fromarray(RGB).resize((32, 32)), "ICO", sizes=[(16, 16), (32, 32)])).shape == (
+        32,
+        32,
+        3,
+    )
 
 
 def test_a_photo_s_preview_is_no_frame():
@@ -230,7 +240,9 @@ def test_a_png_s_odd_ancillary_data_never_stops_it(extra: bytes):
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_odd_exif_data_never_stops_a_picture(kind: str, exif: bytes):
     plain = Image.fromarray(SMOOTH)
-    np.testing.assert_array_equal(read_image(saved(plain, kind, exif=b"Exif\0\0" + exif)), read_image(saved(plain, kind)))
+    np.testing.assert_array_equal(
+        read_image(saved(plain, kind, exif=b"Exif\0\0" + exif)), read_image(saved(plain, kind))
+    )
 
 
 @pytest.mark.parametrize("name", [b"IHDR", b"IDAT", b"PLTE"])
@@ -300,7 +312,14 @@ def profile(
         table += name + struct.pack(">II", at + len(body), len(value))
         body += value
     size = at + len(body)
-    head = struct.pack(">I", size) + b"lcms\x02\x40\0\0mntr" + (b"GRAY" if grey else b"RGB ") + b"XYZ " + bytes(12) + b"acsp"
+    head = (
+        struct.pack(">I", size)
+        + b"lcms\x02\x40\0\0mntr"
+        + (b"GRAY" if grey else b"RGB ")
+        + b"XYZ "
+        + bytes(12)
+        + b"acsp"
+    )
     head = head.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
@@ -336,7 +355,9 @@ def test_a_grey_picture_s_profile_is_honoured():
     data = saved(Image.fromarray(SMOOTH[..., 0]), icc_profile=GREY)
     got = read_image(data)
     assert (got == got[:, :, :1]).all()
-    assert abs(int(read_image(saved(Image.new("L", (2, 2), 55), icc_profile=GREY))[0, 0, 0]) - 128) <= 2  # 0.216 of the light
+    assert (
+        abs(int(read_image(saved(Image.new("L", (2, 2), 55), icc_profile=GREY))[0, 0, 0]) - 128) <= 2
+    )  # 0.216 of the light
 
 
 def test_transparency_and_turns_go_with_a_profile():
@@ -350,10 +371,14 @@ def test_transparency_and_turns_go_with_a_profile():
     assert np.abs(got.astype(int) - np.rot90(expected, -1)).max() <= 1
 
 
-@pytest.mark.parametrize("icc", [SRGB, b"", b"no profile", profile(grey=True)], ids=["sRGB", "none", "damaged", "grey's"])
+@pytest.mark.parametrize(
+    "icc", [SRGB, b"", b"no profile", profile(grey=True)], ids=["sRGB", "none", "damaged", "grey's"]
+)
 def test_what_is_srgb_or_says_nothing_changes_nothing(icc: bytes):
     notes = list[str]()
-    np.testing.assert_array_equal(read_image(saved(Image.fromarray(RGB), icc_profile=icc), exact=True, note=notes.append), RGB)
+    np.testing.assert_array_equal(
+        read_image(saved(Image.fromarray(RGB), icc_profile=icc), exact=True, note=notes.append), RGB
+    )
     assert notes == []
 
 

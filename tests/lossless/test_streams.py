@@ -56,7 +56,9 @@ def test_the_last_picture_is_exact_and_those_before_are_previews(
     assert items[-1].bits == pytest.approx(sum(info.step_bits) + 8 * len(info.tail))
 
 
-def test_previews_are_those_of_the_lossy_stream(data: bytes, tiny_model: CodecModel, prior_picture: NDArray[np.uint8]) -> None:
+def test_previews_are_those_of_the_lossy_stream(
+    data: bytes, tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
+) -> None:
     info = read_info(data, tiny_model)
     lossy = encode(prior_picture, model=tiny_model, plan_steps=STEPS, steps=info.steps)
     assert truncate(data, steps=info.steps, model=tiny_model) == lossy
@@ -70,8 +72,14 @@ def test_any_size_comes_back_exactly(height: int, width: int, tiny_model: CodecM
     assert np.array_equal(decode(data, model=tiny_model), picture)
 
 
-def test_random_coding_and_any_last_step_come_back_exactly(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]) -> None:
-    for options in ({"channel": "orc:8", "plan_steps": 3}, {"plan_steps": STEPS, "steps": 2}, {"seed": 9, "plan_steps": 2}):
+def test_random_coding_and_any_last_step_come_back_exactly(
+    tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
+) -> None:
+    for options in (
+        {"channel": "orc:8", "plan_steps": 3},
+        {"plan_steps": STEPS, "steps": 2},
+        {"seed": 9, "plan_steps": 2},
+    ):
         data = encode(prior_picture, model=tiny_model, lossless=True, **options)  # type: ignore[arg-type]
         assert np.array_equal(decode(data, model=tiny_model), prior_picture)
 

@@ -165,7 +165,9 @@ def test_frequencies_are_those_of_the_mixture() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(-(1 << 18), 1 << 18), st.integers(LEAST_SCALE, MOST_SCALE), st.integers(-MIX_BOUND, MIX_BOUND)),
+        st.tuples(
+            st.integers(-(1 << 18), 1 << 18), st.integers(LEAST_SCALE, MOST_SCALE), st.integers(-MIX_BOUND, MIX_BOUND)
+        ),
         min_size=1,
         max_size=5,
     )

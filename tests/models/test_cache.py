@@ -42,7 +42,9 @@ def test_a_file_that_was_overwritten_is_loaded_again(tmp_path: Path, curve: Erro
     assert as_model(path).name == "later!"
 
 
-def test_a_relative_path_is_that_of_the_current_directory(tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch):
+def test_a_relative_path_is_that_of_the_current_directory(
+    tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch
+):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         save(tmp_path / name / "model.safetensors", curve, name)

@@ -16,7 +16,14 @@ from ddpmcodec.models.network_config import parse_config
 from ddpmcodec.models.weights import load_network, save_model
 
 TINY = ConvUNetConfig(
-    channels=(8, 12), down_blocks=(1, 1), up_blocks=(1, 0), embedding=8, frequencies=4, window=16, periods=(1, 2), knots=4
+    channels=(8, 12),
+    down_blocks=(1, 1),
+    up_blocks=(1, 0),
+    embedding=8,
+    frequencies=4,
+    window=16,
+    periods=(1, 2),
+    knots=4,
 )
 
 

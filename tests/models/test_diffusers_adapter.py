@@ -1,4 +1,6 @@
-"""Networks that diffusers saved, tiny and with random weights, made codecs. Skipped without the extra, but for its absence."""
+"""Networks that diffusers saved, tiny and with random weights, made codecs. Skipped without the extra, but for its
+absence.
+"""
 
 from __future__ import annotations
 
@@ -172,7 +174,9 @@ def test_the_schedule_is_the_scheduler_s(tmp_path: Path, diffusers: Any, options
     torch.testing.assert_close(network(x_t, between), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize(
+    "kind", ["DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"]
+)
 def test_another_sampler_has_the_same_noise_levels(tmp_path: Path, diffusers: Any, kind: str):
     scheduler = getattr(diffusers, kind)(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     _, config = load_diffusers(saved(tmp_path, unet_of(diffusers), scheduler))
@@ -361,7 +365,10 @@ class Trap:
 def test_pickled_code_is_not_run(folder: Path, tmp_path: Path):
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     sprung, weights = tmp_path / "sprung", folder / "unet" / "diffusion_pytorch_model.bin"
-    for save in (lambda: torch.save({"w": Trap(sprung)}, weights), lambda: weights.write_bytes(pickle.dumps(Trap(sprung), 2))):
+    for save in (
+        lambda: torch.save({"w": Trap(sprung)}, weights),
+        lambda: weights.write_bytes(pickle.dumps(Trap(sprung), 2)),
+    ):
         save()
         with pytest.raises(ModelError, match="can't be loaded"):
             load_diffusers(folder)
@@ -398,11 +405,15 @@ def test_a_hub_that_can_t_be_reached_is_one_clear_error(diffusers: Any, monkeypa
             raise kind("no route\nto host")
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-        with pytest.raises(ModelError, match=r"'google/ddpm-cifar10-32' is no folder here.*no route\).*give their folder$"):
+        with pytest.raises(
+            ModelError, match=r"'google/ddpm-cifar10-32' is no folder here.*no route\).*give their folder$"
+        ):
             load_diffusers("google/ddpm-cifar10-32")
 
 
-@pytest.mark.parametrize("name", ["cifar10-small", "/nowhere/at/all", "a/b/c", "../models", "https://huggingface.co/google"])
+@pytest.mark.parametrize(
+    "name", ["cifar10-small", "/nowhere/at/all", "a/b/c", "../models", "https://huggingface.co/google"]
+)
 def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(diffusers: Any, name: str):
     with pytest.raises(ModelError, match="is no folder: expected one that diffusers saved, or a hub id"):
         load_diffusers(name)
@@ -411,7 +422,9 @@ def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(diffusers: Any, nam
 # Without the extra
 
 
-def test_without_diffusers_the_error_says_what_to_install(tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch):
+def test_without_diffusers_the_error_says_what_to_install(
+    tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "theirs.safetensors"
     save_model(path, torch.nn.Identity(), curve, "theirs", config=CONFIG)
     monkeypatch.setitem(sys.modules, "diffusers", None)

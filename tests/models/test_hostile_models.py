@@ -1,4 +1,6 @@
-"""Model files that a stranger made or a disk spoiled: a clear ModelError, nothing run, nothing built that isn't in the file."""
+"""Model files that a stranger made or a disk spoiled: a clear ModelError, nothing run, nothing built that isn't in the
+file.
+"""
 
 from __future__ import annotations
 
@@ -93,11 +95,16 @@ def refused(path: Path, match: str | None = None) -> None:
         (b"{}", 101_000_000),
         (b'{"a":' * 5000, None),
         (b"[" * 100_000, None),
-        (b'{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', None),
+        (
+            b'{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            None,
+        ),
     ],
 )
 def test_a_header_that_is_none(tmp_path: Path, header: bytes, length: int | None):
-    refused(write(tmp_path / "x.safetensors", header, bytes(64), length), "not a readable safetensors file|not a ddpmcodec")
+    refused(
+        write(tmp_path / "x.safetensors", header, bytes(64), length), "not a readable safetensors file|not a ddpmcodec"
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,7 +288,9 @@ def test_an_absurd_curve_is_refused(good: Path, changes: dict[str, Any]):
     [
         TINY,
         UNetConfig(),
-        replace(TINY, channels=(4, 8, 12), heads=2, attention_levels=(1, 2), blocks=2, middle_blocks=3, scale=False, knots=0),
+        replace(
+            TINY, channels=(4, 8, 12), heads=2, attention_levels=(1, 2), blocks=2, middle_blocks=3, scale=False, knots=0
+        ),
         replace(TINY, channels=(8, 4), attention_levels=(0,), image_channels=1, embedding=5),
         replace(TINY, channels=(4, 4), attention_levels=(0, 0), blocks=3),
     ],
@@ -290,7 +299,9 @@ def test_the_size_of_a_network_is_known_before_it_is_built(config: UNetConfig):
     assert config.elements == sum(v.numel() for v in config.build().state_dict().values())
 
 
-_NUMBERS = st.integers(-2, 40) | st.integers() | st.floats() | st.sampled_from([1 << 16, 1 << 31, 1 << 63, 0.5, 4, 8, 16])
+_NUMBERS = (
+    st.integers(-2, 40) | st.integers() | st.floats() | st.sampled_from([1 << 16, 1 << 31, 1 << 63, 0.5, 4, 8, 16])
+)
 _VALUES = st.recursive(
     _NUMBERS | st.none() | st.booleans() | st.text(max_size=3), lambda v: st.lists(v, max_size=4), max_leaves=5
 )
@@ -345,7 +356,9 @@ def _mutated(data: bytes, chance: random.Random) -> bytes:
         elif kind == 4:
             del out[at:]
         elif kind == 5:
-            out[:8] = struct.pack("<Q", chance.choice((0, 1, length - 1, length + 1, length + 8, 1 << 20, 1 << 40, 1 << 63)))
+            out[:8] = struct.pack(
+                "<Q", chance.choice((0, 1, length - 1, length + 1, length + 8, 1 << 20, 1 << 40, 1 << 63))
+            )
         else:
             other = chance.randrange(len(out) or 1)
             out[at : at + 8] = out[other : other + 8]
@@ -371,7 +384,28 @@ def test_rewritten_files_with_a_matching_fingerprint_work_or_are_refused(good: P
     """Past the fingerprint, which a liar computes too: numbers of the configuration and the curve changed at will."""
     data, chance, worked = good.read_bytes(), random.Random(7), 0
     config, curve = (json.loads(parts_of(good)[0]["__metadata__"][k]) for k in ("config", "curve"))
-    odd = (0, 1, 2, 3, 7, 64, -1, 1 << 20, 1 << 62, 1 << 70, 0.5, 1e30, -1e30, float("nan"), None, True, "4", [], [4, 8], {})
+    odd = (
+        0,
+        1,
+        2,
+        3,
+        7,
+        64,
+        -1,
+        1 << 20,
+        1 << 62,
+        1 << 70,
+        0.5,
+        1e30,
+        -1e30,
+        float("nan"),
+        None,
+        True,
+        "4",
+        [],
+        [4, 8],
+        {},
+    )
     for _ in range(REWRITES):
         good.write_bytes(data)
         key = chance.choice([*config, *curve, *curve])
@@ -382,7 +416,9 @@ def test_rewritten_files_with_a_matching_fingerprint_work_or_are_refused(good: P
         try:
             network, info = load_network(signed(good, **{"config" if key in config else "curve": {key: value}}))
             window, level = info.config.window, make_plan(info.curve, 3).level(2)
-            eps = codec_model(network, info.curve, "m", window=window).predict_eps(torch.zeros(1, 3, window, window), level)
+            eps = codec_model(network, info.curve, "m", window=window).predict_eps(
+                torch.zeros(1, 3, window, window), level
+            )
         except DdpmCodecError:
             continue
         assert eps.shape == (1, 3, window, window)

@@ -270,7 +270,10 @@ def test_new_fields_of_the_configuration_leave_old_files_alone(saved: Path, tmp_
         tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata()  # noqa: SIM118
     config = {k: v for k, v in json.loads(metadata["config"]).items() if k not in ("knots", "scale", "middle_blocks")}
     mark = fingerprint(tensors, config, json.loads(metadata["curve"]))
-    old = {k: v for k, v in metadata.items() if k != "architecture"} | {"config": json.dumps(config), "fingerprint": mark}
+    old = {k: v for k, v in metadata.items() if k != "architecture"} | {
+        "config": json.dumps(config),
+        "fingerprint": mark,
+    }
     save_file(tensors, tmp_path / "old.safetensors", old)
     assert load_model(tmp_path / "old.safetensors").fingerprint == mark
 

@@ -34,7 +34,9 @@ MEMORIES = range(8, 17)
 
 
 def metrics_of(steps: int, memory: int, kind: str, seed: int) -> NDArray[np.int16]:
-    """Branch metrics that put a search to the test: at the limit, nearly all ties, in favour of starts other than state 0."""
+    """Branch metrics that put a search to the test: at the limit, nearly all ties, in favour of starts other than state
+    0.
+    """
     older, newer = taps(memory)
     rng, limit = np.random.default_rng(seed), branch_limit(memory)
     shape = (steps, 1 << older, 1 << newer)
@@ -81,7 +83,12 @@ def test_the_search_finds_numpy_s_bits(memory: int, kind: str):
 
 @needs_native
 @settings(max_examples=100)
-@given(st.sampled_from((8, 9, 10, 11, 12, 13)), st.integers(1, 400), st.integers(1, branch_limit(13)), st.integers(0, 1 << 32))
+@given(
+    st.sampled_from((8, 9, 10, 11, 12, 13)),
+    st.integers(1, 400),
+    st.integers(1, branch_limit(13)),
+    st.integers(0, 1 << 32),
+)
 def test_the_search_finds_numpy_s_bits_of_any_range(memory: int, steps: int, limit: int, seed: int):
     older, newer = taps(memory)
     metrics = np.random.default_rng(seed).integers(-limit, limit + 1, (steps, 1 << older, 1 << newer)).astype(np.int16)
@@ -103,7 +110,9 @@ def both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> tuple[
 @pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize(("bits", "dims"), [(1, 768), (2, 3072), (63, 3072), (64, 3072), (65, 3000), (1000, 3072), (768, 768)])
+@pytest.mark.parametrize(
+    ("bits", "dims"), [(1, 768), (2, 3072), (63, 3072), (64, 3072), (65, 3000), (1000, 3072), (768, 768)]
+)
 def test_branch_metrics_are_numpy_s(memory: int, grouped: bool, bits: int, dims: int, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(bits)
     (block,) = blocks_of(bits, dims, memory, Key(5, 6), grouped)

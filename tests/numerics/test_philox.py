@@ -23,7 +23,11 @@ def test_known_answers_of_random123(counter: str, key: str, words: str):
 
 
 def test_no_two_keys_share_their_words():
-    seeds, steps, purposes = (0, 1, 1 << 32, (1 << 64) - 1), (0, 1, 50), (NOISE, TRELLIS, CANDIDATES, ARRIVALS, SAMPLING)
+    seeds, steps, purposes = (
+        (0, 1, 1 << 32, (1 << 64) - 1),
+        (0, 1, 50),
+        (NOISE, TRELLIS, CANDIDATES, ARRIVALS, SAMPLING),
+    )
     keys = [Key(*parts) for parts in product(seeds, steps, purposes, (0, 1, 7))]
     words = np.stack([key.words(64) for key in keys])
     assert len({row.tobytes() for row in words}) == len(keys)

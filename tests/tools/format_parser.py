@@ -1,7 +1,8 @@
-"""A second parser of ddpmcodec files, written from docs/format.md alone: standard library, whole numbers, nothing shared.
+"""A second parser of ddpmcodec files, written from docs/format.md alone: standard library, whole numbers, nothing
+shared.
 
-It reads everything short of the picture: header, plan, counts, symbols, END, short step, where the lossless tail starts, and
-archives. Slow, and meant to be read beside the specification; the section numbers below are its.
+It reads everything short of the picture: header, plan, counts, symbols, END, short step, where the lossless tail
+starts, and archives. Slow, and meant to be read beside the specification; the section numbers below are its.
 """
 
 from __future__ import annotations
@@ -182,7 +183,24 @@ def tile_frequencies(length: int) -> list[int]:
     return [(k << 20) // n for n in [size + 1] * larger + [size] * (count - larger) for k in range(n)]
 
 
-POWERS = [65536, 68438, 71468, 74632, 77936, 81386, 84990, 88752, 92682, 96785, 101070, 105545, 110218, 115098, 120194, 125515]
+POWERS = [
+    65536,
+    68438,
+    71468,
+    74632,
+    77936,
+    81386,
+    84990,
+    88752,
+    92682,
+    96785,
+    101070,
+    105545,
+    110218,
+    115098,
+    120194,
+    125515,
+]
 
 
 @lru_cache(maxsize=64)
@@ -218,7 +236,8 @@ def costs(model: Model) -> tuple[list[int], list[list[int]]]:
     n = (above[-1] if above else len(model.mse) - 1) + 1
     first = [step_rate(model, model.mse[0], model.snr[j]) for j in range(n)]
     between = [
-        [step_rate(model, model.mse[i], model.snr[j] - model.snr[i]) if j > i else 0 for j in range(n)] for i in range(n)
+        [step_rate(model, model.mse[i], model.snr[j] - model.snr[i]) if j > i else 0 for j in range(n)]
+        for i in range(n)
     ]
     return first, between
 
@@ -235,7 +254,9 @@ def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, .
     for _ in range(steps - 1):
         totals = [[*map(add, best, column), far] for column in columns]
         least = [min(min(total), far) for total in totals]
-        came.append([total.index(m) if m < far else 0 for total, m in zip(totals, least, strict=True)])  # the lower of equals
+        came.append(
+            [total.index(m) if m < far else 0 for total, m in zip(totals, least, strict=True)]
+        )  # the lower of equals
         best = least
     path = [n - 1]
     for choice in reversed(came):
@@ -243,7 +264,9 @@ def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, .
     path.reverse()
     if model.spectrum is not None:
         gains = [model.snr[path[0]], *(model.snr[j] - model.snr[i] for i, j in zip(path, path[1:], strict=False))]
-        return tuple(path), tuple(coloured_rate(model, start, gain) for start, gain in zip([0, *path], gains, strict=False))
+        return tuple(path), tuple(
+            coloured_rate(model, start, gain) for start, gain in zip([0, *path], gains, strict=False)
+        )
     return tuple(path), (first[path[0]], *(between[i][j] for i, j in zip(path, path[1:], strict=False)))
 
 
@@ -305,7 +328,9 @@ class Interval:
             self.low, self.range, self.words = self.low << 32, self.range << 32, self.words + 1
 
     def quantile(self, data: bytes, fill: int) -> int | None:
-        """Of the number that data, followed by bytes `fill` without end, is; None where no encoder can have written it."""
+        """Of the number that data, followed by bytes `fill` without end, is; None where no encoder can have
+        written it.
+        """
         size = 4 * (self.words + 2)
         point = int.from_bytes(data[:size].ljust(size, bytes([fill])), "big")
         quantile = (point - self.low) // (self.range >> 24)

@@ -1,12 +1,13 @@
-"""The fuzz run: mutated files against everything that reads files. A result or a DdpmCodecError is all that may come of it.
+"""The fuzz run: mutated files against everything that reads files. A result or a DdpmCodecError is all that may come of
+it.
 
     python -m tests.tools.fuzz --count 200000 --seed 0 -o results/fuzz.json
 
-Every mutant (see `mutations`) goes to the functions that are quick, and to one that decodes, in turn. The network is a formula
-with the embedded model's error curve and fingerprint, so streams parse as they do for users. The files mutated are those of
-tests/golden. Anything else that is raised, a PanicException among them, is a failure; so are an input that takes longer than
-SLOW seconds, memory beyond what the declared size allows, and a dead process. Inputs are read in a process of their own,
-which is started again after a crash or a hang.
+Every mutant (see `mutations`) goes to the functions that are quick, and to one that decodes, in turn. The network is a
+formula with the embedded model's error curve and fingerprint, so streams parse as they do for users. The files mutated
+are those of tests/golden. Anything else that is raised, a PanicException among them, is a failure; so are an input that
+takes longer than SLOW seconds, memory beyond what the declared size allows, and a dead process. Inputs are read in a
+process of their own, which is started again after a crash or a hang.
 """
 
 from __future__ import annotations
@@ -167,7 +168,9 @@ class Tally:
 
 
 def feed(targets: Targets, data: bytes, index: int, tally: Tally, decoding: bool = True) -> None:
-    """Gives one input to the functions that are quick, and to the one that decodes whose turn it is; notes what came of it."""
+    """Gives one input to the functions that are quick, and to the one that decodes whose turn it is; notes what came of
+    it.
+    """
     slow = list(targets.slow().items())
     name, decodes = slow[index % len(slow)]
     where = {"index": index, "input_bytes": len(data)}
@@ -251,7 +254,9 @@ def _work(files: list[bytes], seed: int, first: int, last: int, step: int, now: 
     results.put((last, tally))
 
 
-def run(files: Sequence[bytes], count: int, seed: int, jobs: int = 1, say: Callable[[int], None] = lambda done: None) -> Tally:
+def run(
+    files: Sequence[bytes], count: int, seed: int, jobs: int = 1, say: Callable[[int], None] = lambda done: None
+) -> Tally:
     """Feeds `count` mutants, `jobs` at a time, each worker's crash or hang a failure."""
     total, context = Tally(), multiprocessing.get_context("spawn")
     with_nothing_yet = [(job, job) for job in range(jobs)]

@@ -2,8 +2,8 @@
 
     python -m tests.tools.make_golden
 
-makes tests/golden anew, with the embedded model. It refuses where a file of the same format version would change: then VERSION
-in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force.
+makes tests/golden anew, with the embedded model. It refuses where a file of the same format version would change: then
+VERSION in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force.
 `tests/test_golden.py` reads them.
 """
 
@@ -96,7 +96,9 @@ def golden_files(model: CodecModel) -> dict[str, bytes]:
                 for turn, own in enumerate(({FILE_NAME: b"a.png"}, {}, {FILE_NAME: b"c.png", FRAME: b"\x02"}))
             ]
         ),
-        "archive": ddpmcodec.encode_archive([picture(20, 24, turn) for turn in range(3)], model=model, plan_steps=6, steps=3),
+        "archive": ddpmcodec.encode_archive(
+            [picture(20, 24, turn) for turn in range(3)], model=model, plan_steps=6, steps=3
+        ),
         "archive-lossless": ddpmcodec.encode_archive(
             [picture(9, 8, t) for t in range(2)], model=model, plan_steps=6, lossless=True
         ),
@@ -157,7 +159,8 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
     changed += [key for key in ("model", "tail_weights") if before.get(key) != values[key]]
     if before["version"] == VERSION and changed and not force:
         raise DdpmCodecError(
-            f"files of format version {VERSION} would change ({', '.join(changed)}): a decoder that is out there could not "
+            f"files of format version {VERSION} would change ({', '.join(changed)}): a decoder that is out there could "
+            "not "
             "read them; raise VERSION in ddpmcodec/bitstream/header.py, or pass --force before its release"
         )
     for path in (*folder.glob("*.bin"), *folder.glob("*.png")):

@@ -11,7 +11,27 @@ from ddpmcodec.bitstream.leb128 import leb128
 from ddpmcodec.errors import DdpmCodecError
 
 _BYTES = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF)
-_NUMBERS = (0, 1, 2, 5, 31, 32, 63, 64, 127, 128, 255, 4095, 4096, 1 << 14, (1 << 16) - 1, 1 << 20, 1 << 26, 1 << 32, 1 << 63)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    5,
+    31,
+    32,
+    63,
+    64,
+    127,
+    128,
+    255,
+    4095,
+    4096,
+    1 << 14,
+    (1 << 16) - 1,
+    1 << 20,
+    1 << 26,
+    1 << 32,
+    1 << 63,
+)
 _SIZES = (0, 1, 2, 7, 31, 32, 33, 40, 63, 64, 127, 255, 1023)  # less one; most stay small enough to decode
 
 Mutation = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
@@ -72,7 +92,9 @@ def rehead(data: bytes, rng: random.Random, files: Sequence[bytes]) -> bytes:
     sizes = _NUMBERS if rng.random() < 0.2 else _SIZES
     width, height = (rng.choice(sizes) if rng.random() < 0.4 else side - 1 for side in (header.width, header.height))
     steps = rng.choice(_NUMBERS) if rng.random() < 0.2 else rng.choice((1, 4, 8, 12, 46, header.plan_steps or 46))
-    channel = (rng.randrange(256), rng.randrange(256)) if rng.random() < 0.2 else (rng.randrange(2), rng.randrange(7, 18))
+    channel = (
+        (rng.randrange(256), rng.randrange(256)) if rng.random() < 0.2 else (rng.randrange(2), rng.randrange(7, 18))
+    )
     seed = rng.choice((*_NUMBERS, (1 << 64) - 1, 1 << 64, 1 << 69))
     mark = header.fingerprint if rng.random() < 0.95 else "00000000"
     out = data[:3] + bytes([flags]) + bytes.fromhex(mark) + _leb(width, rng) + _leb(height, rng)
@@ -87,7 +109,8 @@ def fields(header: Header, rng: random.Random) -> bytes:
     """Those of the header, or others: now and then marked, out of order, or of a size that is not theirs."""
     listed = [(field.identifier, field.data) for field in header.fields if rng.random() < 0.7]
     listed += [
-        (rng.choice((1, 4, 9, 127, 128, 129, 200)), rng.randbytes(rng.choice((0, 1, 9, 200)))) for _ in range(rng.randrange(3))
+        (rng.choice((1, 4, 9, 127, 128, 129, 200)), rng.randbytes(rng.choice((0, 1, 9, 200))))
+        for _ in range(rng.randrange(3))
     ]
     if rng.random() < 0.9:
         listed = sorted(dict(listed).items())
@@ -101,7 +124,9 @@ def body(data: bytes, rng: random.Random, files: Sequence[bytes]) -> bytes:
     found = _header(data)
     start = found[1] if found else 0
     rest = rng.choice((rng.randbytes(rng.randrange(400)), bytes(rng.randrange(400)), b"\xff" * rng.randrange(400)))
-    index = leb128(rng.choice(_NUMBERS)) + leb128(rng.choice(_NUMBERS)) + bytes([rng.choice((0, 1, 8, 31, 63, 64, 255))])
+    index = (
+        leb128(rng.choice(_NUMBERS)) + leb128(rng.choice(_NUMBERS)) + bytes([rng.choice((0, 1, 8, 31, 63, 64, 255))])
+    )
     return data[:start] + (index if data[3:4] and data[3] & 32 else b"") + rest
 
 

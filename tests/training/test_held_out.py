@@ -58,7 +58,9 @@ def test_at_most_64_middles_evenly_taken():
 
 
 def test_errors_through_a_smaller_picture():
-    """A network that knows plain colours' x_0 exactly has no error at any size; one that says nothing has that of x_t."""
+    """A network that knows plain colours' x_0 exactly has no error at any size; one that says nothing has that
+    of x_t.
+    """
     images = pictures(2)
     x_0 = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -20,7 +20,9 @@ from ddpmcodec.training.recorded import Recorded
 from ddpmcodec.training.step import TrainingStep
 
 CPU = torch.device("cpu")
-CONV = ConvUNetConfig(channels=(8, 12), down_blocks=(1, 1), up_blocks=(1, 0), embedding=8, frequencies=4, window=16, knots=4)
+CONV = ConvUNetConfig(
+    channels=(8, 12), down_blocks=(1, 1), up_blocks=(1, 0), embedding=8, frequencies=4, window=16, knots=4
+)
 UNET = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=16, knots=4, dropout=0.1)
 VIEWS = (View(16, 1, 3, -5.0, 9.5), View(8, 2, 1, -6.0, 1.5))
 CASES: dict[str, tuple[NetworkToTrain, Recipe]] = {

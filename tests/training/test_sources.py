@@ -1,4 +1,6 @@
-"""Strangers' training data: what can't be used is named, and left out only where that is asked for; other data is noticed."""
+"""Strangers' training data: what can't be used is named, and left out only where that is asked for; other data is
+noticed.
+"""
 
 from __future__ import annotations
 

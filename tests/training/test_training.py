@@ -51,7 +51,9 @@ def pictures(count: int = 24, side: int = 8) -> NDArray[np.uint8]:
     y, x = np.mgrid[:side, :side] / side
     slope = random.uniform(-80, 80, (count, 1, 1, 3, 2))
     base = random.uniform(90, 160, (count, 1, 1, 3))
-    return (base + slope[..., 0] * y[None, :, :, None] + slope[..., 1] * x[None, :, :, None]).clip(0, 255).astype(np.uint8)
+    return (
+        (base + slope[..., 0] * y[None, :, :, None] + slope[..., 1] * x[None, :, :, None]).clip(0, 255).astype(np.uint8)
+    )
 
 
 def trainer(recipe: Recipe = RECIPE, network: UNetConfig = TINY, where: Processes = ALONE) -> Trainer:
@@ -108,7 +110,9 @@ class TestObjective:
     def test_vlb_rate_of_a_known_error(self):
         """An ε-MSE of 1 everywhere is half the log-SNR span in nats."""
         levels = draw_levels(RECIPE, SPAN, 100, torch.Generator())
-        assert float(levels.bits.mean()) == pytest.approx((TINY.max_log_snr - TINY.min_log_snr) / 2 / math.log(2), rel=1e-5)
+        assert float(levels.bits.mean()) == pytest.approx(
+            (TINY.max_log_snr - TINY.min_log_snr) / 2 / math.log(2), rel=1e-5
+        )
 
     @pytest.mark.parametrize("schedule", ["linear", "cosine"])
     def test_simple_draws_the_chain_s_own_levels(self, schedule: str):
@@ -242,7 +246,8 @@ class TestTrainer:
 
     def test_any_seed_will_do(self, tmp_path: Path):
         losses = {
-            run(trainer(replace(RECIPE, seed=s)), tmp_path, Goal(steps=1))[0].loss for s in (0, 1, 1 << 40, (1 << 63) - 1)
+            run(trainer(replace(RECIPE, seed=s)), tmp_path, Goal(steps=1))[0].loss
+            for s in (0, 1, 1 << 40, (1 << 63) - 1)
         }
         assert len(losses) == 4
 
@@ -396,7 +401,9 @@ class TestFailures:
             RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
         ],
     )
-    def test_out_of_memory_says_what_needs_less(self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_out_of_memory_says_what_needs_less(
+        self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
         run(trainer(), tmp_path, Goal(steps=1))
 
         def fail(self: Trainer, goal: Goal) -> None:
