@@ -23,6 +23,7 @@ from ddpmcodec.cli.common import (
     say,
     stderr,
 )
+from ddpmcodec.cli.encode_report import EncodeReport
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
 from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError, ImageError
@@ -111,7 +112,7 @@ def encode(
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
     weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
     loaded = time.perf_counter()
-    report = _EncodeReport(picture, lossless)
+    report = EncodeReport(picture, lossless)
     with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
 
         def on_step(sent: Any) -> None:
@@ -185,50 +186,6 @@ def _sent(pieces: Iterator[bytes], output: str) -> bytes:
         write_output(output, piece)
         data += piece
     return data
-
-
-class _EncodeReport:
-    """Collects what `encode` reports, step by step."""
-
-    def __init__(self, picture: Any, lossless: bool):
-        self.picture, self.lossless = picture, lossless
-        self.ideal = 0.0
-        self.last: Any = None
-
-    def add(self, sent: Any) -> None:
-        self.ideal += float(sent.ideal_bits[0])
-        self.last = sent
-
-    def line(self, sent: Any) -> str:
-        packet = sent.packets[0]
-        return (
-            f"step {sent.n:3d}  log-SNR {sent.log_snr_s:7.3f}  v/b {sent.variance_ratio[0]:.4f}  "
-            f"ideal {sent.ideal_bits[0]:10.1f} bits  sent {packet.bits:7d} bits{'  coloured' * packet.coloured}"
-        )
-
-    def values(self, data: bytes, codec: Any) -> dict[str, Any]:
-        """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole
-        levels).
-        """
-        import numpy as np
-
-        from ddpmcodec.io.images import to_bytes
-
-        height, width, _ = self.picture.shape
-        decoded = to_bytes(self.last.reconstruct()[0], height, width)
-        mse = 0.0 if self.lossless else float(np.mean((decoded.astype(np.float64) - self.picture) ** 2))
-        dims = self.picture.size
-        return {
-            "bytes": len(data),
-            "real_bits_per_dim": round(8 * len(data) / dims, 6),
-            "ideal_bits_per_dim": round(self.ideal / dims, 6),
-            "psnr": round(10 * float(np.log10(255**2 / mse)), 3) if mse else None,
-            "rmse": round(mse**0.5, 4),
-            "width": width,
-            "height": height,
-            "steps": self.last.n,
-            "model": codec.name,
-        }
 
 
 @command
