@@ -172,7 +172,7 @@ def coded(model: CodecModel, images: list[NDArray[np.uint8]], plan_steps: int | 
     small = [image[:32, :32] for image in images]
     ddpmcodec.decode_batch(ddpmcodec.encode_batch(small, model=model, plan_steps=2), model=model)
     start = time.perf_counter()
-    files = ddpmcodec.encode_batch(images, model=model, plan_steps=plan_steps)
+    files = ddpmcodec.encode_batch(images, model=model, plan_steps=plan_steps, full=True)
     middle = time.perf_counter()
     decoded = ddpmcodec.decode_batch(files, model=model)
     end = time.perf_counter()

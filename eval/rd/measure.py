@@ -70,7 +70,9 @@ def real(
         pictures.append([to_bytes(plane, height, width) for plane in step.reconstruct()])
         on_step()
 
-    datas = encode_batch(images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=keep)
+    datas = encode_batch(
+        images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, full=True, on_step=keep
+    )
     if decode:
         _require_same_pictures(pictures, decode_batch_progressive(datas, model=model), on_step)
     else:

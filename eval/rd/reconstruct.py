@@ -67,7 +67,7 @@ def measured(
     """
     plan, (height, width, _) = model.plan(plan_steps), images[0].shape
     datas = encode_batch(
-        images, model=model, plan_steps=plan_steps, channel=channel, seed=seed, on_step=lambda _: on_step()
+        images, model=model, plan_steps=plan_steps, full=True, channel=channel, seed=seed, on_step=lambda _: on_step()
     )
     ways = {"mean": mean, "sample": sample(seed, first, lambda _: on_step()), "ddim": flow(None, lambda _: on_step())}
     made: dict[str, list[list[Image]]] = {mode: [] for mode in modes}

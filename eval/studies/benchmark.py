@@ -63,7 +63,7 @@ def _code(images: list[NDArray[np.uint8]], plan_steps: int | None, repeats: int)
         ideal[:] = sent.ideal_bits + (ideal if sent.n > 1 else 0.0)
 
     def encode() -> list[bytes]:
-        return ddpmcodec.encode_batch(images, model=model, plan_steps=plan_steps, on_step=add)
+        return ddpmcodec.encode_batch(images, model=model, plan_steps=plan_steps, full=True, on_step=add)
 
     warm_up = images[0][:32, :32]
     ddpmcodec.decode(ddpmcodec.encode(warm_up, model=model, plan_steps=4), model=model)

@@ -47,7 +47,7 @@ def targets(model: CodecModel, images: NDArray[np.uint8], count: int, plan_steps
         height, width, _ = images[i].shape
         same = np.array_equal(decode(data, model=model), to_bytes(last[0].reconstruct()[0], height, width))
         if i not in whole:
-            whole[i] = len(encode(images[i], model=model, plan_steps=plan_steps))
+            whole[i] = len(encode(images[i], model=model, plan_steps=plan_steps, full=True))
         rows.append((i, size, len(data), same, whole[i]))
     binding = [(size, found) for _, size, found, _, most in rows if size < most]
     return {
@@ -68,7 +68,7 @@ def cuts(model: CodecModel, image: NDArray[np.uint8], count: int, plan_steps: in
     many do.
     """
     files = {
-        "plain": encode(image, model=model, plan_steps=plan_steps),
+        "plain": encode(image, model=model, plan_steps=plan_steps, full=True),
         "short_step": encode(image, model=model, plan_steps=plan_steps, target_bytes=300),
         "lossless": encode(image, model=model, plan_steps=plan_steps, lossless=True),
     }

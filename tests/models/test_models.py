@@ -124,7 +124,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, kind: str):
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"format": "ddpmcodec-model-3"},
+        {"format": "ddpmcodec-model-4"},
         {"config": "{"},
         {"config": "[]"},
         {"config": json.dumps({"depth": 3})},
