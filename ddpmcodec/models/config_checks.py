@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ddpmcodec.errors import ModelError
+
+T = TypeVar("T")
 
 MAX_WIDTH = 1 << 16  # of any layer
 MAX_BLOCKS = 64  # a level
 MAX_WINDOW = 1024
 MAX_LOG_SNR = 64.0  # beyond, either way, nothing of the picture or of the noise is left in float64
+
+
+def from_stored(kind: Callable[..., T], values: Any, what: str) -> T:
+    """Return a configuration made of what a file stores; JSON has lists for tuples. Raises ModelError."""
+    if not isinstance(values, dict):
+        raise ModelError(f"{what} configuration not understood: found {type(values).__name__}, expected an object")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ModelError(f"{what} configuration not understood: {error}") from error
 
 
 def require_types(config: Any, what: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ddpmcodec.errors import ModelError
-from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW, require_levels, require_types
+from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW, from_stored, require_levels, require_types
 
 if TYPE_CHECKING:
     from ddpmcodec.models.conv_unet import ConvUNet
@@ -128,10 +128,4 @@ class ConvUNetConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ConvUNetConfig:
         """The configuration as a file stores it. Raises ModelError."""
-        if not isinstance(values, dict):
-            raise ModelError(f"U-Net configuration not understood: found {type(values).__name__}, expected an object")
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise ModelError(f"U-Net configuration not understood: {error}") from error
+        return from_stored(cls, values, "U-Net")
