@@ -21,14 +21,15 @@ _TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to s
 
 
 def quantised(shift: NDArray[np.float32]) -> NDArray[np.int32]:
-    """A shift (dims,) as the target of the search."""
+    """Return a shift (dims,) as the target of the search: integers of root mean square TARGET_RMS."""
     rms = math.sqrt(float(np.einsum("i,i->", shift, shift, dtype=np.float64)) / len(shift))
     return np.rint(shift * np.float32(TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
 
 
 def branch_metrics(target: NDArray[np.int32], block: Block) -> Metrics:
-    """Of every trellis step: correlation of the rotated target with each pattern of active bits. target: the block's
-    own.
+    """Return for every trellis step the correlations of the rotated target with each pattern of active bits.
+
+    target: the part of the shift that the block codes.
     """
     shape, book = block.code()
     padded = np.zeros(shape.padded, np.int32)

@@ -1,4 +1,4 @@
-"""Several blocks or pictures at once: native code releases the GIL, so threads share the processors out."""
+"""Several blocks or pictures at once: native code releases the GIL, so that threads share the processors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of each item, in order. As many threads as `workers` says; none for a single item, or where numpy
-    searches.
+    """Return `function` of each item, in order, by as many threads as `workers` says; by none for a single item, or
+    where numpy searches.
     """
     count = min(workers(), len(items)) if native.enabled() else 1
     if count <= 1:
@@ -28,7 +28,7 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
 
 def workers() -> int:
-    """Processors that this process may use: those the system allows, and no more than torch was told to
+    """Return how many processors this process may use: those the system allows, and no more than torch was told to
     (OMP_NUM_THREADS).
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

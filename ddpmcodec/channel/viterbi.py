@@ -1,4 +1,4 @@
-"""The trellis search: the Viterbi algorithm over 2^L states, several codes of different length at a time.
+"""Trellis search: the Viterbi algorithm over 2^L states, several codes of different length at a time.
 
 Metrics are int16, so one vector instruction handles many states, and every implementation takes the same decisions:
 ties go to the branch from the lower state. Path metrics are brought back to a maximum of 0 every RENORMALISE steps;
@@ -28,7 +28,7 @@ Metrics = NDArray[np.int16]
 
 
 def branch_limit(memory: int) -> int:
-    """Largest branch metric that can't overflow a path metric.
+    """Return the largest branch metric that can't overflow a path metric.
 
     States that can't be reached start 2L branches below the reachable ones, fall at most L more before they are
     overtaken, and the best path rises at most L + RENORMALISE above its last zero: 4L + RENORMALISE in all, and 2
@@ -38,7 +38,7 @@ def branch_limit(memory: int) -> int:
 
 
 def search(metrics: Sequence[Metrics], memory: int, device: torch.device | None = None) -> list[NDArray[np.uint8]]:
-    """Bits of the best path (from state 0, free end) of each code: argmax of the sum of branch metrics.
+    """Return the bits of the best path (from state 0, free end) of each code: argmax of the sum of branch metrics.
 
     device: None searches natively, several codes in threads, or with numpy, one after the other; a torch device
     searches many together. Same bits.
@@ -98,7 +98,7 @@ def _search_numpy(metrics: Metrics, memory: int) -> NDArray[np.uint8]:
 
 
 def _trace_back(history: NDArray[np.int16], metrics: Metrics, memory: int) -> NDArray[np.uint8]:
-    """Re-takes, backwards from the best final state, the decision of each step on the best path."""
+    """Retake, backwards from the best final state, the decision of each step on the best path."""
     steps, half = len(metrics), 1 << (memory - 1)
     older, newer = taps(memory)
     flat, low = metrics.reshape(steps, -1), (1 << newer) - 1
