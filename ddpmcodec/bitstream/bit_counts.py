@@ -1,4 +1,4 @@
-"""How many bits a step sends: the grid of possible counts, and the model that codes a step's place on it.
+"""Bit counts: how many bits a step sends. A grid of possible counts, and the model that codes a step's place on it.
 
 Everything here is integers from the plan and from counts already read, so a stream parses the same on every machine.
 """
@@ -77,7 +77,7 @@ class BitCountModel:
 
     @cached_property
     def _ideal(self) -> NDArray[np.float64]:
-        """Ideal bits (places,) that each count of the grid buys."""
+        """Return the ideal bits (places,) that each count of the grid buys."""
         return np.array([ideal_bits(self._channel.snr(bits, self._dims), self._dims) for bits in self.values])
 
     def update(self, index: int) -> None:
@@ -106,7 +106,9 @@ class BitCountModel:
 
 @lru_cache(maxsize=4096)
 def _frequencies(centre: int, spread: int, count: int) -> tuple[int, ...]:
-    """Integer frequencies of END and the `count` grid places: 1 / (1 + x^2 + x^4 / 4), summing to 2^16."""
+    """Return the frequencies of END and the `count` grid places: 1 / (1 + x^2 + x^4 / 4), in integers that sum to
+    2^16.
+    """
     x = np.minimum(np.abs(np.arange(count, dtype=np.int64) * _UNIT - centre) * 256 // spread, 1 << 14)
     weight = (1 << 40) // ((1 << 16) + x * x + (x * x >> 9) * (x * x >> 9))
     free = _TOTAL - _END_FREQUENCY - count  # every place gets at least 1

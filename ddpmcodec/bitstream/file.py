@@ -1,4 +1,4 @@
-"""A whole file: header, payload and check, read and judged without running a network."""
+"""Whole files: header, payload and check, read and judged without running a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ddpmcodec.models.base import default_steps
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a file holds. `step_bits` are real bits of each intact step: bit count and channel symbols."""
+    """Contents of a file. `step_bits` are the real bits of each intact step: bit count and channel symbols."""
 
     header: Header
     plan: Plan
@@ -38,17 +38,17 @@ class StreamInfo:
 
     @property
     def pictures(self) -> int:
-        """How many a decoder yields: one a step, and the exact one."""
+        """Return how many pictures a decoder yields: one a step, and the exact one."""
         return self.steps + bool(self.tail)
 
     @property
     def short_step(self) -> Packet | None:
-        """The short step that ends the stream, if there is one: its bits, and the level it goes to."""
+        """Return the short step that ends the stream, if there is one: its bits, and the level it goes to."""
         return self.packets[-1] if self.packets and self.packets[-1].log_snr is not None else None
 
     @property
     def log_snr(self) -> tuple[float, ...]:
-        """The level that each step reaches."""
+        """Return the level that each step reaches."""
         return tuple(self.plan.level(n) if p.log_snr is None else p.log_snr for n, p in enumerate(self.packets, 1))
 
 
@@ -92,7 +92,7 @@ def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
 
 
 def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
-    """Return the complete file of a writer whose stream has ended; tail: of a lossless one."""
+    """Return the complete file of a writer whose stream has ended. tail: what makes a lossless picture exact."""
     body = header.to_bytes() + padded(header, writer.sealed() + tail)
     return body + header.check(body)
 
