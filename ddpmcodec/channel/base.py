@@ -24,7 +24,7 @@ class Channel(Protocol):
     """
 
     def snr(self, bits: int, dims: int) -> float:
-        """Return the excess prior variance over noise variance that `bits` bits pay for; increases with bits, 0 at 0."""
+        """Return the prior's excess variance over the noise's that `bits` bits pay for; rises with bits, from 0 at 0."""
         ...
 
     def max_bits(self, dims: int) -> int:
@@ -47,5 +47,7 @@ class Channel(Protocol):
     def decode(
         self, code: NDArray[np.int32], bits: int, dims: int, key: Key, prior: Prior | None = None
     ) -> NDArray[np.float32]:
-        """Return the sample (dims,), like a draw from N(shift, I). Exactly reproducible up to one final multiplication."""
+        """Return the sample (dims,), like a draw from N(shift, I). Exactly reproducible up to one final
+        multiplication.
+        """
         ...

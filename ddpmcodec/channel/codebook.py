@@ -143,7 +143,9 @@ def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.
 
 
 def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
-    """Rotate from the code's side to the picture's: the transpose of `rotate`, again sqrt(hadamard) times orthonormal."""
+    """Rotate from the code's side to the picture's: the transpose of `rotate`, again sqrt(hadamard) times
+    orthonormal.
+    """
     x = (c * book.sign_out).reshape(shape.hadamard, -1).T
     if shape.rows is not None:
         x = x[shape.rows.argsort()]

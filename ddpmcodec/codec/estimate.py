@@ -1,4 +1,4 @@
-"""How long a picture takes and how much memory it needs, before the long part begins."""
+"""Estimates of how long a picture takes and how much memory it needs, before the long part begins."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.models.base import CodecModel
 
-_MEASURED = 32  # windows, at most
-_SIDE = 256  # of the picture that a network for any size is measured on
-_SECONDS_A_BIT = 2e-6  # of the native trellis search, on one core
-_BYTES_A_PIXEL, _BYTES_AT_LEAST = (
-    160,
-    500 << 20,
-)  # of a chain's arrays; of the program, the model and what it has in work
+_MEASURED = 32  # windows that are timed, at most
+_SIDE = 256  # side of the picture that a network for any size is timed on
+_SECONDS_A_BIT = 2e-6  # what the native trellis search takes on one core, with 2^14 states (docs/channel.md)
+_BYTES_A_PIXEL = 160  # of a chain's arrays
+_BYTES_AT_LEAST = 500 << 20  # of the program, the model and what it has in work
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a picture takes: seconds, and bytes of memory at most. Right to a factor of about two."""
+    """Estimate of what a picture takes: seconds, and bytes of memory at most. Right to a factor of about two."""
 
     seconds: float
     memory: int
@@ -59,7 +57,7 @@ def estimate(
 
 
 def _squares(model: CodecModel, height: int, width: int, side: int, level: float) -> float:
-    """Squares of a side, in area, that the network sees at a level."""
+    """Return how many squares of a side, in area, the network sees at a level."""
     found = WHOLE if model.resolutions is None else model.resolutions.at(level, min(height, width), model.window)
 
     def at(factor: int) -> float:

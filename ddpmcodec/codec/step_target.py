@@ -1,4 +1,4 @@
-"""What a step has to bring to the receiver, and under which prior: the cheaper one, picture by picture."""
+"""Targets of steps: what a step has to bring to the receiver, and under which prior, the cheaper one of two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REACH = 0.6
 
 @dataclass(frozen=True, eq=False)
 class StepTarget:
-    """What a step has to bring to n pictures, before the channel has looked for its code."""
+    """Target of a step: what it has to bring to n pictures, before the channel has looked for its code."""
 
     shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b), where the prior is coloured in its basis
     priors: tuple[Prior | None, ...]  # None: white

@@ -1,6 +1,4 @@
-"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would have
-closed it.
-"""
+"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would close it."""
 
 from __future__ import annotations
 
