@@ -24,7 +24,7 @@ class Channel(Protocol):
     """
 
     def snr(self, bits: int, dims: int) -> float:
-        """Return the prior's excess variance over the noise's that `bits` bits pay for; rises with bits, from 0 at 0."""
+        """Return the prior's excess variance over the noise's that `bits` bits pay for; rising, from 0 at 0."""
         ...
 
     def max_bits(self, dims: int) -> int:
