@@ -1,4 +1,4 @@
-"""What a chain asks of a model, and x̂_0 of pictures of any size by it."""
+"""Denoisers: what a chain asks of a model, and x̂_0 of pictures of any size by it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Array = NDArray[np.float32]
 
 
 class Denoiser(Protocol):
-    """Every CodecModel is one, and a trained network without an error curve can be."""
+    """Denoiser. Every CodecModel is one, and a trained network without an error curve can be."""
 
     @property
     def window(self) -> int:
-        """Side of the squares it takes; of one for any size, what sides must be multiples of."""
+        """Return the side of the squares it takes, or, where it takes any size, what sides must be multiples of."""
         ...
 
     @property
     def any_size(self) -> bool:
-        """Whether it takes pictures of any size, and is the same function of a neighbourhood in all of them."""
+        """Return whether it takes pictures of any size, and is the same function of a neighbourhood in all of them."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class Denoiser(Protocol):
 
     @property
     def resolutions(self) -> Resolutions | None:
-        """At which size it looks at pictures, by level; None: always as they are."""
+        """Return at which size it looks at pictures, by level; None: always as they are."""
         ...
 
     def trained_level(self, log_snr: float) -> float: ...
@@ -59,8 +59,8 @@ def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
 def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:
     """Return the mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): least in expected squared error.
 
-    x_t: (n, c, h, w), h and w at least the model's window. log_snr: of x_t, -inf for pure noise. The network looks at
-    the size that the model's resolutions name.
+    x_t: (n, c, h, w), h and w at least the model's window. log_snr: x_t's level, -inf for pure noise. The network looks
+    at the size that the model's resolutions name.
     """
     height, width = x_t.shape[2:]
     found = WHOLE if model.resolutions is None else model.resolutions.at(log_snr, min(height, width), model.window)

@@ -1,4 +1,4 @@
-"""The plan: which noise levels a stream passes through. Integers only, so that sender and receiver always agree.
+"""Plans: which noise levels a stream passes through. Integers only, so that sender and receiver always agree.
 
 A model's error curve mse(log-SNR), measured once on training images, gives the expected rate of any step in closed
 form; the cheapest K-step trajectory is then a shortest path (Watson et al. 2021). The curve is stored with the model in
@@ -55,7 +55,7 @@ class Plan:
 
 
 def _with_excess(rate: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rate plus what the channel code spends on top, both in units of 1/256 bit."""
+    """Return a rate plus what the channel code spends on top, both in units of 1/256 bit."""
     half_log = fixed_log2(np.maximum(rate, 2 << BITS_FRACTION).astype(np.uint64), BITS_FRACTION) >> 1
     per_bit, unit = _EXCESS_SLOPE
     excess = _EXCESS_FIXED + (half_log >> (LOG_FRACTION - BITS_FRACTION))
@@ -65,7 +65,9 @@ def _with_excess(rate: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=16)
 def _rates(curve: ErrorCurve) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rates (end + 1, end + 1) of the steps from row to column, and the first steps' (end + 1,), from pure noise."""
+    """Return the rates (end + 1, end + 1) of steps from row to column, and (end + 1,) of first steps, from pure
+    noise.
+    """
     mse = np.array(curve.mse, object)
     end = int(np.flatnonzero(mse >= END_MSE)[-1]) if (mse >= END_MSE).any() else len(mse) - 1
     snr = np.array(curve.snr, object)[: end + 1]
@@ -89,8 +91,8 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
     """Return the `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is
     END_RMSE.
 
-    Lengths for which the curve stores a plan have that one (see `placement`). The others' steps are those that are best
-    with white priors.
+    Where the curve stores a plan of this length, it is that one (see `placement`). Else its steps are those that are
+    best with white priors.
 
     Raises ModelError when steps is below 1 or above the number of levels the curve has.
     """
@@ -110,7 +112,7 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
 
 
 def _cheapest(between: NDArray[np.int64], first: NDArray[np.int64], steps: int) -> list[int]:
-    """The levels of the trajectory of least bits to the last level."""
+    """Return the levels of the trajectory of least bits to the last level."""
     n = len(first)
     cost = _with_excess(between) + _SIDE_BITS
     cost[np.tril_indices(n)] = 1 << 60
@@ -127,7 +129,7 @@ def _cheapest(between: NDArray[np.int64], first: NDArray[np.int64], steps: int) 
 
 
 def _coloured_rate(curve: ErrorCurve, spectrum: Spectrum, start: int, snr_gain: int) -> int:
-    """Rate of a step from a level of the curve: the mean over the groups of d/2 log2(1 + v/b power)."""
+    """Return the rate of a step from a level of the curve: the mean over the groups of d/2 log2(1 + v/b power)."""
     power = group_power(spectrum.row(curve.log_snr[start] / 65536), curve.side, curve.side)
     ratio = min(curve.mse[start] * snr_gain >> (2 * FRACTION - _RATIO_FRACTION), 1 << 40)
     of_group = np.array([(1 << _RATIO_FRACTION) + (ratio * p >> POWER_FRACTION) for p in power], np.uint64)
@@ -136,6 +138,6 @@ def _coloured_rate(curve: ErrorCurve, spectrum: Spectrum, start: int, snr_gain: 
 
 
 def planned_bits(curve: ErrorCurve, plan: Plan) -> float:
-    """Return the expected bits in the stream of the plan's dims: rates, excess and bit counts."""
+    """Return the bits that a stream of the plan's dims is expected to have: rates, excess and bit counts."""
     rates = np.array(plan.rate, np.int64)
     return float((_with_excess(rates) + _SIDE_BITS).sum()) / (1 << BITS_FRACTION)

@@ -1,5 +1,5 @@
-"""At which size the network looks at a picture: where noise hides everything fine, a smaller one shows it more, for
-less.
+"""Resolutions at which the network looks at a picture: where noise hides everything fine, a smaller one shows it more,
+for less.
 
 The mean of k × k pixels of x_λ has k times less noise; scaled, it is x_λ' of the picture at 1/k of its size, with λ' =
 λ + 2 ln k. The network denoises that, and its x̂_0, enlarged, is the x̂_0 of the step. Which size is best at which
@@ -27,8 +27,8 @@ FACTORS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Resolution:
-    """A picture at 1/factor of its size; merged: only for what such a picture shows, the rest from the picture as it
-    is.
+    """Resolution of 1/factor of the picture's size; merged: only for what such a picture shows, the rest from the
+    picture as it is.
     """
 
     factor: int = 1
@@ -40,7 +40,7 @@ WHOLE = Resolution()
 
 @dataclass(frozen=True)
 class Resolutions:
-    """The resolution from each of some log-SNRs on; the first one serves noisier levels, too."""
+    """Resolutions from each of some log-SNRs on; the first one serves noisier levels, too."""
 
     log_snr: tuple[int, ...]  # rising, units of 2^-16
     factor: tuple[int, ...]
@@ -54,13 +54,13 @@ class Resolutions:
 
     @classmethod
     def of(cls, log_snr: NDArray[np.float64], chosen: list[Resolution]) -> Resolutions:
-        """The runs of equal resolutions at some rising levels."""
+        """Return the runs of equal resolutions at some rising levels."""
         starts = [i for i, r in enumerate(chosen) if not i or r != chosen[i - 1]]
         levels = tuple(int(v) for v in np.rint(log_snr[starts] * 65536))
         return cls(levels, tuple(chosen[i].factor for i in starts), tuple(int(chosen[i].merged) for i in starts))
 
     def at(self, log_snr: float, side: int, least: int) -> Resolution:
-        """The resolution at a level for a picture whose shorter side is `side`, and a network that needs `least`
+        """Return the resolution at a level for a picture whose shorter side is `side`, and a network that needs `least`
         pixels.
         """
         i = max(bisect_right(self.log_snr, log_snr * 65536) - 1, 0)
@@ -74,12 +74,12 @@ class Resolutions:
 
 
 def level_of_smaller(log_snr: float, factor: int) -> float:
-    """The log-SNR of the mean of factor × factor pixels."""
+    """Return the log-SNR of the mean of factor × factor pixels."""
     return log_snr + 2 * math.log(factor)
 
 
 def smaller(x_t: Array, log_snr: float, factor: int) -> Array:
-    """x_λ' of the picture at 1/factor of its size, (n, c, ⌈h/k⌉, ⌈w/k⌉), from x_t (n, c, h, w) at log-SNR λ, or -inf.
+    """Return x_λ' of the picture at 1/factor of its size, (n, c, ⌈h/k⌉, ⌈w/k⌉), from x_t (n, c, h, w) at λ, or -inf.
 
     Sides that the factor doesn't divide are extended by mirrored rows and columns.
     """
@@ -88,15 +88,15 @@ def smaller(x_t: Array, log_snr: float, factor: int) -> Array:
 
 
 def enlarged(small: Array, factor: int, height: int, width: int) -> Array:
-    """(n, c, height, width) from a picture at 1/factor of that, bicubically."""
+    """Return (n, c, height, width) from a picture at 1/factor of that, bicubically."""
     with torch.inference_mode():
         large = F.interpolate(torch.from_numpy(small), scale_factor=factor, mode="bicubic", align_corners=False)
     return large[:, :, :height, :width].contiguous().numpy()  # type: ignore[no-any-return]
 
 
 def merge(coarse: Array, fine: Array, factor: int) -> Array:
-    """`fine`, (n, c, h, w), with what a picture at 1/factor of its size shows of it replaced by `coarse`, clipped to
-    ±1.
+    """Return `fine`, (n, c, h, w), with what a picture at 1/factor of its size shows of it replaced by `coarse`,
+    clipped to ±1.
     """
     shown = enlarged(_means(fine, factor), factor, *fine.shape[2:])
     return np.clip(coarse + (fine - shown), -1, 1)  # type: ignore[no-any-return]

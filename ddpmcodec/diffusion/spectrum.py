@@ -1,4 +1,4 @@
-"""The spectrum of a network's error: how |x_0 - x0_hat|^2 is shared out among colours and spatial frequencies.
+"""Spectrum of a network's error: how |x_0 - x0_hat|^2 is shared out among colours and spatial frequencies.
 
 The error is far from white: at high noise its variance spans a factor of a thousand, low frequencies of the luminance
 first. A prior that knows this needs fewer bits in the same steps, all the more so the larger the steps are. A spectrum
@@ -24,10 +24,10 @@ Array = NDArray[np.float32]
 COLOURS, BANDS, TILE = 3, 32, 32
 CLASSES = COLOURS * BANDS
 GROUPS = 24  # equal runs of the coefficients, sorted by power, that share one power: 128 coefficients each at 32x32
-SPACING = 1 << 14  # rows are at least so far apart in log-SNR, units of 2^-16
+SPACING = 1 << 14  # least distance between rows in log-SNR, units of 2^-16
 POWER_FRACTION = 16  # fixed-point bits of a group's power
-_STEPS = 16  # of a stored power in a factor of two
-_LIMIT = 255  # of a stored power
+_STEPS = 16  # steps of a stored power to a factor of two
+_LIMIT = 255  # largest stored power
 _POWERS = (
     65536,
     68438,
@@ -70,7 +70,7 @@ class Spectrum:
 
     @classmethod
     def from_floats(cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64]) -> Spectrum:
-        """Round a measured one. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,)
+        """Round a measured spectrum. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,)
         coefficients.
 
         Rows nearer than SPACING to the one before are merged into it. A band that small windows don't have takes its
@@ -125,7 +125,7 @@ def transform_back(y: Array) -> Array:
 
 
 def _in_tiles(x: Array, back: bool = False) -> Array:
-    """The transform of each tile along the last axis."""
+    """Transform each tile along the last axis."""
     from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
 
     function = idct if back else dct
