@@ -20,7 +20,7 @@ class SymbolModel:
 
     @cached_property
     def model(self) -> Any:
-        """The constriction model; None where the only possible symbol is 0 and costs nothing."""
+        """Return the constriction model; None where the only possible symbol is 0 and costs nothing."""
         if self.size == 1:
             return None
         return (
