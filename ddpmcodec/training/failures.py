@@ -10,14 +10,14 @@ from ddpmcodec.models.memory import is_out_of_memory
 
 
 class LocalError(TrainingError):
-    """A failure of one process among several, so that it has to report it itself."""
+    """Failure of one process among several, so that it has to report it itself."""
 
     local = True
 
 
 @contextmanager
 def explained(compiled: bool = False) -> Iterator[None]:
-    """Turns memory that runs out, and a torch.compile that can't, into TrainingErrors.
+    """Turn memory that runs out, and a torch.compile that can't, into TrainingErrors.
 
     compiled: the block runs a network that torch.compile made.
     """

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that drives singular values towards 1 (Jordan et al. 2024)
+# Quintic that drives singular values towards 1 (Jordan et al. 2024).
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """U·Vᵀ of each matrix U·S·Vᵀ, approximately: (n, rows, columns), computed in bfloat16; singular values about 0.7 to
-    1.2.
+    """Return about U·Vᵀ of each matrix U·S·Vᵀ, (n, rows, columns), computed in bfloat16; singular values about 0.7
+    to 1.2.
     """
     a, b, c = _COEFFICIENTS
     x = matrices.bfloat16()
@@ -35,7 +36,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised: each kernel is a matrix, outputs by inputs times places.
 
-    params: weights of two or more dimensions. lr: of a square matrix; a step is scaled by √max(1, rows/columns). Weight
+    params: weights of two or more dimensions. lr: a square matrix's; a step is scaled by √max(1, rows/columns). Weight
     decay is decoupled, as in AdamW. A learning rate given as a tensor is read where the step runs.
     """
 
@@ -46,7 +47,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Takes a step with the gradients that are there."""
+        """Take a step with the gradients that are there."""
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
             if not weights:

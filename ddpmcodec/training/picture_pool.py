@@ -1,4 +1,4 @@
-"""Pictures to take crops of: more of them than fit in memory."""
+"""Pictures to take crops of, more of them than fit in memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PicturePool(Sequence[NDArray[np.uint8]]):
 
     @property
     def values(self) -> NDArray[np.uint8]:
-        """All pictures' values, one after another; read-only."""
+        """Return all pictures' values, one after another; read-only."""
         return np.frombuffer(self._bytes, np.uint8)
 
     @overload

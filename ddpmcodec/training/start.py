@@ -12,7 +12,7 @@ from ddpmcodec.training.recipe import NetworkToTrain
 
 
 def initial_weights(model: str, network: NetworkToTrain) -> dict[str, Tensor]:
-    """The weights of a model file or embedded model. TrainingError where they would mean something else in this
+    """Return the weights of a model file or embedded model. TrainingError where they would mean something else in this
     network.
 
     Many architectures share their weights' shapes, so the configurations are compared. Dropout and window may differ,
