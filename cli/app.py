@@ -1,4 +1,4 @@
-"""The `ddpmcodec` program: importing a module of commands registers them."""
+"""Program `ddpmcodec`: importing a module of commands registers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What encode, decode and info do with archives: many pictures of one size in one file."""
+"""Archives, many pictures of one size in one file: what encode, decode and info do with them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encode_all(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Writes the archive of pictures, in the order in which they are read, each with its name. options: of
+    """Write the archive of pictures, in the order in which they are read, each with its name. options: those of
     `encode_archive`.
     """
     start = time.perf_counter()
@@ -70,7 +70,7 @@ def encode_all(
 
 
 def _of_one_size(read: Callable[[], Iterable[tuple[str, Any]]]) -> list[Any]:
-    """The pictures that are read, by their names. Raises ImageError where they differ in size."""
+    """Return the pictures that are read. Raises ImageError, with their names, where they differ in size."""
     pictures: list[Any] = []
     first = ""
     for name, picture in read():
@@ -105,7 +105,7 @@ class _Report:
             )
 
     def batch_done(self, done: int) -> None:
-        """Distortion is of the pictures a receiver decodes from all steps."""
+        """Note a batch. Distortion is that of the pictures a receiver decodes from all steps."""
         import numpy as np
 
         from ddpmcodec.io.images import to_bytes
@@ -116,7 +116,7 @@ class _Report:
         self.done = done
 
     def values(self, archive: Any) -> dict[str, Any]:
-        """Totals; RMSE and PSNR are of the mean squared error over all pictures."""
+        """Return totals; RMSE and PSNR are those of the mean squared error over all pictures."""
         dims = sum(p.size for p in self.pictures)
         mse = self.squared / dims
         return {
@@ -139,7 +139,7 @@ class _Report:
 def decode_all(
     data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool
 ) -> None:
-    """Writes an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
+    """Write an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.codec.archives import decode_archive
@@ -174,7 +174,7 @@ def decode_all(
 
 
 def take(data: bytes, index: int, allow_partial: bool) -> bytes:
-    """The file of one of an archive's pictures. Raises DdpmCodecError."""
+    """Return the file of one of an archive's pictures. Raises DdpmCodecError."""
     from ddpmcodec.bitstream.archive_index import is_archive, read_archive
 
     if not is_archive(data):
@@ -186,7 +186,7 @@ def take(data: bytes, index: int, allow_partial: bool) -> bytes:
 
 
 def _check_folder(output: str, count: int) -> None:
-    """Fails before any work is done where a directory is not, and can't be made or written to."""
+    """Fail before any work is done where a directory is not, and can't be made or written to."""
     from PIL import Image
 
     path = Path(output)

@@ -1,4 +1,4 @@
-"""The commands that make streams and look into them: encode, info."""
+"""Commands that make streams and look into them: encode, info."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ def encode(
     ] = None,
     target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
-    psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
+    psnr: Annotated[
+        float | None, typer.Option("--psnr", help="Stop when the decoded picture has this PSNR, in dB.")
+    ] = None,
     rmse: Annotated[
-        float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")
+        float | None, typer.Option("--rmse", help="Stop when its RMSE is down to this, in levels of 255.")
     ] = None,
     quality: Annotated[
         float | None, typer.Option(help="1 to 100; 75 where nothing else says when to stop and the picture isn't tiny.")
@@ -168,7 +170,7 @@ def _read_pictures(
 
 
 def _noting(name: str, quiet: bool) -> Callable[[str], None]:
-    """What takes notes on how a file is read: each is said once."""
+    """Return what takes notes on how a file is read: each is said once."""
     said = set[str]()
 
     def note(text: str) -> None:
@@ -180,7 +182,7 @@ def _noting(name: str, quiet: bool) -> Callable[[str], None]:
 
 
 def _sent(pieces: Iterator[bytes], output: str) -> bytes:
-    """Writes what is final to where bytes follow one another, as it comes; returns all of it."""
+    """Write what is final to where bytes follow one another, as it comes; return all of it."""
     data = b""
     for piece in pieces:
         write_output(output, piece)

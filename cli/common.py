@@ -1,4 +1,4 @@
-"""What every command shares: the app, its options, errors as one line on stderr, a progress bar."""
+"""Shared by every command: the app, its options, errors as one line on stderr, a progress bar."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Report as one line of 
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Registers a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
+    """Register a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
 
     @wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
@@ -116,15 +116,15 @@ def _no_memory(error: Exception) -> str:
 
 
 def _speaks(error: DdpmCodecError) -> bool:
-    """Of the processes that torchrun starts on a machine the first one, for the others report the same; but for their
-    own.
+    """Return whether this process reports an error. Where torchrun starts several on a machine the first one speaks for
+    all, but for errors of one process alone.
     """
     return os.environ.get("LOCAL_RANK", "0") == "0" or getattr(error, "local", False)
 
 
 @contextmanager
 def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[..., None]]:
-    """A bar on stderr; the context gives a function that advances it, by one or by as many as it is given."""
+    """Show a bar on stderr; the context gives a function that advances it, by one or by as many as it is given."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=stderr, disable=not show or not stderr.is_terminal

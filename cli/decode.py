@@ -1,4 +1,4 @@
-"""The command that makes pictures of streams: decode."""
+"""Command that makes pictures of streams: decode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
 
-_HEAD = 8  # bytes of a stream that say whose it is
+_HEAD = 8  # first bytes of a stream, which say what it is and of which model
 _PIECE = 1 << 16  # bytes read at a time, at most
 _KEPT = (1 << 20) + _PIECE  # bytes that hold any header
 
@@ -33,7 +33,7 @@ def decode(
     index: Annotated[
         int | None, typer.Option(help="Decode one picture of an archive, from 0, without the others.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps to decode; default all.")] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")
     ] = False,
@@ -153,7 +153,7 @@ def decode(
 
 
 class _Source:
-    """The stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
+    """Source of a stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
 
     def __init__(self, stream: str, data: bytes, watch: bool, steps: int | None, allow_partial: bool):
         self.stream, self.watch, self.limit, self.allow_partial = stream, watch, steps, allow_partial
@@ -166,7 +166,7 @@ class _Source:
             raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
 
     def fingerprint(self) -> str:
-        """What the header says of the model. Of a stream that arrives, waits for it."""
+        """Return what the header says of the model; wait for it where the stream is still to arrive."""
         from ddpmcodec.codec.decoding import read_header
 
         while self.watch and sum(map(len, self._waiting)) < _HEAD and (piece := self._read()):
@@ -175,7 +175,7 @@ class _Source:
         return head[4:_HEAD].hex() if len(head) >= _HEAD and self.watch else read_header(head).fingerprint
 
     def look(self, info: Any) -> None:
-        """Counts the steps, unless they are still to arrive."""
+        """Count the steps, unless they are still to arrive."""
         if self.watch:
             return
         from ddpmcodec.bitstream.file import read_info
@@ -199,7 +199,7 @@ class _Source:
                 return
 
     def _pieces(self) -> Iterator[bytes]:
-        """Bytes as they come; the first ones are kept, for they hold the header."""
+        """Yield bytes as they come; the first ones are kept, for they hold the header."""
         while piece := self._waiting.pop(0) if self._waiting else self._read():
             if len(self.data) < _KEPT:
                 self.data += piece

@@ -1,4 +1,4 @@
-"""`ddpmcodec plan`: makes a trained ε-model a codec."""
+"""Command that makes a trained ε-model a codec: plan."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def plan(
 
 
 def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
-    """Where a codec that is about to be replaced goes, for its streams can't be decoded without it. None: there is
+    """Return where a codec that is about to be replaced goes, for its streams can't be decoded without it; None for
     none.
 
     A network that is no codec yet may become one in its own file. Raises ModelError where something else would be lost.
@@ -178,7 +178,7 @@ def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
 
 
 def _draw(curve: Any, path: Path) -> bool:
-    """The error curve, the ideal rate, and where the default plan's steps lie; False without matplotlib."""
+    """Draw the error curve, the ideal rate, and where the default plan's steps lie; False without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

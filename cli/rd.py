@@ -1,4 +1,4 @@
-"""The command that measures rate-distortion curves: rd."""
+"""Command that measures rate-distortion curves: rd."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def rd(
     data: Annotated[str, typer.Option(help="cifar10 (its test split), a folder of pictures, or a mosaic of tiles.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The directory for results and plots.")],
     model: ModelOption = "cifar10-small",
-    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of pictures, from the first on; default all.", min=1)
+    ] = None,
     channel: Annotated[
         str,
         typer.Option(help="Channels, a comma between: trellis, trellis:L, orc; none for ideal curves only."),
@@ -47,7 +49,7 @@ def rd(
     decode_every: Annotated[
         int,
         typer.Option(
-            help="Decode every so many batches' files; parse the others', whose pictures the sender knows.", min=1
+            help="Decode the files of every N-th batch; parse the others', whose pictures the sender knows.", min=1
         ),
     ] = 1,
     seed: Annotated[int, typer.Option(help="Of the streams and of the draws.", min=0)] = 0,

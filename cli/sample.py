@@ -1,4 +1,4 @@
-"""The command that draws pictures from a model: sample."""
+"""Command that draws pictures from a model: sample."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sample(
         typer.Option(help="Of ancestral sampling: beta or beta-tilde (the posterior's); default beta-tilde."),
     ] = None,
     ddim_steps: Annotated[
-        int | None, typer.Option(help="DDIM with so many of the timesteps, instead of ancestral.")
+        int | None, typer.Option(help="DDIM with this number of timesteps, instead of ancestral.")
     ] = None,
     eta: Annotated[float | None, typer.Option(help="DDIM's noise, 0 (default) to 1.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
@@ -101,7 +101,7 @@ def _sampler(variance: str | None, ddim_steps: int | None, eta: float | None) ->
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    """Height and width from WIDTHxHEIGHT."""
+    """Return height and width from WIDTHxHEIGHT."""
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise DdpmCodecError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")

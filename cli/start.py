@@ -1,4 +1,4 @@
-"""The process: its three streams, and what happens before a command begins. Imports nothing that takes time."""
+"""Start of the process: its three streams, and what comes before a command begins. Imports nothing that takes time."""
 
 from __future__ import annotations
 

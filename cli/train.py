@@ -1,4 +1,4 @@
-"""`ddpmcodec train`: Algorithm 1, on one process or under torchrun."""
+"""Command that trains, by Algorithm 1, on one process or under torchrun: train."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="cifar10-small (default), photo-small, cifar10-base or ddpm-paper.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Train so many steps in all.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train so many minutes in all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps to train in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes to train in all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run's directory.")] = False,
     init: Annotated[
         str | None, typer.Option(help="Start from this model's weights: a model file or an embedded name.")
@@ -199,7 +199,7 @@ def train(
 
 @contextmanager
 def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], None]]:
-    """A function that shows a record: a line that moves on a terminal, one line in a while elsewhere."""
+    """Return a function that shows a record: a line that moves on a terminal, one line in a while elsewhere."""
 
     def text(record: Any, bound: float | None) -> str:
         done = goal.progress(record.step, record.seconds)

@@ -1,4 +1,4 @@
-"""The command that shortens streams: truncate."""
+"""Command that shortens streams: truncate."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from ddpmcodec.cli.files import check_outputs, read_input, write_output
 def truncate(
     stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
     output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
-    steps: Annotated[int | None, typer.Option(help="Keep the first so many steps.")] = None,
-    size: Annotated[int | None, typer.Option("--bytes", help="Keep as many whole steps as so many bytes hold.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps to keep, from the first on.")] = None,
+    size: Annotated[
+        int | None, typer.Option("--bytes", help="Keep as many whole steps as this number of bytes holds.")
+    ] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take the whole steps of a cut file.")] = False,
     model: ModelOption = "auto",
     quiet: QuietOption = False,

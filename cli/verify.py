@@ -1,4 +1,4 @@
-"""The command that checks files: verify."""
+"""Command that checks files: verify."""
 
 from __future__ import annotations
 
