@@ -86,7 +86,7 @@ def named_pictures(
 
 
 def is_picture(name: str, start: Callable[[], bytes]) -> bool:
-    """Whether a file is taken for a picture, by its name, and where that has no suffix by its first 16 bytes."""
+    """Return whether a file is taken for a picture, by its name, and where that has no suffix by its first 16 bytes."""
     suffix = Path(name).suffix.lower()
     if Path(name).name.startswith("."):
         return False
@@ -102,7 +102,7 @@ def _start(file: Path) -> bytes:
 
 
 def readable_suffixes() -> set[str]:
-    """Suffixes of picture files that can be read, such as ".png"."""
+    """Return the suffixes of picture files that can be read, such as ".png"."""
     return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
