@@ -45,7 +45,7 @@ class Baseline:
     @property
     def left_out(self) -> str:
         """Say in a line what of a file isn't payload."""
-        return (self.payload.__doc__ or "").partition("\n")[0].removeprefix("Left out: ")
+        return " ".join((self.payload.__doc__ or "").partition("\n\n")[0].split()).removeprefix("Left out: ")
 
 
 @dataclass(frozen=True)
