@@ -1,4 +1,4 @@
-"""Which model serves where none is named: by the picture's size when it is sent, by the file's fingerprint when it is
+"""Choice of the model where none is named: by the picture's size when it is sent, by the file's fingerprint when
 read.
 """
 
@@ -13,11 +13,11 @@ from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, model_names, read
 
 AUTO = "auto"
 PHOTO_MODEL = "photo-small"
-SMALL_PIXELS = 64 * 64  # pictures up to here are the small model's
+SMALL_PIXELS = 64 * 64  # pictures of up to this many pixels go to the small model
 
 
 def is_small(pixels: int) -> bool:
-    """Whether a picture is one of those that the small models are for."""
+    """Return whether a picture is one of those that the small models are for."""
     return pixels <= SMALL_PIXELS
 
 

@@ -40,7 +40,7 @@ _TRIED = {
 
 @dataclass(frozen=True)
 class _Network:
-    """A network as a Denoiser that looks at one size."""
+    """Network as a Denoiser that looks at one size."""
 
     eps_model: Callable[[Tensor, Tensor], Tensor]
     window: int
@@ -146,7 +146,7 @@ def _candidates(level: float, factors: Sequence[int], any_size: bool) -> list[Re
 
 
 def _best(found: dict[Resolution, float]) -> Resolution:
-    """The smallest size whose error is next to the least."""
+    """Return the smallest size whose error is next to the least."""
     least = min(found.values())
     return max((r for r, v in found.items() if v <= _CHEAPER * least), key=lambda r: (not r.merged, r.factor))
 
@@ -160,7 +160,7 @@ def _looking(network: _Network, resolution: Resolution) -> _Network:
 
 @contextmanager
 def _evaluating(network: object) -> Iterator[None]:
-    """A network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
+    """Put a network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
     modules = list(network.modules()) if isinstance(network, torch.nn.Module) else []
     before = [module.training for module in modules]
     try:

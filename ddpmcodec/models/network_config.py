@@ -44,7 +44,7 @@ class NetworkConfig(Protocol):
 
     def to_dict(self) -> dict[str, Any]: ...
     def build(self) -> torch.nn.Module:
-        """The network with initial weights. Raises ModelError when what it needs is not installed."""
+        """Return the network with initial weights. Raises ModelError when what it needs is not installed."""
         ...
 
 
@@ -52,7 +52,9 @@ _KINDS: tuple[Any, ...] = (UNetConfig, ConvUNetConfig, DiffusersConfig)
 
 
 def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
-    """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
+    """Return a configuration from what a model file stores. ModelError for an architecture this version doesn't
+    know.
+    """
     for kind in _KINDS:
         if architecture == kind.architecture:
             return kind.from_dict(values)

@@ -1,4 +1,4 @@
-"""Reads safetensors that may be a stranger's: numbers and text only, of a size that the file's own bounds."""
+"""Reading of safetensors that may be a stranger's: numbers and text only, of a size that the file's own bounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _DTYPES = {"F16", "BF16", "F32"}
 
 
 def read_file(path: Path, weights: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """A file's metadata and, where asked for, its tensors, all finite floating-point numbers. Raises ModelError."""
+    """Return a file's metadata and, where asked for, its tensors, all finite floating-point numbers. Raises
+    ModelError.
+    """
     try:
         with path.open("rb") as start:
             length = int.from_bytes(start.read(8), "little")
@@ -34,7 +36,7 @@ def read_file(path: Path, weights: bool) -> tuple[dict[str, str], dict[str, Tens
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object that a metadata entry holds. Raises ModelError."""
+    """Return the JSON object that a metadata entry holds. Raises ModelError."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -47,12 +49,12 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    """Names end up on terminals, where control characters could do anything."""
+    """Return a name fit for terminals, where control characters could do anything."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, short and safe to print."""
+    """Return what an error says, short and safe to print."""
     return printable(" ".join(str(error).split())[:300])
 
 

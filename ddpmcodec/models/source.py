@@ -1,4 +1,4 @@
-"""A trained network wherever it comes from: a model file, a training run, or a diffusers folder or hub id."""
+"""Sources of trained networks: a model file, a training run, or a diffusers folder or hub id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ddpmcodec.models.weights import codec_model, load_model, load_network, read
 
 @dataclass(frozen=True)
 class Source:
-    """A network that may not be a codec yet."""
+    """Source of a network that may not be a codec yet."""
 
     network: torch.nn.Module
     config: NetworkConfig
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True)
 class OpenDenoiser:
-    """A network ready to denoise, whether or not it is a codec."""
+    """Network ready to denoise, whether or not it is a codec."""
 
     network: Denoiser
     name: str
@@ -79,7 +79,7 @@ def _is_diffusers(name: str) -> bool:
 
 
 def open_network(name: str) -> Source:
-    """A model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises
+    """Open a model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises
     ModelError.
     """
     path = Path(name)
