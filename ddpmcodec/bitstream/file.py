@@ -53,7 +53,7 @@ class StreamInfo:
 
 
 class KnownModel(Protocol):
-    """What parsing asks of the model a stream was made with: a CodecModel has it, and so has a model file's
+    """Model as parsing needs it, the one that a stream was made with: a CodecModel will do, and a model file's
     ModelInfo.
     """
 

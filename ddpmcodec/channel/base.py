@@ -1,4 +1,4 @@
-"""What a channel is: a way to make the receiver draw a sample near a shift that only the sender knows.
+"""Channels: ways to make the receiver draw a sample near a shift that only the sender knows.
 
 Units: everything is relative to the step's noise standard deviation sqrt(b), so the shift is (mu_q - mu_p) / sqrt(b),
 the target distribution is N(shift, I), and the prior that both sides share is N(0, (1 + snr) I), or a `Prior` that
@@ -19,8 +19,8 @@ from ddpmcodec.numerics.symbol_model import SymbolModel
 
 
 class Channel(Protocol):
-    """Sends `bits` bits a step. `bits` is a budget that both sides know; what it costs in the stream is up to
-    `symbol_models`.
+    """Channel that sends `bits` bits a step: a budget that both sides know. What it costs in the stream,
+    `symbol_models` say.
     """
 
     def snr(self, bits: int, dims: int) -> float:

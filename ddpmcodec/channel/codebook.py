@@ -55,7 +55,7 @@ def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What (bits, dims, memory) alone decide about a block's code; shared by all blocks of that shape."""
+    """Part of a block's code that (bits, dims, memory) alone decide; shared by all blocks of that shape."""
 
     dims: int  # dimensions that carry data
     padded: int  # dimensions the code covers: a whole number of Hadamard blocks
@@ -65,7 +65,7 @@ class Geometry:
 
     @property
     def step_of_dim(self) -> NDArray[np.int32]:
-        """(padded,) trellis step that drives each code dimension."""
+        """Return the trellis step (padded,) that drives each code dimension."""
         return np.repeat(np.arange(len(self.edges) - 1, dtype=np.int32), np.diff(self.edges))
 
 

@@ -111,7 +111,7 @@ def _log_arrival_times(key: Key, count: int) -> NDArray[np.float64]:
 
 @cache
 def zipf(divergence_bits: int, log2_candidates: int) -> tuple[int, ...]:
-    """Integer frequencies of the index: n^-(1 + 1/(C + log2(e)/e + 1)), C the chunk's divergence; summing to 2^22.
+    """Return integer frequencies of the index: n^-(1 + 1/(C + log2(e)/e + 1)), C the chunk's divergence; sum 2^22.
 
     Source: Theis & Yosri 2022, eq. 13. Logarithm and power in fixed point, so the table is the same everywhere.
     """

@@ -1,5 +1,4 @@
-"""Where bytes go: regular files, which others replace whole (see `atomic`), and streams, which are only ever written
-to.
+"""Outputs: regular files, which others replace whole (see `atomic`), and streams, which are only ever written to.
 
 Streams are devices, pipes, sockets and the process's own open files, such as /dev/stdout and /dev/fd/3. They keep their
 place: what was written before stays before, and nothing is renamed over them.

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SymbolModel:
-    """`count` symbols in a row of one model: uniform over `size` values, or the given integer frequencies."""
+    """Model of `count` symbols in a row: uniform over `size` values, or by the given integer frequencies."""
 
     count: int
     size: int

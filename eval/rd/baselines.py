@@ -61,9 +61,7 @@ class Measurement:
 
 
 def available(baseline: Baseline) -> str | None:
-    """Return None when the codec works here, else why not and what to install. Codes and decodes a small grey
-    picture.
-    """
+    """Return None when the codec works here, on a small grey picture, else why not and what to install."""
     try:
         baseline.decode(baseline.encode(np.full((32, 32, 3), 128, np.uint8), baseline.settings[0]))
     except ModuleNotFoundError:
@@ -79,9 +77,7 @@ def available(baseline: Baseline) -> str | None:
 
 
 def parse_baselines(text: str) -> list[Baseline]:
-    """Return baselines by their names with commas between, 'all' of them, or none: 'none' or ''. Raises
-    DdpmCodecError.
-    """
+    """Return baselines by names with commas between, 'all' of them, or none ('none' or ''). Raises DdpmCodecError."""
     known = {b.name: b for b in BASELINES}
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if names == ["all"]:
