@@ -18,13 +18,13 @@ from ddpmcodec.cli.common import (
     ModelOption,
     QuietOption,
     command,
-    progress_bar,
     report_console,
     say,
     stderr,
 )
 from ddpmcodec.cli.encode_report import EncodeReport
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
+from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.outputs import descriptor_of
@@ -106,6 +106,9 @@ def encode(
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream
+    from ddpmcodec.codec.estimate import step_seconds
+    from ddpmcodec.codec.forecast import Forecast
+    from ddpmcodec.codec.options import Options
     from ddpmcodec.io.reading import read_image
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
@@ -115,11 +118,15 @@ def encode(
     weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
     loaded = time.perf_counter()
     report = EncodeReport(picture, lossless)
-    with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
+    given = {name: value for name, value in (targets | options).items() if value is not None}
+    forecast = Forecast(codec, Options(**given), picture)
+    seconds = step_seconds(codec, *picture.shape[:2], plan_steps=plan_steps, encoding=True) if showing(quiet) else []
+    with step_bar("encoding", StepProgress(seconds, forecast.last), not quiet) as advance:
 
         def on_step(sent: Any) -> None:
             report.add(sent)
-            advance()
+            if seconds:
+                advance(forecast.after(sent))
             if verbose:
                 stderr.print(report.line(sent), highlight=False)
 

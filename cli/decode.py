@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, stderr
 from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
 from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
+from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
@@ -103,8 +105,8 @@ def decode(
     known = receiving_info(model, source.fingerprint())
     source.look(known)
     codec, start = load_model(known.path, device), time.perf_counter()
-    if not watch:
-        header = read_header(data)
+    header = None if watch else read_header(data)
+    if header is not None:
         weigh(
             codec,
             header.height,
@@ -117,7 +119,7 @@ def decode(
         )
     pictures: list[Any] = []
     keeps_all, item, first = gif is not None or webp is not None, None, 0
-    with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
+    with _bar(source, codec, header, not quiet and not watch) as advance:
         for item in source.steps(codec):
             if watch or frames is not None or keeps_all:
                 picture = picture_of(source.data, item, codec, way)
@@ -150,6 +152,16 @@ def decode(
         stderr.print(
             f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False
         )
+
+
+def _bar(source: _Source, codec: Any, header: Any, show: bool) -> AbstractContextManager[Callable[..., None]]:
+    """The bar of the steps of a stream that is there as a whole."""
+    from ddpmcodec.codec.estimate import step_seconds
+
+    size = (header.height, header.width) if header else (1, 1)
+    shown = showing(not show)
+    seconds = step_seconds(codec, *size, plan_steps=header.plan_steps, encoding=False) if shown else []
+    return step_bar("decoding", StepProgress(seconds, source.expected), shown)
 
 
 class _Source:

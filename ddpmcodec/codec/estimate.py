@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from ddpmcodec.diffusion.denoiser import canvas_size
-from ddpmcodec.diffusion.plan import planned_bits
 from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.models.base import CodecModel
@@ -16,6 +15,7 @@ from ddpmcodec.models.base import CodecModel
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
 _SECONDS_A_BIT = 2e-6  # what the native trellis search takes on one core, with 2^14 states (docs/channel.md)
+_SECONDS_A_VALUE = 4e-8  # what a step's noise, transforms and sums take for each sub-pixel
 _BYTES_A_PIXEL = 160  # of a chain's arrays
 _BYTES_AT_LEAST = 500 << 20  # of the program, the model and what it has in work
 
@@ -38,8 +38,20 @@ def estimate(
     encoding: bool,
 ) -> Estimate:
     """Return what one picture takes, by the time that its first windows take. steps: of the plan's, None for all."""
+    seconds = step_seconds(model, height, width, plan_steps=plan_steps, encoding=encoding)[:steps]
+    height, width = canvas_size(height, width, model.window)
+    return Estimate(sum(seconds), _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width)
+
+
+def step_seconds(
+    model: CodecModel, height: int, width: int, *, plan_steps: int | None = None, encoding: bool
+) -> list[float]:
+    """Return the seconds that each step of a plan takes: the network's at its level, measured here on a small picture,
+    and, where it is encoding, the search's for its expected bits. What a bit takes is that of the reference machine
+    (docs/channel.md), so only their proportions are right everywhere.
+    """
     plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window)
-    levels = [plan.level(n) for n in range(1, min(steps or plan.steps, plan.steps) + 1)]
+    levels = [plan.level(n) for n in range(1, plan.steps + 1)]
     side = (
         min(_SIDE, max(model.window, min(height, width) // model.window * model.window))
         if model.any_size
@@ -51,9 +63,12 @@ def estimate(
         start = time.perf_counter()
         model.predict_eps(x_t, model.trained_level(levels[-1]))
         a_square = (time.perf_counter() - start) / count
-    squares = sum(_squares(model, height, width, side, level) for level in levels)
-    bits = planned_bits(model.curve, plan) * model.channels * height * width / model.curve.dims if encoding else 0.0
-    return Estimate(squares * a_square + bits * _SECONDS_A_BIT, _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width)
+    dims = model.channels * height * width
+    bits = [plan.expected_bits(n, dims) if encoding else 0 for n in range(1, plan.steps + 1)]
+    return [
+        _squares(model, height, width, side, level) * a_square + sent * _SECONDS_A_BIT + dims * _SECONDS_A_VALUE
+        for level, sent in zip(levels, bits, strict=True)
+    ]
 
 
 def _squares(model: CodecModel, height: int, width: int, side: int, level: float) -> float:

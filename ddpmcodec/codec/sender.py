@@ -21,6 +21,7 @@ from ddpmcodec.bitstream.packet import BitCount, Packet
 from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
+from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_rgb, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
@@ -113,7 +114,7 @@ class Sender:
     def _last(self, steps: int | None, end_log_snr: float | None) -> int:
         plan, model = self.chain.plan, self.chain.model
         if steps is None and end_log_snr is not None:
-            return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - end_log_snr))
+            return nearest_step(plan, end_log_snr)
         if steps is None:
             return usual_steps(model.curve, plan) if self.header.lossless else plan.steps
         if not 1 <= steps <= plan.steps:
@@ -200,3 +201,8 @@ class Sender:
         level = TailLevel.of(chain.model.curve, chain.log_snr)
         for header, picture, x0_hat in zip(self.headers, self.pictures, chain.x0_hat(), strict=True):
             yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key(), header.grey)
+
+
+def nearest_step(plan: Plan, log_snr: float) -> int:
+    """Return how many steps of a plan end nearest to a level."""
+    return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - log_snr))
