@@ -9,6 +9,7 @@ import torch
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.diffusers_adapter import DiffusersConfig
+from ddpmcodec.models.level_ranges import LevelRangesConfig
 from ddpmcodec.models.unet_config import UNetConfig
 
 
@@ -48,7 +49,7 @@ class NetworkConfig(Protocol):
         ...
 
 
-_KINDS: tuple[Any, ...] = (UNetConfig, ConvUNetConfig, DiffusersConfig)
+_KINDS: tuple[Any, ...] = (UNetConfig, ConvUNetConfig, LevelRangesConfig, DiffusersConfig)
 
 
 def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:

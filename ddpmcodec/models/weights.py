@@ -23,11 +23,9 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.conv_unet import ConvUNet
 from ddpmcodec.models.frozen import frozen
 from ddpmcodec.models.network_config import NetworkConfig, parse_config
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
-from ddpmcodec.models.unet import UNet
 
 EMBEDDED = Path(__file__).parent / "data"
 DEFAULT_MODEL = "cifar10-small"
@@ -151,7 +149,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     config = info.config
     model = CodecModel(
         name=info.name,
-        eps_model=frozen(network) if where.type == "cpu" and isinstance(network, UNet | ConvUNet) else network,
+        eps_model=frozen(network) if where.type == "cpu" else network,
         curve=curve,
         fingerprint=info.fingerprint,
         window=config.canvas,

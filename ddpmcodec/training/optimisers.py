@@ -31,7 +31,8 @@ class Optimisers:
         adamw = torch.optim.AdamW(groups, lr=self.rates[0], betas=(0.9, recipe.beta2), **options)
         self._parts: list[torch.optim.Optimizer] = [adamw]
         if kernels:
-            self._parts.append(Muon(kernels, lr=self.rates[1], weight_decay=recipe.weight_decay))
+            precision = torch.bfloat16 if recipe.bf16 or graphed else torch.float32
+            self._parts.append(Muon(kernels, self.rates[1], weight_decay=recipe.weight_decay, precision=precision))
 
     @property
     def parts(self) -> tuple[torch.optim.Optimizer, ...]:

@@ -1,0 +1,52 @@
+"""`ddpmcodec join`: makes one model of networks for ranges of noise levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddpmcodec.cli.common import DebugOption, QuietOption, command, stderr
+from ddpmcodec.cli.files import check_outputs
+from ddpmcodec.errors import ModelError
+
+
+@command
+def join(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Convolutional U-Nets, noisiest levels first.")
+    ],
+    at: Annotated[list[float], typer.Option("--at", help="Log-SNR from which the next of them is asked; repeat.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
+    name: Annotated[str | None, typer.Option(help="The model's name in the file; default: the file's.")] = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Join networks that were trained for ranges of noise levels; `plan` makes the result a codec."""
+    from ddpmcodec.models import save_model
+    from ddpmcodec.models.conv_unet_config import ConvUNetConfig
+    from ddpmcodec.models.level_ranges import LevelRangesConfig
+    from ddpmcodec.models.source import open_network
+
+    check_outputs(output, inputs=models)
+    if output.exists():
+        raise ModelError(f"{output} exists: name another file")
+    sources = [open_network(model) for model in models]
+    configs = []
+    for source in sources:
+        if not isinstance(source.config, ConvUNetConfig):
+            raise ModelError(
+                f"{source.name} is a network of another kind: expected convolutional U-Nets (photo-small's)"
+            )
+        configs.append(source.config)
+    network = LevelRangesConfig(tuple(configs), tuple(at)).build()
+    for part, source in zip(network.networks, sources, strict=True):
+        part.load_state_dict(source.network.state_dict())
+    note = "; ".join(dict.fromkeys(source.note for source in sources if source.note))
+    try:
+        mark = save_model(output, network, None, name or output.stem, note, network.config)
+    except OSError as error:
+        raise ModelError(f"can't write {output}: {error.strerror or error}") from error
+    if not quiet:
+        stderr.print(f"{output}: {len(models)} networks, fingerprint {mark[:8]}; `ddpmcodec plan` makes it a codec")
