@@ -61,7 +61,7 @@ class BitCountModel:
         self._channel, self._dims = channel, dims
         self._expected = _expected_places(plan, dims, channel.max_bits(dims))
         self._step = 0
-        self._deviation = 0  # of this image from the plan, in 1/256 of a place
+        self._deviation = 0  # how far this image is from the plan, in 1/256 of a place
         self._spread = FIRST_SPREAD  # scale of the prediction error, likewise
 
     def symbol_model(self) -> SymbolModel:

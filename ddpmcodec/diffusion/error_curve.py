@@ -37,7 +37,7 @@ class ErrorCurve:
     snr: tuple[int, ...]  # exp(log_snr), units of 2^-40: stored, so that no machine's exp() matters
     mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
     dims: int  # sub-pixels of the images it was measured on; a plan's rates are for as many
-    spectrum: Spectrum | None = None  # of the error; None: priors are white
+    spectrum: Spectrum | None = None  # the error's; None: priors are white
     plans: tuple[tuple[int, ...], ...] = ()  # levels that plans of some lengths pass, as indices; see `placement`
     usual_plan: int | None = None  # steps of the plan where a header names none; None: that of the program
     resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are

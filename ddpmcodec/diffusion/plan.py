@@ -37,7 +37,7 @@ class Plan:
     log_snr: tuple[float, ...]  # (K,) levels reached, rising
     rate: tuple[int, ...]  # (K,) expected ideal bits of each step for `dims` sub-pixels, units of 1/256 bit
     dims: int
-    spectrum: Spectrum | None = None  # of the error that the steps correct; None: their priors are white
+    spectrum: Spectrum | None = None  # the spectrum of the error that steps correct; None: their priors are white
 
     @property
     def steps(self) -> int:
