@@ -48,9 +48,8 @@ class ErrorCurve:
             raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
         if n > MAX_LEVELS or self.dims > MAX_DIMS or max(map(abs, self.log_snr)) > MAX_LOG_SNR << 16:
             raise ModelError(
-                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, "
-                "log-SNRs "
-                f"within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
+                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most "
+                f"{MAX_LEVELS}, log-SNRs within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
             )
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:

@@ -130,8 +130,7 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
     except Exception as error:  # many kinds: no network, a broken archive, no room
         raise DdpmCodecError(
             f"CIFAR-10 could not be downloaded to {root} ({_first_line(error)}): try again, set DDPMCODEC_DATA to a "
-            "folder "
-            "that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
+            "folder that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
         ) from error
     return np.asarray(split.data, np.uint8)
 

@@ -47,10 +47,8 @@ class Checkpoint:
         if any(part % processes for part in (whole.batch, *(v.count for v in whole.views))):
             raise TrainingError(
                 f"the run's batches of {whole.batch} images came from {self.processes} processes and can't be shared "
-                "by "
-                f"{processes}: start as many again (torchrun --nproc-per-node {self.processes}), or a number that "
-                "divides "
-                f"{whole.batch}"
+                f"by {processes}: start as many again (torchrun --nproc-per-node "
+                f"{self.processes}), or a number that divides {whole.batch}"
             )
         return whole.with_batch(whole.batch // processes)
 
