@@ -155,7 +155,7 @@ def decode(
 
 
 def _bar(source: _Source, codec: Any, header: Any, show: bool) -> AbstractContextManager[Callable[..., None]]:
-    """The bar of the steps of a stream that is there as a whole."""
+    """Show a bar of the steps of a stream that is there as a whole."""
     from ddpmcodec.codec.estimate import step_seconds
 
     size = (header.height, header.width) if header else (1, 1)

@@ -135,9 +135,8 @@ def _write(result: dict[str, Any], output: Path) -> None:
 def _print(result: dict[str, Any]) -> None:
     console = report_console()
     console.print(
-        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} steps; "
-        "bits/dim at "
-        "equal RMSE (mean over images)",
+        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} "
+        "steps; bits/dim at equal RMSE (mean over images)",
         highlight=False,
         soft_wrap=True,
     )
@@ -211,9 +210,8 @@ def _print_reconstructions(console: Console, curves: dict[str, Any]) -> None:
 
 def _print_table4(console: Console, rows: dict[str, Any], ours: list[str]) -> None:
     console.print(
-        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The plan's ideal and the files: "
-        "at the "
-        "paper's RMSE",
+        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The "
+        "plan's ideal and the files: at the paper's RMSE",
         highlight=False,
         soft_wrap=True,
     )

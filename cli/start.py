@@ -29,7 +29,7 @@ def program() -> None:
     except KeyboardInterrupt:  # before a command begins; then it says itself what was written
         sys.stderr.write("interrupted; nothing was written\n")
         code = 130
-    except OSError as error:  # of what is printed before a command begins: help
+    except OSError as error:  # what is printed before a command begins, such as help, can't be
         code = _refused(error)
     try:
         if sys.stdout is not None:

@@ -126,8 +126,8 @@ def train(
         goal = Goal(steps, minutes) if steps is not None or minutes is not None else state.goal
         if goal.progress(state.step, state.seconds) >= 1:
             raise TrainingError(
-                f"the run is done: {state.step} steps, {state.seconds / 60:.1f} minutes; name a later --steps or "
-                "--minutes"
+                f"the run is done: {state.step} steps, "
+                f"{state.seconds / 60:.1f} minutes; name a later --steps or --minutes"
             )
     weights = None if init is None else initial_weights(init, config)
     with processes(device) as where:
@@ -136,8 +136,7 @@ def train(
             if where.count != state.processes and where.first:
                 stderr.print(
                     f"note: the run had {state.processes} processes, and goes on with {where.count}, each "
-                    f"{settings.batch} "
-                    "images a step: the whole batch is the same",
+                    f"{settings.batch} images a step: the whole batch is the same",
                     highlight=False,
                     soft_wrap=True,
                 )

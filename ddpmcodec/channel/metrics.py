@@ -16,7 +16,9 @@ from ddpmcodec.channel.viterbi import Metrics, branch_limit
 from ddpmcodec.numerics import native
 
 TARGET_RMS = 64  # the shift is quantised to integers of this root mean square
-BRANCH_SIGMAS = 4.5  # branch metrics are clipped at this multiple of their own root mean square
+# Branch metrics are clipped at this multiple of their own root mean square. On 64 CIFAR-10 training images 3.5 sends
+# 0.2% to 0.3% more bits at small errors (± 0.1%), and 6 as many.
+BRANCH_SIGMAS = 4.5
 _TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to stay in the cache; native.c's CHUNK
 
 

@@ -48,8 +48,8 @@ def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | 
         return None
     if not (math.isfinite(target_rmse) and target_rmse > 0):
         raise DdpmCodecError(
-            f"a target RMSE of {target_rmse} levels: expected a number above 0, such as 3; --lossless gives the exact "
-            "picture"
+            f"a target RMSE of {target_rmse} levels: expected a number above "
+            "0, such as 3; --lossless gives the exact picture"
         )
     return target_rmse**2
 
@@ -109,9 +109,8 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
         yield sent
         return
     raise DdpmCodecError(
-        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may come "
-        "nearer, "
-        "and --lossless gives the exact picture"
+        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may "
+        "come nearer, and --lossless gives the exact picture"
     )
 
 

@@ -27,7 +27,7 @@ class ReceivedStep:
     """State of a receiver after n steps, for a batch of pictures."""
 
     n: int  # a short step counts as one
-    log_snr: float  # of x_t
+    log_snr: float  # x_t's level
     bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included
     x_t: Array  # (batch, c, h, w)
     x0_hat: Array  # (batch, c, h, w) on [-1, 1]: the picture as known now

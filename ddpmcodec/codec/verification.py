@@ -20,7 +20,7 @@ class Verified:
     size: int  # bytes, all of them under the check
     pictures: int  # 1, or as many as an archive holds
     archive: bool
-    steps: tuple[int, ...] | None  # of each picture; None: the model is another, so only the check was made
+    steps: tuple[int, ...] | None  # each picture's; None: the model is another, so only the check was made
     model: str | None  # its name, where steps are known
 
 

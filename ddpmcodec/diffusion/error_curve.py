@@ -37,7 +37,7 @@ class ErrorCurve:
     snr: tuple[int, ...]  # exp(log_snr), units of 2^-40: stored, so that no machine's exp() matters
     mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
     dims: int  # sub-pixels of the images it was measured on; a plan's rates are for as many
-    spectrum: Spectrum | None = None  # of the error; None: priors are white
+    spectrum: Spectrum | None = None  # the error's; None: priors are white
     plans: tuple[tuple[int, ...], ...] = ()  # levels that plans of some lengths pass, as indices; see `placement`
     usual_plan: int | None = None  # steps of the plan where a header names none; None: that of the program
     resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are
@@ -48,9 +48,8 @@ class ErrorCurve:
             raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
         if n > MAX_LEVELS or self.dims > MAX_DIMS or max(map(abs, self.log_snr)) > MAX_LOG_SNR << 16:
             raise ModelError(
-                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, "
-                "log-SNRs "
-                f"within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
+                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most "
+                f"{MAX_LEVELS}, log-SNRs within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
             )
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:

@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 
 RMSES = np.geomspace(30, 0.95, 33)  # levels of 255: the distortions that count alike
 _ROUNDS = 3  # how often weights are made from the rates of the plan before
-# What a step costs above its ideal rate, in bits: the trellis code's excess (docs/channel.md) and the step's bit count.
+# What a step costs above its ideal rate, in bits: the trellis code's excess with about 2^14 states, on Gaussian shifts
+# (docs/channel.md), and the step's bit count.
 _EXCESS_FIXED, _EXCESS_SLOPE, _EXCESS_FROM = 0.74, 0.035, 20.0
 _SIDE_BITS = 2.0
 

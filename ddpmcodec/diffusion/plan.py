@@ -22,7 +22,8 @@ from ddpmcodec.numerics.fixed_point import LOG_FRACTION, fixed_log2
 BITS_FRACTION = 8  # fixed-point bits of rates: units of 1/256 bit
 _RATIO_FRACTION = 24  # fixed-point bits of v/b where a group's power multiplies it
 
-# What a step costs above its ideal rate R, in bits, as the plan sees it: the trellis code and the step's bit count.
+# What a step costs above its ideal rate R, in bits, as the plan sees it: the trellis code with 2^12 states on Gaussian
+# shifts (`channel.trellis`), and a step's bit count.
 _EXCESS_FIXED = round(0.74 * (1 << BITS_FRACTION))
 _SIDE_BITS = round(1.3 * (1 << BITS_FRACTION))
 _EXCESS_SLOPE = (44, 1024)  # bits a bit, beyond _EXCESS_FROM
@@ -36,7 +37,7 @@ class Plan:
     log_snr: tuple[float, ...]  # (K,) levels reached, rising
     rate: tuple[int, ...]  # (K,) expected ideal bits of each step for `dims` sub-pixels, units of 1/256 bit
     dims: int
-    spectrum: Spectrum | None = None  # of the error that the steps correct; None: their priors are white
+    spectrum: Spectrum | None = None  # the spectrum of the error that steps correct; None: their priors are white
 
     @property
     def steps(self) -> int:

@@ -147,7 +147,7 @@ def bands(height: int, width: int) -> NDArray[np.uint8]:
         )
 
     y, x = frequencies(height), frequencies(width)
-    radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # of a square: whole numbers throughout
+    radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # roots in whole numbers throughout
     band: NDArray[np.uint8] = np.minimum(radius[(y[:, None] ** 2 + x**2) >> 30], BANDS - 1).astype(np.uint8)
     return band
 

@@ -127,11 +127,10 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
         root.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(sys.stderr):  # torchvision tells of its download
             split: Any = CIFAR10(str(root), train=train, download=True)
-    except Exception as error:  # of many kinds: no network, a broken archive, no room
+    except Exception as error:  # many kinds: no network, a broken archive, no room
         raise DdpmCodecError(
             f"CIFAR-10 could not be downloaded to {root} ({_first_line(error)}): try again, set DDPMCODEC_DATA to a "
-            "folder "
-            "that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
+            "folder that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
         ) from error
     return np.asarray(split.data, np.uint8)
 

@@ -40,7 +40,7 @@ class Declared:
 
 def declared(data: bytes) -> Declared:
     """Return what a picture file declares of its samples and colours; runs no decoder and raises nothing."""
-    with suppress(Exception):  # of a damaged file nothing is found here
+    with suppress(Exception):  # nothing is found in a damaged file
         for starts, read in _READERS:
             if starts(data[:12]):
                 return read(data)

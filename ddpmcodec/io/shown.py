@@ -110,8 +110,7 @@ def to_rgb(
         if exact:
             raise ImageError(
                 f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong "
-                "ones; "
-                "convert it to sRGB (--icc srgb), which is exact from there on"
+                "ones; convert it to sRGB (--icc srgb), which is exact from there on"
             )
         note(f"colours converted to sRGB ({conversion.name})")
         rgb = conversion.apply(rgb[:, :, 0].copy() if conversion.grey else rgb)

@@ -38,7 +38,7 @@ _LOSSY = {
     "GIF": "holds 256 colours",
 }
 _RESIZED = {"ICO", "CUR", "ICNS"}
-_GREY = {".pbm", ".pgm", ".pfm", ".bw"}  # of formats that have RGB under other suffixes
+_GREY = {".pbm", ".pgm", ".pfm", ".bw"}  # suffixes of grey alone; the formats have RGB under other ones
 _BARE_JPEG2000 = {".j2k", ".j2c", ".jpc"}
 _FRAME_MS, _LAST_FRAME_MS = 200, 2000  # how long an animation shows a frame, and its last one
 

@@ -17,8 +17,8 @@ from ddpmcodec.lossless.distribution import bits_of
 from ddpmcodec.lossless.network import LEAST_SCALE, MOST_SCALE, Mixtures
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
-_SHARES = (4, 3, 2, 1, 0)  # quarters of the networks' corrections
-_WIDER = (0, -4, 4, 8, 12)  # in steps of 2^(1/8)
+_SHARES = (4, 3, 2, 1, 0)  # quarters of the networks' corrections that count
+_WIDER = (0, -4, 4, 8, 12)  # growth of scales, in steps of 2^(1/8)
 WAYS = len(_SHARES) * len(_WIDER)  # 0 is the usual one
 
 

@@ -132,8 +132,8 @@ def decode_tail(
     if zlib.crc32(picture.tobytes()).to_bytes(TAIL_CHECK_BYTES, "big") != check or seal(again) != coded:
         raise FormatError(
             "the picture's CRC-32 does not match: the file is damaged, or this machine's network differs from the "
-            "sender's by "
-            f"more than {TOLERANCE / UNIT:.4f} of a level; decode it lossily (--steps), or with the sender's versions"
+            f"sender's by more than {TOLERANCE / UNIT:.4f} of a level; decode it "
+            "lossily (--steps), or with the sender's versions"
         )
     return picture
 

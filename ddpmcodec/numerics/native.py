@@ -31,9 +31,8 @@ def enabled() -> bool:
         raise DdpmCodecError(f"{VARIABLE}={wanted!r}: expected native, numpy or nothing")
     if wanted == "native" and _library() is None:
         raise DdpmCodecError(
-            f"{VARIABLE}=native, but native code was not built, or does not load here: install again with a C compiler "
-            "(GCC or "
-            f"Clang), or unset {VARIABLE} to search with numpy"
+            f"{VARIABLE}=native, but native code was not built, or does not load here: install again with a C "
+            f"compiler (GCC or Clang), or unset {VARIABLE} to search with numpy"
         )
     return wanted != "numpy" and _library() is not None
 

@@ -47,10 +47,8 @@ class Checkpoint:
         if any(part % processes for part in (whole.batch, *(v.count for v in whole.views))):
             raise TrainingError(
                 f"the run's batches of {whole.batch} images came from {self.processes} processes and can't be shared "
-                "by "
-                f"{processes}: start as many again (torchrun --nproc-per-node {self.processes}), or a number that "
-                "divides "
-                f"{whole.batch}"
+                f"by {processes}: start as many again (torchrun --nproc-per-node "
+                f"{self.processes}), or a number that divides {whole.batch}"
             )
         return whole.with_batch(whole.batch // processes)
 
@@ -90,7 +88,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"no checkpoint in {directory}: expected {path}, which training writes") from error
-    except Exception as error:  # of many kinds: torch stumbles over damaged files in its own ways
+    except Exception as error:  # many kinds: torch stumbles over damaged files in its own ways
         raise TrainingError(f"{path} is not a readable checkpoint: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise TrainingError(f"{path} is not a checkpoint of this version: expected format {_FORMAT}")

@@ -37,8 +37,8 @@ class PicturePool(Sequence[NDArray[np.uint8]]):
                     self._file.close()
                 raise TrainingError(
                     f"{len(self._places)} pictures are {end} bytes decoded, and can't be kept in "
-                    f"{tempfile.gettempdir()} "
-                    f"({error.strerror or error}): set TMPDIR to a folder with room for all of them"
+                    f"{tempfile.gettempdir()} ({error.strerror or error}): set "
+                    "TMPDIR to a folder with room for all of them"
                 ) from error
         self._file.seek(0)
         mapped = end > in_memory

@@ -201,7 +201,7 @@ class Reporter:
         """Draw, and only warn where that fails: a picture is no reason to lose a run."""
         try:
             draw()
-        except Exception as error:  # of any kind: fonts, backends, a full disk, a network that predicts no numbers yet
+        except Exception as error:  # any kind: fonts, backends, a full disk, a network that predicts no numbers yet
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self.notes.append(f"{name} was not drawn: {reason}")
             append_warning(self.directory, self.trainer.step, self.notes[-1])

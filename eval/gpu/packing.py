@@ -32,8 +32,8 @@ from ddpmcodec.io.datasets import load_tiles, named_pictures
 from ddpmcodec.training.held_out import is_held_out
 
 _MIB = 1 << 20
-_SIDE = 32  # of tiles
-_HELD_OUT_SIDE = 128  # of the middles of held-out photographs, which is all that is looked at
+_SIDE = 32  # the tiles'
+_HELD_OUT_SIDE = 128  # the middles' of held-out photographs, which is all that is looked at
 _CHUNK, _COLUMNS = 2500, 50  # tiles of a mosaic
 _ONE_TILE_IN = 256
 

@@ -16,7 +16,7 @@ from ddpmcodec.eval.gpu.training import settings
 from ddpmcodec.training import Preset, Processes, TrainingImages, preset
 from ddpmcodec.training.step import TrainingStep
 
-_SECONDS = 2.5  # of each way, after the warm-up
+_SECONDS = 2.5  # how long each way is measured, after the warm-up
 _WARM_UP = 6  # steps: three, the recording, and two that replay it
 
 

@@ -67,7 +67,7 @@ def available(baseline: Baseline) -> str | None:
     except ModuleNotFoundError:
         return f"{baseline.label} needs {baseline.needs}, which isn't installed: pip install 'ddpmcodec[eval]'"
     except Exception as error:
-        # Of many kinds: each library has its own way to say that a format was left out of its build
+        # Many kinds: each library has its own way to say that a format was left out of its build
         reason = (str(error) or type(error).__name__).splitlines()[0]
         return (
             f"{baseline.label} doesn't work in the installed {baseline.needs} ({reason}): "
@@ -128,7 +128,7 @@ def _through(baseline: Baseline, setting: float, image: Image, index: int) -> tu
     try:
         data = baseline.encode(image, setting)
         decoded = baseline.decode(data)
-    except Exception as error:  # of many kinds, such as a picture too large for the format
+    except Exception as error:  # many kinds, such as a picture too large for the format
         raise DdpmCodecError(f"{what}: the codec failed ({error}); leave out {baseline.name!r} or the image") from error
     if decoded.shape != image.shape or decoded.dtype != np.uint8:
         raise DdpmCodecError(

@@ -103,7 +103,6 @@ def _require_same(stored: Any, options: dict[str, Any], directory: Path) -> None
     differing = [k for k, v in options.items() if not isinstance(stored, dict) or stored.get(k) != v]
     if differing:
         raise DdpmCodecError(
-            f"{directory} holds parts of another measurement: {', '.join(differing)} differ; name another output "
-            "directory, or "
-            "remove the parts"
+            f"{directory} holds parts of another measurement: {', '.join(differing)} differ; "
+            "name another output directory, or remove the parts"
         )

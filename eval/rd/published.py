@@ -78,7 +78,7 @@ PUBLISHED = (
     ),
 )
 
-# Of the 24 Kodak pictures: bits a pixel and PSNR in dB, both means over pictures, rounded.
+# Bits a pixel and PSNR in dB of the 24 Kodak pictures, both means over pictures, rounded.
 _COMPRESSAI = "CompressAI, results/image/kodak"
 PUBLISHED_KODAK = (
     _points(

@@ -164,7 +164,7 @@ def _metric(module: str, name: str, device: str, **options: Any) -> Any:
             return getattr(import_module(f"torchmetrics.image.{module}"), name)(**options).to(device)
     except ImportError as error:
         raise Unavailable(f"{_line(error)}: pip install 'ddpmcodec[perceptual]'") from error
-    except Exception as error:  # of many kinds: no network for the weights, a torchvision built for another torch
+    except Exception as error:  # many kinds: no network for the weights, a torchvision built for another torch
         raise Unavailable(f"its network can't be loaded ({_line(error)})") from error
 
 

@@ -167,8 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_json(args.output, found | {"outcomes": [asdict(o) for o in done]})
             print(
                 f"{outcome.variant}: {outcome.bits_per_dim:.4f} bits/dim (last weights "
-                f"{outcome.bits_per_dim_last:.4f}), "
-                f"{outcome.images} images",
+                f"{outcome.bits_per_dim_last:.4f}), {outcome.images} images",
                 flush=True,
             )
     except DdpmCodecError as error:

@@ -130,8 +130,8 @@ def measure(shown: Pictures, ways: dict[str, Way], processes: dict[str, dict[str
 def table(result: dict[str, Any]) -> str:
     """Return a table in Markdown: the worst of the streams, a row for each way."""
     lines = [
-        "| one thing changed | same parse | lossless exact | x̂_0, any step | x̂_0, last step | rms | x_t | picture | "
-        "values |",
+        "| one thing changed | same parse | lossless exact | x̂_0, any step | "
+        "x̂_0, last step | rms | x_t | picture | values |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["ways"].items():

@@ -70,7 +70,7 @@ def compiled(net: torch.nn.Module) -> EpsModel:
     try:
         with torch.inference_mode():
             fast(torch.zeros(1, 3, 32, 32), torch.zeros(1))
-    except Exception as error:  # of any kind: no compiler, no Python headers
+    except Exception as error:  # any kind: no compiler, no Python headers
         raise Skipped(f"torch.compile does not work here: {str(error).splitlines()[0][:100]}") from error
     return fast  # type: ignore[no-any-return]
 

@@ -118,7 +118,7 @@ def fit(x: Tensor, truth: Tensor, own: Tensor, scale: Tensor, epochs: float, see
 
 def whole_numbers(net: nn.Sequential) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int32]]]:
     """Return weights (in, out) and biases in fixed point."""
-    fractions = (6 + WEIGHT, HIDDEN + WEIGHT, HIDDEN + WEIGHT)  # of the sums, and so of the biases
+    fractions = (6 + WEIGHT, HIDDEN + WEIGHT, HIDDEN + WEIGHT)  # the sums' fraction bits, and so the biases'
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     w = [np.rint(layer.weight.detach().numpy().T.astype(np.float64) * 2**WEIGHT) for layer in linear]
     b = [
