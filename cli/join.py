@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +23,10 @@ def join(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Join networks that were trained for ranges of noise levels; `plan` makes the result a codec."""
+    """Join networks that were trained for ranges of noise levels; `plan` makes the result a codec.
+
+    A model that is joined already stands for its network of the same place."""
     from ddpmcodec.models import save_model
-    from ddpmcodec.models.conv_unet_config import ConvUNetConfig
     from ddpmcodec.models.level_ranges import LevelRangesConfig
     from ddpmcodec.models.source import open_network
 
@@ -33,16 +34,10 @@ def join(
     if output.exists():
         raise ModelError(f"{output} exists: name another file")
     sources = [open_network(model) for model in models]
-    configs = []
-    for source in sources:
-        if not isinstance(source.config, ConvUNetConfig):
-            raise ModelError(
-                f"{source.name} is a network of another kind: expected convolutional U-Nets (photo-small's)"
-            )
-        configs.append(source.config)
-    network = LevelRangesConfig(tuple(configs), tuple(at)).build()
-    for part, source in zip(network.networks, sources, strict=True):
-        part.load_state_dict(source.network.state_dict())
+    parts = [_part(source, i) for i, source in enumerate(sources)]
+    network = LevelRangesConfig(tuple(part.config for part in parts), tuple(at)).build()
+    for part, given in zip(network.networks, parts, strict=True):
+        part.load_state_dict(given.state_dict())
     note = "; ".join(dict.fromkeys(source.note for source in sources if source.note))
     try:
         mark = save_model(output, network, None, name or output.stem, note, network.config)
@@ -50,3 +45,16 @@ def join(
         raise ModelError(f"can't write {output}: {error.strerror or error}") from error
     if not quiet:
         stderr.print(f"{output}: {len(models)} networks, fingerprint {mark[:8]}; `ddpmcodec plan` makes it a codec")
+
+
+def _part(source: Any, place: int) -> Any:
+    """The network of a source that is to take this place; of networks that are joined already, the one in it."""
+    from ddpmcodec.models.conv_unet import ConvUNet
+    from ddpmcodec.models.level_ranges import LevelRanges
+
+    network = source.network
+    if isinstance(network, LevelRanges) and place < len(network.networks):
+        return network.networks[place]
+    if isinstance(network, ConvUNet):
+        return network
+    raise ModelError(f"{source.name} is a network of another kind: expected convolutional U-Nets, as photo-small's are")

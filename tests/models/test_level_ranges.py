@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 import ddpmcodec
-from ddpmcodec.errors import ModelError
+from ddpmcodec.errors import ModelError, TrainingError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.level_ranges import LevelRangesConfig
 from ddpmcodec.models.network_config import parse_config
-from ddpmcodec.models.weights import load_model, save_model
+from ddpmcodec.models.weights import load_model, load_network, save_model
+from ddpmcodec.training.start import initial_weights
 from tests.cli.test_cli import assert_refused, run
 
 COARSE = ConvUNetConfig(
@@ -90,6 +91,19 @@ def test_join_and_plan_make_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     planned = run("plan", "both.safetensors", "--data", photos, "--crop", 32, "--spacing", 1, "-o", "codec.safetensors")
     assert planned.exit_code == 0, planned.output
     assert isinstance(ddpmcodec.read_model_info("codec.safetensors").config, LevelRangesConfig)
+    assert run("join", "codec.safetensors", "codec.safetensors", "--at", 4, "-o", "again.safetensors").exit_code == 0
+    state, again = (load_network(name)[0].state_dict() for name in ("both.safetensors", "again.safetensors"))
+    assert all(torch.equal(value, again[name]) for name, value in state.items())
     assert_refused(run("join", *two, "--at", 4, "-o", "both.safetensors"), "exists")
     assert_refused(run("join", *two, "-o", "x.safetensors", "--at", 4, "--at", 5), "bounds")
     assert_refused(run("join", "cifar10-small", two[1], "--at", 4, "-o", "x.safetensors"), "another kind")
+
+
+def test_training_starts_from_the_network_of_its_kind(tmp_path: Path):
+    network, path = _network(), str(tmp_path / "both.safetensors")
+    save_model(path, network, None, "both")
+    for config, part in zip((COARSE, FINE), network.networks, strict=True):
+        found = initial_weights(path, config)
+        assert all(torch.equal(value.half(), found[name].half()) for name, value in part.state_dict().items())
+    with pytest.raises(TrainingError, match="conv-unet-ranges"):
+        initial_weights(path, ConvUNetConfig())
