@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs
+from ddpmcodec.cli.speech import tell
 from ddpmcodec.errors import ModelError
 
 
@@ -26,7 +27,7 @@ def join(
     """Join networks that were trained for ranges of noise levels; `plan` makes the result a codec."""
     from ddpmcodec.models import save_model
     from ddpmcodec.models.conv_unet_config import ConvUNetConfig
-    from ddpmcodec.models.level_ranges import LevelRangesConfig
+    from ddpmcodec.models.level_ranges_config import LevelRangesConfig
     from ddpmcodec.models.source import open_network
 
     check_outputs(output, inputs=models)
@@ -49,4 +50,4 @@ def join(
     except OSError as error:
         raise ModelError(f"can't write {output}: {error.strerror or error}") from error
     if not quiet:
-        stderr.print(f"{output}: {len(models)} networks, fingerprint {mark[:8]}; `ddpmcodec plan` makes it a codec")
+        tell(f"{output}: {len(models)} networks, fingerprint {mark[:8]}; `ddpmcodec plan` makes it a codec")

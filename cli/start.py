@@ -21,9 +21,9 @@ def program() -> None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     code: Any = 0
     try:
-        from ddpmcodec.cli.app import app  # which takes a while
+        from ddpmcodec.cli.commands import load  # which takes a while
 
-        app(prog_name="ddpmcodec")
+        load(*sys.argv[1:2])(prog_name="ddpmcodec")
     except SystemExit as end:
         code = end.code
     except KeyboardInterrupt:  # before a command begins; then it says itself what was written
@@ -51,8 +51,9 @@ def _keep_open(number: int) -> None:
 def _refused(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
-    from ddpmcodec.cli.common import say_error, system_says
+    from ddpmcodec.cli.common import system_says
+    from ddpmcodec.cli.speech import tell_error
 
     with suppress(OSError):
-        say_error(f"can't write to stdout: {system_says(error)}")
+        tell_error(f"can't write to stdout: {system_says(error)}")
     return 2
