@@ -1,4 +1,4 @@
-"""The `ddpmcodec` program, with all its commands."""
+"""Program `ddpmcodec`, with all its commands."""
 
 from __future__ import annotations
 

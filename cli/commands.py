@@ -1,4 +1,4 @@
-"""The commands by name, each in a module of that name: importing it registers it."""
+"""Commands by name, each in a module of that name: importing it registers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that makes streams of pictures: encode."""
+"""Command that makes streams of pictures: encode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that looks into streams: info."""
+"""Command that looks into streams: info."""
 
 from __future__ import annotations
 

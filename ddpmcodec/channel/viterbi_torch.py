@@ -1,4 +1,4 @@
-"""The trellis search in torch, for GPUs: many codes side by side, a few small operations a step."""
+"""Trellis search in torch, for GPUs: many codes side by side, a few small operations a step."""
 
 from __future__ import annotations
 

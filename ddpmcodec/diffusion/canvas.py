@@ -1,4 +1,4 @@
-"""The plane that the chain runs on, which a picture lies at the top left of."""
+"""Canvas: the plane that the chain runs on, with the picture at its top left."""
 
 from __future__ import annotations
 

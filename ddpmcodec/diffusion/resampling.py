@@ -19,12 +19,12 @@ Array = NDArray[np.float32]
 
 
 def level_of_smaller(log_snr: float, factor: int) -> float:
-    """The log-SNR of the mean of factor × factor pixels."""
+    """Return the log-SNR of the mean of factor × factor pixels."""
     return log_snr + 2 * math.log(factor)
 
 
 def smaller(x_t: Array, log_snr: float, factor: int) -> Array:
-    """x_λ' of the picture at 1/factor of its size, (n, c, ⌈h/k⌉, ⌈w/k⌉), from x_t (n, c, h, w) at log-SNR λ, or -inf.
+    """Return x_λ' of the picture at 1/factor of its size, (n, c, ⌈h/k⌉, ⌈w/k⌉), from x_t (n, c, h, w) at λ, or -inf.
 
     Sides that the factor doesn't divide are extended by mirrored rows and columns.
     """
@@ -33,15 +33,15 @@ def smaller(x_t: Array, log_snr: float, factor: int) -> Array:
 
 
 def enlarged(small: Array, factor: int, height: int, width: int) -> Array:
-    """(n, c, height, width) from a picture at 1/factor of that, bicubically."""
+    """Return (n, c, height, width) from a picture at 1/factor of that, bicubically."""
     with torch.inference_mode():
         large = F.interpolate(torch.from_numpy(small), scale_factor=factor, mode="bicubic", align_corners=False)
     return large[:, :, :height, :width].contiguous().numpy()  # type: ignore[no-any-return]
 
 
 def merge(coarse: Array, fine: Array, factor: int) -> Array:
-    """`fine`, (n, c, h, w), with what a picture at 1/factor of its size shows of it replaced by `coarse`, clipped to
-    ±1.
+    """Return `fine`, (n, c, h, w), with what a picture at 1/factor of its size shows of it replaced by `coarse`,
+    clipped to ±1.
     """
     shown = enlarged(_means(fine, factor), factor, *fine.shape[2:])
     return np.clip(coarse + (fine - shown), -1, 1)  # type: ignore[no-any-return]
