@@ -26,6 +26,9 @@ ModelOption = Annotated[str, typer.Option("--model", help="auto, an embedded mod
 DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Report as one line of JSON on stdout.")]
 
 

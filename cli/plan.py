@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, command
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, SkipOption, command
 from ddpmcodec.cli.files import check_outputs
-from ddpmcodec.cli.speech import progress_bar, report_console, say, tell
+from ddpmcodec.cli.speech import progress_bar, report_console, say, tell, tell_left_out
 from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.io.outputs import is_stream
@@ -54,6 +54,7 @@ def plan(
             "--overwrite", help="Replace a file that is there; a codec is kept beside it, under its fingerprint."
         ),
     ] = False,
+    skip_unusable: SkipOption = False,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -79,7 +80,7 @@ def plan(
     config = source.config
     side = crop or (256 if config.any_size else config.window)
     factors = [k for k in FACTORS if k * config.canvas <= side] if config.any_size or side > config.window else [1]
-    found = training_images(data, config.window).training
+    found = training_images(data, config.window, skip=tell_left_out if skip_unusable else None).training
     images = TrainingImages([p for p in found if min(p.shape[:2]) >= side], side, seed)
     count = min(limit, len(images))
     try:

@@ -34,6 +34,11 @@ def tell(line: str) -> None:
         sys.stderr.flush()
 
 
+def tell_left_out(why: str) -> None:
+    """Print on stderr which training picture is left out, and why."""
+    tell(f"left out: {why}")
+
+
 def tell_error(message: str, what: str = "error") -> None:
     """Print an error as one line on stderr."""
     red = tells_a_terminal() and "NO_COLOR" not in os.environ

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command
-from ddpmcodec.cli.speech import bar_of, say, tell, tells_a_terminal
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, SkipOption, command
+from ddpmcodec.cli.speech import bar_of, say, tell, tell_left_out, tells_a_terminal
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def train(
     hold_out: Annotated[
         bool, typer.Option("--hold-out/--all", help="Keep 1 picture in 16 (tile in 256) from training, to measure on.")
     ] = True,
-    skip_unusable: Annotated[
-        bool,
-        typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each."),
-    ] = False,
+    skip_unusable: SkipOption = False,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")
     ] = "cpu",
@@ -139,7 +136,7 @@ def train(
                     f"{settings.batch} images a step: the whole batch is the same"
                 )
         with where.one_goes_first():
-            pictures = training_images(data, config.window, hold_out, _skip if skip_unusable else None)
+            pictures = training_images(data, config.window, hold_out, tell_left_out if skip_unusable else None)
         if state is not None and state.pictures != len(pictures.training):
             found = f"{state.pictures} images, found {len(pictures.training)}"
             raise TrainingError(f"the run was trained on {found}: give the same --data, and --all if it had that")
@@ -225,7 +222,3 @@ def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], N
         yield lambda record, bound: bar.update(
             task, description=text(record, bound), completed=min(1.0, goal.progress(record.step, record.seconds))
         )
-
-
-def _skip(why: str) -> None:
-    tell(f"left out: {why}")
