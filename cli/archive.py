@@ -12,9 +12,9 @@ from typing import Any
 
 import typer
 
-from ddpmcodec.cli.common import progress_bar, stderr
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.folders import PICTURES, make_empty
+from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
@@ -60,12 +60,10 @@ def encode_all(
         typer.echo(json.dumps(values))
     elif not quiet:
         psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
-        stderr.print(
+        tell(
             f"{_counted(values['pictures'])}, {values['bytes']} bytes ({values['index_bytes']} of index), "
             f"{values['real_bits_per_dim']:.4f} bits/dim real ({values['ideal_bits_per_dim']:.4f} ideal), {psnr}, "
             f"RMSE {values['rmse']:.3f}, {values['steps']} steps, {values['seconds_encode']:.2f} s",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -97,11 +95,10 @@ class _Report:
         self.ideal += float(sent.ideal_bits.sum())
         self.last = sent
         if self.verbose:
-            stderr.print(
+            tell(
                 f"pictures {self.done}-{self.done + len(sent.packets) - 1}  step {sent.n:3d}  log-SNR "
                 f"{sent.log_snr_s:7.3f}  "
                 f"ideal {sent.ideal_bits.sum():10.1f} bits  sent {sum(p.bits for p in sent.packets):7d} bits",
-                highlight=False,
             )
 
     def batch_done(self, done: int) -> None:
@@ -162,15 +159,13 @@ def decode_all(
     if quiet or item is None:
         return
     if not archive.complete:
-        stderr.print(
+        tell(
             f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the "
             "last, "
             f"picture {item.index}, has {item.steps} steps",
-            soft_wrap=True,
-            highlight=False,
         )
     height, width, _ = item.image.shape
-    stderr.print(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s", highlight=False)
+    tell(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s")
 
 
 def take(data: bytes, index: int, allow_partial: bool) -> bytes:
@@ -178,7 +173,7 @@ def take(data: bytes, index: int, allow_partial: bool) -> bytes:
     from ddpmcodec.bitstream.archive_index import is_archive, read_archive
 
     if not is_archive(data):
-        from ddpmcodec.codec.decoding import read_header
+        from ddpmcodec.bitstream.header import read_header
 
         read_header(data)  # says so where it is no stream at all
         raise DdpmCodecError("--index is for archives, and this file holds one picture")

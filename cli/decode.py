@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
 from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
 from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
+from ddpmcodec.cli.speech import tell
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
 
@@ -87,7 +88,8 @@ def decode(
     check_outputs(output, gif, webp, inputs=[stream, model])
     if frames is not None:
         check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
-    from ddpmcodec.codec.decoding import picture_of, read_header
+    from ddpmcodec.bitstream.header import read_header
+    from ddpmcodec.codec.decoding import picture_of
     from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
@@ -100,7 +102,7 @@ def decode(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     lost = what_it_loses(target)
     if lost and not quiet:
-        stderr.print(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture", highlight=False)
+        tell(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture")
     source = _Source(stream, data, watch, steps, allow_partial)
     known = receiving_info(model, source.fingerprint())
     source.look(known)
@@ -132,7 +134,7 @@ def decode(
                 if watch:
                     write_output(output, image_bytes(picture, target))
                     if not quiet:
-                        stderr.print(f"step {item.n}: {item.bits / 8:.0f} bytes of payload", highlight=False)
+                        tell(f"step {item.n}: {item.bits / 8:.0f} bytes of payload")
             advance()
     if item is None:
         raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
@@ -144,14 +146,10 @@ def decode(
     if not quiet:
         height, width, _ = item.image.shape
         if source.found and not source.complete:
-            stderr.print(
-                f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified"
-            )
+            tell(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
         exact = ", exact" if item.exact and not lost else ""
-        stderr.print(
-            f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False
-        )
+        tell(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s")
 
 
 def _bar(source: _Source, codec: Any, header: Any, show: bool) -> AbstractContextManager[Callable[..., None]]:
@@ -178,8 +176,8 @@ class _Source:
             raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
 
     def fingerprint(self) -> str:
-        """Return what the header says of the model; wait for it where the stream is still to arrive."""
-        from ddpmcodec.codec.decoding import read_header
+        """What the header says of the model. Of a stream that arrives, waits for it."""
+        from ddpmcodec.bitstream.header import read_header
 
         while self.watch and sum(map(len, self._waiting)) < _HEAD and (piece := self._read()):
             self._waiting.append(piece)

@@ -7,10 +7,10 @@ from typing import Any
 
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import read_info
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.channel.names import TRELLIS, default_memory
-from ddpmcodec.codec.decoding import read_header
-from ddpmcodec.diffusion.denoiser import canvas_size
-from ddpmcodec.models.base import default_steps
+from ddpmcodec.diffusion.canvas import canvas_size
+from ddpmcodec.diffusion.plan import default_steps
 from ddpmcodec.models.choice import receiving_info
 
 

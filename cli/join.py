@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs
+from ddpmcodec.cli.speech import tell
 from ddpmcodec.errors import ModelError
 
 
@@ -25,9 +26,10 @@ def join(
 ) -> None:
     """Join networks that were trained for ranges of noise levels; `plan` makes the result a codec.
 
-    A model that is joined already stands for its network of the same place."""
+    A model that is joined already stands for its network of the same place.
+    """
     from ddpmcodec.models import save_model
-    from ddpmcodec.models.level_ranges import LevelRangesConfig
+    from ddpmcodec.models.level_ranges_config import LevelRangesConfig
     from ddpmcodec.models.source import open_network
 
     check_outputs(output, inputs=models)
@@ -44,7 +46,7 @@ def join(
     except OSError as error:
         raise ModelError(f"can't write {output}: {error.strerror or error}") from error
     if not quiet:
-        stderr.print(f"{output}: {len(models)} networks, fingerprint {mark[:8]}; `ddpmcodec plan` makes it a codec")
+        tell(f"{output}: {len(models)} networks, fingerprint {mark[:8]}; `ddpmcodec plan` makes it a codec")
 
 
 def _part(source: Any, place: int) -> Any:

@@ -10,19 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ddpmcodec.cli.common import (
-    MODEL_HELP,
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    command,
-    progress_bar,
-    report_console,
-    say,
-)
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
+from ddpmcodec.cli.speech import progress_bar, report_console, say
 from ddpmcodec.errors import DdpmCodecError
 
 _POINTS = 10  # rows of the rate-distortion table

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ddpmcodec.cli.common import stderr
+from ddpmcodec.cli.speech import bar_of, tells_a_terminal
 
 
 class StepProgress:
@@ -51,7 +51,7 @@ class _Left(ProgressColumn):
 
 def showing(quiet: bool) -> bool:
     """Return whether a bar is seen at all."""
-    return not quiet and stderr.is_terminal
+    return not quiet and tells_a_terminal()
 
 
 @contextmanager
@@ -60,11 +60,14 @@ def step_bar(what: str, steps: StepProgress, show: bool) -> Iterator[Callable[..
     many there will be where that has become clearer.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps].n} steps"))
-    with Progress(*columns, TimeElapsedColumn(), _Left(), console=stderr, disable=not showing(not show)) as progress:
-        task = progress.add_task(what, total=1.0, steps=steps)
+    if not showing(not show):
+        yield steps.advance
+        return
+    with bar_of(*columns, TimeElapsedColumn(), _Left()) as bar:
+        task = bar.add_task(what, total=1.0, steps=steps)
 
         def advance(last: int | None = None) -> None:
             steps.advance(last)
-            progress.update(task, completed=steps.done)
+            bar.update(task, completed=steps.done)
 
         yield advance

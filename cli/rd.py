@@ -10,18 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    command,
-    progress_bar,
-    report_console,
-    say,
-    stderr,
-)
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command
+from ddpmcodec.cli.speech import progress_bar, report_console, say, tell
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -97,9 +87,7 @@ def rd(
             return
         result = measurement.result()
     except KeyboardInterrupt as error:
-        stderr.print(
-            f"interrupted; the same command goes on from what is in {output}/parts", markup=False, soft_wrap=True
-        )
+        tell(f"interrupted; the same command goes on from what is in {output}/parts")
         raise typer.Exit(130) from error
     _write(result, output)
     if as_json:
@@ -164,7 +152,7 @@ def _print(result: dict[str, Any]) -> None:
     if "table4" in result:
         _print_table4(console, result["table4"], ours)
     for note in result["notes"]:
-        stderr.print(note, highlight=False, markup=False, soft_wrap=True)
+        tell(note)
 
 
 def _print_ideal(console: Console, curve: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
+from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -78,10 +79,9 @@ def sample(
     pictures = [to_bytes(plane, height, width) for plane in x_0]
     write_output(output, image_bytes(picture_grid(pictures, columns), target))
     if not quiet:
-        stderr.print(
+        tell(
             f"{count} pictures of {width}x{height}, {len(levels)} network calls each, "
             f"{time.perf_counter() - start:.2f} s",
-            highlight=False,
         )
 
 

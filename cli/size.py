@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import stderr
+from ddpmcodec.cli.speech import tell, tells_a_terminal
 from ddpmcodec.errors import DdpmCodecError
 
 _SAY, _ASK = 1 << 20, 16 << 20  # pixels from which on a job says how long it takes, and asks
@@ -30,8 +30,8 @@ def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, **what
     about = estimate(codec, height, width, **what)
     said = f"{width}x{height}: about {_duration(about.seconds)} and {about.memory / 2**30:.1f} GB of memory"
     if not asks:
-        stderr.print(said, highlight=False, soft_wrap=True)
-    elif not (sys.stdin is not None and sys.stdin.isatty() and stderr.is_terminal and not quiet):
+        tell(said)
+    elif not (sys.stdin is not None and sys.stdin.isatty() and tells_a_terminal() and not quiet):
         raise DdpmCodecError(f"{said}: add --yes to begin, or take a smaller picture or --device cuda")
     elif not typer.confirm(f"{said}. Begin?", err=True):
         raise DdpmCodecError("not begun")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, say, stderr
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, SkipOption, command
+from ddpmcodec.cli.speech import bar_of, say, tell, tell_left_out, tells_a_terminal
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def train(
     hold_out: Annotated[
         bool, typer.Option("--hold-out/--all", help="Keep 1 picture in 16 (tile in 256) from training, to measure on.")
     ] = True,
-    skip_unusable: Annotated[
-        bool,
-        typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each."),
-    ] = False,
+    skip_unusable: SkipOption = False,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")
     ] = "cpu",
@@ -134,14 +131,12 @@ def train(
         if state is not None:
             settings = state.recipe_for(where.count)
             if where.count != state.processes and where.first:
-                stderr.print(
+                tell(
                     f"note: the run had {state.processes} processes, and goes on with {where.count}, each "
-                    f"{settings.batch} images a step: the whole batch is the same",
-                    highlight=False,
-                    soft_wrap=True,
+                    f"{settings.batch} images a step: the whole batch is the same"
                 )
         with where.one_goes_first():
-            pictures = training_images(data, config.window, hold_out, _skip if skip_unusable else None)
+            pictures = training_images(data, config.window, hold_out, tell_left_out if skip_unusable else None)
         if state is not None and state.pictures != len(pictures.training):
             found = f"{state.pictures} images, found {len(pictures.training)}"
             raise TrainingError(f"the run was trained on {found}: give the same --data, and --all if it had that")
@@ -183,15 +178,13 @@ def train(
         say(json.dumps(values | {"model": str(reporter.model), "done": reached}))
     elif not quiet:
         for note in reporter.notes:
-            stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
+            tell(f"note: {note}")
         what = "done" if reached else "stopped; the same command with --resume goes on"
-        stderr.print(
-            f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal", highlight=False
-        )
+        tell(f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal")
         if trainer.best is not None:
-            stderr.print(f"{reporter.model}: {trainer.best:.4f} bits/dim ideal on held-out pictures", highlight=False)
+            tell(f"{reporter.model}: {trainer.best:.4f} bits/dim ideal on held-out pictures")
         if reached:
-            stderr.print(f"make it a codec: ddpmcodec plan {output} --data {data[0]}", highlight=False, soft_wrap=True)
+            tell(f"make it a codec: ddpmcodec plan {output} --data {data[0]}")
     if not reached:
         raise typer.Exit(130)
 
@@ -212,22 +205,20 @@ def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], N
     if not show:
         yield lambda record, bound: None
         return
-    if not stderr.is_terminal:
+    if not tells_a_terminal():
         printed = [-_LINE_SECONDS]
 
         def line(record: Any, bound: float | None) -> None:
             if time.monotonic() - printed[0] >= _LINE_SECONDS or goal.progress(record.step, record.seconds) >= 1:
                 printed[0] = time.monotonic()
-                stderr.print(text(record, bound), highlight=False, soft_wrap=True)
+                tell(text(record, bound))
 
         yield line
         return
-    with Progress(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=stderr) as progress:
-        task = progress.add_task("starting", total=1.0)
-        yield lambda record, bound: progress.update(
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    with bar_of(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda record, bound: bar.update(
             task, description=text(record, bound), completed=min(1.0, goal.progress(record.step, record.seconds))
         )
-
-
-def _skip(why: str) -> None:
-    stderr.print(f"left out: {why}", highlight=False, markup=False, soft_wrap=True)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
+from ddpmcodec.cli.speech import tell
 
 
 @command
@@ -31,4 +32,4 @@ def truncate(
     result = shortened(data, steps=steps, size=size, model=model, allow_partial=allow_partial)
     write_output(output, result)
     if not quiet:
-        stderr.print(f"{len(result)} of {len(data)} bytes", highlight=False)
+        tell(f"{len(result)} of {len(data)} bytes")

@@ -32,6 +32,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "_SIDE_BITS": 333,
         "_EXCESS_SLOPE": (44, 1024),
         "_EXCESS_FROM": 5120,
+        "DEFAULT_STEPS": 46,
     },
     "diffusion.spectrum": {
         "COLOURS": 3,
@@ -60,7 +61,6 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         ),
     },
     "diffusion.windows": {"STRIDE_NOISY": 16, "STRIDE": 24, "NOISY_LOG_SNR": -1.0},
-    "models.base": {"DEFAULT_STEPS": 46},
     "channel.codebook": {
         "MAX_TAPS": 10,
         "MAX_HADAMARD": 4096,

@@ -11,11 +11,10 @@ from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, make_plan
+from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.errors import FormatError, TruncatedStreamError
-from ddpmcodec.models.base import default_steps
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ddpmcodec.bitstream.fields import (
 )
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
-from ddpmcodec.io.images import MAX_PIXELS
+from ddpmcodec.io.limits import MAX_PIXELS
 
 MAGIC = b"\xdd\xbc"
 VERSION = 2
@@ -226,3 +226,8 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
             f"{MAX_PIXELS_PER_BYTE} pixels a byte; the file is damaged or cut too short"
         )
     return header, at
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header of a stream; needs no model. Raises FormatError."""
+    return parse_header(bytes(data))[0]

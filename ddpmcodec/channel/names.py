@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.random_coding import RandomCodingChannel
 from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.errors import DdpmCodecError, FormatError
+
+if TYPE_CHECKING:
+    import torch
 
 TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
 # Up to here the default trellis has 2^16 states, beyond 2^14: bits against seconds, measured on training pictures of

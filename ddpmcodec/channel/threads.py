@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-
-import torch
 
 from ddpmcodec.numerics import native
 
@@ -22,6 +19,8 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     count = min(workers(), len(items)) if native.enabled() else 1
     if count <= 1:
         return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
     # A pool of its own each time: starting it takes 0.1 ms, and none is left behind in a process that forks.
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(function, items))
@@ -31,5 +30,7 @@ def workers() -> int:
     """Return how many processors this process may use: those the system allows, and no more than torch was told to
     (OMP_NUM_THREADS).
     """
+    import torch  # here, for who parses a stream has no need of it
+
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, torch.get_num_threads()))

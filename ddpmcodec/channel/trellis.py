@@ -14,9 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.blocks import MAX_BLOCK_BITS, Block, blocks_of, memory_of
@@ -27,6 +27,9 @@ from ddpmcodec.channel.threads import in_threads
 from ddpmcodec.channel.viterbi import Metrics, search
 from ddpmcodec.numerics.philox import Key, gaussian
 from ddpmcodec.numerics.symbol_model import SymbolModel, uniform_words
+
+if TYPE_CHECKING:
+    import torch
 
 SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, a GPU is given at a time
 

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
-from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header
+from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header, read_header
 from ddpmcodec.codec.receiver import ReceivedStep, Receiver
 from ddpmcodec.codec.reconstruction import Reconstruction, mean
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.io.images import in_grey, to_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.models.cache import ModelLike, receiving_model
 from ddpmcodec.numerics.arguments import whole_or_none
 from ddpmcodec.numerics.philox import Key
 
@@ -167,11 +166,6 @@ def decode_stream(
             f"the stream is cut or damaged: its check fails; {steps} of {stream.plan.steps} steps could be decoded",
             steps,
         )
-
-
-def read_header(data: bytes) -> Header:
-    """Return the header of a stream; needs no model. Raises FormatError."""
-    return parse_header(bytes(data))[0]
 
 
 def _beginning(source: Iterator[bytes]) -> bytearray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.models.base import CodecModel

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ddpmcodec.codec.options import Options
 from ddpmcodec.codec.rate_control import mse_target, size_target
 from ddpmcodec.codec.sender import SentStep, nearest_step
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import FRACTION
 from ddpmcodec.io.images import to_bytes
 from ddpmcodec.lossless import usual_steps

@@ -17,8 +17,7 @@ from ddpmcodec.bitstream.header import Header, parse_header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.io.images import to_bytes
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.models.cache import ModelLike, receiving_model
 from ddpmcodec.numerics.arguments import read_only
 
 

@@ -22,7 +22,8 @@ from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.basis import Basis, basis_of
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.diffusion.denoiser import canvas_size, x0_hat
+from ddpmcodec.diffusion.canvas import canvas_size
+from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.io.images import in_grey

@@ -21,13 +21,11 @@ from ddpmcodec.bitstream.packet import BitCount, Packet
 from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
-from ddpmcodec.diffusion.plan import Plan
+from ddpmcodec.diffusion.plan import Plan, default_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_rgb, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
-from ddpmcodec.models.base import default_steps
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import sending_model
+from ddpmcodec.models.cache import ModelLike, sending_model
 from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddpmcodec.diffusion.gaussians import predict_x0
-from ddpmcodec.diffusion.resolution import WHOLE, Resolutions, enlarged, level_of_smaller, merge, smaller
+from ddpmcodec.diffusion.resampling import enlarged, level_of_smaller, merge, smaller
+from ddpmcodec.diffusion.resolution import WHOLE, Resolutions
 from ddpmcodec.diffusion.tiles import in_tiles
 from ddpmcodec.diffusion.windows import in_windows
-from ddpmcodec.errors import FormatError
-from ddpmcodec.io.images import MAX_PIXELS
 
 Array = NDArray[np.float32]
 
@@ -41,19 +40,6 @@ class Denoiser(Protocol):
 
     def trained_level(self, log_snr: float) -> float: ...
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor: ...
-
-
-def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
-    """Return the plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond
-    limits.
-    """
-    canvas = max(height, window), max(width, window)
-    if canvas[0] * canvas[1] > MAX_PIXELS:
-        raise FormatError(
-            f"picture of {width}x{height}: it is coded as {canvas[1]}x{canvas[0]}, more than {MAX_PIXELS >> 20} "
-            "megapixels"
-        )
-    return canvas
 
 
 def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import ImageError
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import as_shown
-
-MAX_PIXELS = 64 << 20  # most pixels of a picture, and of the canvas that it is coded on
 
 
 def as_rgb(image: Any, exact: bool = False) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.declared import PNG_START, declared, png_chunks
-from ddpmcodec.io.images import MAX_PIXELS
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Note, check_declared, check_depth, ignore_note, to_rgb
 
 _ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillow gives the whole or the largest

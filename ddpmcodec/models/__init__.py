@@ -1,19 +1,20 @@
-"""ε-models: what the codec asks of one, the project's U-Net, and the files they live in."""
+"""ε-models: what the codec asks of one, the project's U-Net, and the files they live in.
 
-from ddpmcodec.models.base import CodecModel, EpsModel
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig, DiffusersEps, diffusers_levels, load_diffusers
-from ddpmcodec.models.measure import measure_curve
-from ddpmcodec.models.unet import UNet
-from ddpmcodec.models.unet_config import UNetConfig
-from ddpmcodec.models.weights import (
-    ModelInfo,
-    codec_model,
-    load_model,
-    load_network,
-    model_names,
-    read_model_info,
-    save_model,
-)
+A name is imported when it is first asked for: what a model file says of itself can be read without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddpmcodec.models.base import CodecModel, EpsModel
+    from ddpmcodec.models.diffusers_adapter import DiffusersEps, diffusers_levels, load_diffusers
+    from ddpmcodec.models.diffusers_config import DiffusersConfig
+    from ddpmcodec.models.info import ModelInfo, model_names, read_model_info
+    from ddpmcodec.models.measure import measure_curve
+    from ddpmcodec.models.unet import UNet
+    from ddpmcodec.models.unet_config import UNetConfig
+    from ddpmcodec.models.weights import codec_model, load_model, load_network, save_model
 
 __all__ = [
     "CodecModel",
@@ -33,3 +34,15 @@ __all__ = [
     "read_model_info",
     "save_model",
 ]
+
+_HOMES = ("info", "unet_config", "diffusers_config", "base", "weights", "unet", "measure", "diffusers_adapter")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

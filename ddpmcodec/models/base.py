@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
+from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.forked import remember_use
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.arguments import whole
-
-DEFAULT_STEPS = 46
 
 
 class EpsModel(Protocol):
@@ -119,10 +117,3 @@ def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr
             "its training diverged, or fp16 can't hold its weights"
         )
     return eps
-
-
-def default_steps(curve: ErrorCurve) -> int:
-    """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its
-    calls.
-    """
-    return min(curve.usual_plan or DEFAULT_STEPS, most_steps(curve))

@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.weights import DEFAULT_MODEL, find_model, load_model
+from ddpmcodec.models.choice import AUTO, name_for, name_of
+from ddpmcodec.models.info import DEFAULT_MODEL, find_model
+from ddpmcodec.models.weights import load_model
 
 ModelLike = CodecModel | str | os.PathLike[str] | None
 
@@ -23,6 +25,18 @@ def as_model(model: ModelLike = None) -> CodecModel:
     path = find_model(model or DEFAULT_MODEL).resolve()
     about = path.stat()
     return _load(path, (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size))
+
+
+def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:
+    """Return the model given, or the embedded one for pictures of this size where it is None or "auto". Raises
+    ModelError.
+    """
+    return as_model(name_for(height, width) if model is None or model == AUTO else model)
+
+
+def receiving_model(model: ModelLike, fingerprint: str) -> CodecModel:
+    """Return the model given, or the embedded one that a header names where it is None or "auto". Raises ModelError."""
+    return as_model(name_of(fingerprint) if model is None or model == AUTO else model)
 
 
 @lru_cache(maxsize=4)

@@ -7,9 +7,8 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike, as_model
-from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, model_names, read_model_info
+from ddpmcodec.models.info import DEFAULT_MODEL, ModelInfo, find_model, model_names, read_model_info
+from ddpmcodec.models.safetensors_file import read_metadata
 
 AUTO = "auto"
 PHOTO_MODEL = "photo-small"
@@ -31,18 +30,6 @@ def name_of(fingerprint: str) -> str:
     return next((name for name, mark in _fingerprints() if mark.startswith(fingerprint)), DEFAULT_MODEL)
 
 
-def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:
-    """Return the model given, or the embedded one for pictures of this size where it is None or "auto". Raises
-    ModelError.
-    """
-    return as_model(name_for(height, width) if model is None or model == AUTO else model)
-
-
-def receiving_model(model: ModelLike, fingerprint: str) -> CodecModel:
-    """Return the model given, or the embedded one that a header names where it is None or "auto". Raises ModelError."""
-    return as_model(name_of(fingerprint) if model is None or model == AUTO else model)
-
-
 def receiving_info(model: str | os.PathLike[str], fingerprint: str) -> ModelInfo:
     """Return what a model says of itself, without its weights; "auto" is the embedded one that a header names."""
     return read_model_info(name_of(fingerprint) if model == AUTO else model)
@@ -50,4 +37,4 @@ def receiving_info(model: str | os.PathLike[str], fingerprint: str) -> ModelInfo
 
 @lru_cache(maxsize=1)
 def _fingerprints() -> tuple[tuple[str, str], ...]:
-    return tuple((name, read_model_info(name).fingerprint) for name in model_names())
+    return tuple((name, read_metadata(find_model(name)).get("fingerprint", "")) for name in model_names())

@@ -8,19 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddpmcodec.diffusion.schedule import NoiseSchedule, from_betas
 from ddpmcodec.errors import ModelError
-from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
+from ddpmcodec.models.diffusers_config import DiffusersConfig
 
 LEVELS = 141  # of the error curve; the project's own models are measured at as many
 # Levels worth measuring: below, even a picture of 256×256 pixels sends less than a bit; above, an 8-bit picture is
@@ -39,82 +36,6 @@ _WEIGHTS = (
 _SHARDS = "diffusion_pytorch_model*-of-*.safetensors"
 
 
-@dataclass(frozen=True)
-class DiffusersConfig:
-    """A UNet2DModel's configuration and the betas it was trained with. Raises ModelError when it can't be a codec."""
-
-    architecture: ClassVar[str] = "diffusers-unet2d"
-
-    unet: dict[str, Any] = field(hash=False)  # as in its config.json, without the entries about diffusers itself
-    betas: tuple[float, ...]  # (T,)
-
-    def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
-            _require_usable(self.unet)
-            len(self.schedule)
-        except ModelError:
-            raise
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ModelError(f"diffusers configuration not understood: {error}") from error
-
-    @cached_property
-    def schedule(self) -> NoiseSchedule:
-        """Log-SNRs of the timesteps the network knows: 1 … T here, 0 … T - 1 in diffusers."""
-        return from_betas(np.array(self.betas))
-
-    @property
-    def window(self) -> int:
-        return _side(self.unet)
-
-    @property
-    def image_channels(self) -> int:
-        return 3
-
-    @property
-    def min_log_snr(self) -> float:
-        return self.schedule.log_snr(len(self.schedule))
-
-    @property
-    def max_log_snr(self) -> float:
-        return self.schedule.log_snr(1)
-
-    @property
-    def any_size(self) -> bool:
-        """Whether pictures of any size will do: no, only windows of its own."""
-        return False
-
-    @property
-    def canvas(self) -> int:
-        """Least side of what the chain runs on."""
-        return self.window
-
-    @property
-    def elements(self) -> int:
-        """Numbers in the state of the network that `build` makes, found without memory for them. Raises ModelError."""
-        diffusers = _diffusers()  # imported on a real device: it makes tensors
-        with torch.device("meta"):
-            return sum(v.numel() for v in self._build(diffusers).state_dict().values())
-
-    def build(self) -> DiffusersEps:
-        return self._build(_diffusers())
-
-    def _build(self, diffusers: Any) -> DiffusersEps:
-        try:
-            return DiffusersEps(self, diffusers.UNet2DModel.from_config(self.unet))
-        except Exception as error:  # of any kind: diffusers checks some values, and stumbles over others
-            raise ModelError(f"diffusers can't build this UNet2DModel: {_one_line(error)}") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"unet": self.unet, "betas": list(self.betas)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DiffusersConfig:
-        if not isinstance(values, dict) or set(values) != {"unet", "betas"}:
-            raise ModelError("diffusers configuration not understood: expected an object with unet and betas")
-        return cls(**values)
-
-
 class DiffusersEps(torch.nn.Module):
     """ε̂ of a UNet2DModel, asked at the timestep whose log-SNR is nearest to the one given."""
 
@@ -129,6 +50,25 @@ class DiffusersEps(torch.nn.Module):
         t = torch.tensor([nearest(level) - 1 for level in log_snr.tolist()], device=x_t.device)  # (n,), from 0
         predicted = self.unet(x_t, t).sample
         return predicted[:, : x_t.shape[1]]  # learned variances follow ε̂ (Nichol & Dhariwal 2021)
+
+
+def build(config: DiffusersConfig) -> DiffusersEps:
+    """The network of a configuration, with initial weights. Raises ModelError."""
+    return _build(config, _diffusers())
+
+
+def count_elements(config: DiffusersConfig) -> int:
+    """Numbers in that network's state, found without memory for them. Raises ModelError."""
+    diffusers = _diffusers()  # imported on a real device: it makes tensors
+    with torch.device("meta"):
+        return sum(v.numel() for v in _build(config, diffusers).state_dict().values())
+
+
+def _build(config: DiffusersConfig, diffusers: Any) -> DiffusersEps:
+    try:
+        return DiffusersEps(config, diffusers.UNet2DModel.from_config(config.unet))
+    except Exception as error:  # of any kind: diffusers checks some values, and stumbles over others
+        raise ModelError(f"diffusers can't build this UNet2DModel: {_one_line(error)}") from error
 
 
 def load_diffusers(
@@ -259,38 +199,6 @@ def _betas(diffusers: Any, scheduler: dict[str, Any]) -> tuple[float, ...]:
             f"scheduler {kind}: expected one with betas, as DDPMScheduler has; {_one_line(error)}"
         ) from error
     return betas[:-1] if betas[-1:] == (1.0,) else betas  # zero terminal SNR: that timestep is pure noise, no level
-
-
-def _side(unet: dict[str, Any]) -> int:
-    size = unet.get("sample_size")
-    height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    if type(height) is not int or height != width or not 1 <= height <= MAX_WINDOW:
-        raise ModelError(
-            f"a network with sample_size {size}: expected the side of square pictures, 1 to {MAX_WINDOW}; set it in "
-            "config.json"
-        )
-    return height
-
-
-def _require_usable(unet: dict[str, Any]) -> None:
-    layers, widths = unet.get("layers_per_block", 2), unet.get("block_out_channels", (224,) * 4)
-    if not isinstance(layers, int) or not 1 <= layers <= MAX_BLOCKS or not 1 <= len(widths) <= 11:
-        raise ModelError(f"a network of {layers} layers a block: expected 1 to {MAX_BLOCKS}, and at most 11 blocks")
-    if any(not isinstance(w, int) or not 1 <= w <= MAX_WIDTH for w in widths):
-        raise ModelError(f"a network of block_out_channels {widths}: expected whole numbers from 1 to {MAX_WIDTH}")
-    channels, out = unet.get("in_channels", 3), unet.get("out_channels", 3)
-    if channels != 3 or out not in (3, 6):
-        raise ModelError(
-            f"a network from {channels} to {out} channels: expected 3 to 3, or 6 with variances; use an RGB model"
-        )
-    condition = {k: unet[k] for k in ("class_embed_type", "num_class_embeds") if unet.get(k) is not None}
-    if condition:
-        raise ModelError(
-            f"a class-conditional network ({condition}): expected an unconditional one; a codec knows no class"
-        )
-    side, factor = _side(unet), 1 << (len(unet.get("block_out_channels", "four")) - 1)
-    if side % factor:
-        raise ModelError(f"a network with sample_size {side}: expected a multiple of {factor} for this many levels")
 
 
 def _one_line(error: Exception, lines: int = 9) -> str:

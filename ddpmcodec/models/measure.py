@@ -17,7 +17,8 @@ from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.placement import placed
-from ddpmcodec.diffusion.resolution import Resolution, Resolutions, level_of_smaller
+from ddpmcodec.diffusion.resampling import level_of_smaller
+from ddpmcodec.diffusion.resolution import Resolution, Resolutions
 from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import checked_eps

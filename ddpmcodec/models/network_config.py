@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig
-from ddpmcodec.models.level_ranges import LevelRangesConfig
+from ddpmcodec.models.diffusers_config import DiffusersConfig
+from ddpmcodec.models.level_ranges_config import LevelRangesConfig
 from ddpmcodec.models.unet_config import UNetConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 class NetworkConfig(Protocol):

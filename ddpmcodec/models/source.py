@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from ddpmcodec.diffusion.denoiser import Denoiser
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.schedule import NoiseSchedule
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig, diffusers_levels, load_diffusers
+from ddpmcodec.models.diffusers_adapter import diffusers_levels, load_diffusers
+from ddpmcodec.models.diffusers_config import DiffusersConfig
+from ddpmcodec.models.info import read_model_info
 from ddpmcodec.models.network_config import NetworkConfig
-from ddpmcodec.models.weights import codec_model, load_model, load_network, read_model_info
+from ddpmcodec.models.weights import codec_model, load_model, load_network
 
 
 @dataclass(frozen=True)

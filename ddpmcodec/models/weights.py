@@ -10,8 +10,6 @@ import copy
 import hashlib
 import json
 import os
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,64 +22,18 @@ from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.frozen import frozen
-from ddpmcodec.models.network_config import NetworkConfig, parse_config
+from ddpmcodec.models.info import (
+    DEFAULT_MODEL,
+    EMBEDDED,
+    FORMAT,
+    FORMAT_WITH_RESOLUTIONS,
+    FORMAT_WITH_SPECTRUM,
+    ModelInfo,
+    find_model,
+    info_of,
+)
+from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
-
-EMBEDDED = Path(__file__).parent / "data"
-DEFAULT_MODEL = "cifar10-small"
-# A program that doesn't know spectra, or resolutions, must not take a model that has them for one that hasn't.
-FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS = (f"ddpmcodec-model-{version}" for version in (1, 2, 3))
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says of itself; enough to parse streams, without a network."""
-
-    name: str
-    path: Path
-    fingerprint: str
-    config: NetworkConfig
-    measured: ErrorCurve | None  # None: trained, but no codec yet
-    note: str = ""  # how it was made
-
-    @property
-    def window(self) -> int:
-        """Least side of what the chain runs on."""
-        return self.config.canvas
-
-    @property
-    def channels(self) -> int:
-        return self.config.image_channels
-
-    @property
-    def curve(self) -> ErrorCurve:
-        """The error curve; ModelError when it has not been measured yet."""
-        if self.measured is None:
-            raise ModelError(
-                f"{self.path} has no error curve yet, so it has no plan: run `ddpmcodec plan {self.path} --data "
-                "IMAGES` "
-                "on training images first"
-            )
-        return self.measured
-
-
-def model_names() -> list[str]:
-    """Models that come with the package."""
-    return sorted(p.stem for p in EMBEDDED.glob("*.safetensors"))
-
-
-def find_model(name_or_path: str | os.PathLike[str]) -> Path:
-    """A path as it is, or the file of an embedded model. Raises ModelError when there is neither."""
-    path = Path(name_or_path)
-    embedded = EMBEDDED / f"{name_or_path}.safetensors"
-    with suppress(OSError):  # a name too long for a file
-        if path.is_file():
-            return path
-        if path.name == str(name_or_path) and embedded.is_file():
-            return embedded
-    raise ModelError(
-        f"model {str(name_or_path)!r} not found: expected a .safetensors file or one of {', '.join(model_names())}"
-    )
 
 
 def fingerprint(tensors: dict[str, Tensor], config: dict[str, Any], curve: dict[str, Any]) -> str:
@@ -130,11 +82,6 @@ def _format_of(stored_curve: dict[str, Any]) -> str:
     return FORMAT_WITH_SPECTRUM if "spectrum" in stored_curve else FORMAT
 
 
-def read_model_info(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
-    """Reads a model's metadata only. Raises ModelError when the file is not a ddpmcodec model."""
-    return _read(find_model(name_or_path), weights=False)[0]
-
-
 def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu") -> CodecModel:
     """An embedded model by name, or a model file by path, ready to code on `device`, in float32.
 
@@ -169,7 +116,7 @@ def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[
 
     It may have no error curve yet. Raises ModelError.
     """
-    info, tensors = _read(find_model(name_or_path), weights=True)
+    info, tensors = _read(find_model(name_or_path))
     try:
         network = _built(info.config, tensors)
     except ModelError as error:
@@ -234,36 +181,14 @@ def codec_model(
     return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, any_size, where)
 
 
-def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
-    """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the
-    file.
-    """
-    metadata, tensors = read_file(path, weights)
-    if metadata.get("format") not in (FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS):
-        found = printable(metadata.get("format", "no format at all"))[:80]
-        expected = f"{FORMAT}, {FORMAT_WITH_SPECTRUM} or {FORMAT_WITH_RESOLUTIONS}"
-        raise ModelError(
-            f"{path} is not a ddpmcodec model this version reads: its metadata has {found}, expected {expected}"
-        )
-    try:
-        stored, stored_curve, mark = (
-            json_object(metadata["config"]),
-            json_object(metadata["curve"]),
-            metadata["fingerprint"],
-        )
-        config = parse_config(metadata.get("architecture", "unet"), stored)
-        curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
-        # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files
-        # alone.
-        name, note = printable(metadata["name"])[:200], printable(metadata.get("note", ""))
-        whole = not weights or fingerprint(tensors, stored, stored_curve) == mark
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except (KeyError, RecursionError) as error:
-        raise ModelError(f"{path}: the model's metadata is not understood: {error}; get the file again") from error
-    if not whole:
+def _read(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
+    """Metadata and the weights that its fingerprint was found to cover; of one opening of the file."""
+    metadata, tensors = read_file(path)
+    info = info_of(path, metadata)
+    # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files alone.
+    if fingerprint(tensors, json_object(metadata["config"]), json_object(metadata["curve"])) != info.fingerprint:
         raise ModelError(f"{path} is damaged: its fingerprint does not match its contents; get the file again")
-    return ModelInfo(name, path, mark, config, curve, note), tensors
+    return info, tensors
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.range_coder import information
 from ddpmcodec.codec.sender import Sender
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.gaussians import ideal_bits, posterior
 from ddpmcodec.errors import ImageError
 from ddpmcodec.eval.channels.chain_statistics import Floats, Table, curve_of, end_of, ratio_at

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import finish, read_info, require_complete
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
-from ddpmcodec.codec.decoding import Decoded, decode_batch_progressive, read_header
+from ddpmcodec.codec.decoding import Decoded, decode_batch_progressive
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.reverse_chain import ReverseChain
 from ddpmcodec.codec.sender import Sender, SentStep

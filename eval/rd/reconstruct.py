@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import read_info
-from ddpmcodec.codec.decoding import read_header
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.receiver import Receiver
 from ddpmcodec.codec.reconstruction import flow, mean, sample

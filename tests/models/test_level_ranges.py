@@ -12,7 +12,7 @@ from PIL import Image
 import ddpmcodec
 from ddpmcodec.errors import ModelError, TrainingError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
-from ddpmcodec.models.level_ranges import LevelRangesConfig
+from ddpmcodec.models.level_ranges_config import LevelRangesConfig
 from ddpmcodec.models.network_config import parse_config
 from ddpmcodec.models.weights import load_model, load_network, save_model
 from ddpmcodec.training.start import initial_weights
