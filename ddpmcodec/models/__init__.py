@@ -1,13 +1,14 @@
 """ε-models: what the codec asks of one, the project's U-Net, and the files they live in."""
 
 from ddpmcodec.models.base import CodecModel, EpsModel
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig, DiffusersEps, diffusers_levels, load_diffusers
+from ddpmcodec.models.custom import codec_model
+from ddpmcodec.models.foreign import DiffusersConfig, DiffusersEps, load_diffusers
 from ddpmcodec.models.measure import measure_curve
+from ddpmcodec.models.times import own_levels
 from ddpmcodec.models.unet import UNet
 from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.models.weights import (
     ModelInfo,
-    codec_model,
     load_model,
     load_network,
     model_names,
@@ -24,12 +25,12 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "codec_model",
-    "diffusers_levels",
     "load_diffusers",
     "load_model",
     "load_network",
     "measure_curve",
     "model_names",
+    "own_levels",
     "read_model_info",
     "save_model",
 ]

@@ -14,6 +14,7 @@ from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.forked import remember_use
+from ddpmcodec.models.outputs import output_like
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.arguments import whole
 
@@ -101,18 +102,7 @@ def _loaded_again(source: str, fingerprint: str, device: str) -> CodecModel:
 def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr: float) -> Tensor:
     """Return a network's ε̂ of (n, c, h, w) at one level as float32. Raises ModelError where it gives anything else."""
     eps = eps_model(x_t, torch.full((len(x_t),), log_snr, dtype=torch.float32, device=x_t.device))
-    if not isinstance(eps, Tensor):
-        raise ModelError(
-            f"the network gives a {type(eps).__name__}: expected a tensor, ε̂ like x_t; wrap it in a module that "
-            "returns that"
-        )
-    if eps.shape != x_t.shape:
-        twice = eps.ndim == x_t.ndim and eps.shape[1] == 2 * x_t.shape[1]
-        advice = "; one that learned variances gives them behind ε̂: wrap it and return the first half" if twice else ""
-        raise ModelError(
-            f"the network gives {tuple(eps.shape)} for {tuple(x_t.shape)}: expected the same shape{advice}"
-        )
-    eps = eps.to(torch.float32)
+    eps = output_like(eps, x_t).to(torch.float32)
     if not bool(torch.isfinite(eps).all()):
         raise ModelError(
             f"the network's prediction at log-SNR {log_snr:.3f} has values that are no finite numbers: "

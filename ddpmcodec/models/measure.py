@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from ddpmcodec.diffusion.resolution import Resolution, Resolutions, level_of_sma
 from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import checked_eps
+from ddpmcodec.models.outputs import EpsOf
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.philox import Key, gaussian
 
@@ -59,9 +61,10 @@ class _Network:
 
 
 def measure_curve(
-    eps_model: Callable[[Tensor, Tensor], Tensor],
+    network: Callable[[Tensor, Tensor], Any],
     images: NDArray[np.uint8],
     *,
+    predicts: str = "epsilon",
     min_log_snr: float = -8.0,
     max_log_snr: float = 9.5,
     window: int | None = None,
@@ -76,14 +79,14 @@ def measure_curve(
 ) -> ErrorCurve:
     """Return mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
-    images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of
-    an image is the same at every level, which makes the curve smooth. window: side of the squares that the network
-    takes, the images' own by default; with any_size, what sides must be multiples of. factors: sizes at which the
-    network may look at pictures (see `Resolution`), of images large enough for all of them; the best at each level is
-    found and stored. log_snrs: (k,) rising, the levels to measure at instead, of a network that knows only these (see
-    `diffusers_levels`); plans then have no others. coloured: the error's spectrum is measured as well, and the chain's
-    priors follow it; else they are white. Raises ModelError when the levels don't rise, and for a spectrum of pictures
-    that are no RGB squares.
+    network, predicts: as `codec_model` takes them. images: (n, h, w, c) training images, n of a few hundred is enough;
+    never the images to be tested on. The noise of an image is the same at every level, which makes the curve smooth.
+    window: side of the squares that the network takes, the images' own by default; with any_size, what sides must be
+    multiples of. factors: sizes at which the network may look at pictures (see `Resolution`), of images large enough
+    for all of them; the best at each level is found and stored. log_snrs: (k,) rising, the levels to measure at
+    instead, of a network that knows only these (see `own_levels`); plans then have no others. coloured: the error's
+    spectrum is measured as well, and the chain's priors follow it; else they are white. Raises ModelError when the
+    levels don't rise, and for a spectrum of pictures that are no RGB squares.
     """
     lowest = min_log_snr - level_of_smaller(0.0, max(factors))
     steps = round((max_log_snr + BEYOND - lowest) / spacing)
@@ -102,7 +105,8 @@ def measure_curve(
         raise ModelError(
             f"images of {side}x{side}: expected at least {max(factors) * (window or side)}, or fewer sizes"
         )
-    network = _Network(
+    eps_model = EpsOf(network, predicts)
+    asked = _Network(
         eps_model, window or side, any_size, (min_log_snr, max_log_snr), torch.device(device), channels=images.shape[3]
     )
     tried = [_candidates(float(level), factors, any_size) for level in log_snr]
@@ -113,8 +117,8 @@ def measure_curve(
         for i, level in enumerate(log_snr):
             x_t = q_sample(x_0, float(level), eps)
             for resolution in tried[i]:
-                with _evaluating(eps_model):
-                    error = x0_hat(_looking(network, resolution), x_t, float(level)) - x_0
+                with _evaluating(network):
+                    error = x0_hat(_looking(asked, resolution), x_t, float(level)) - x_0
                 total[i][resolution] += float(np.square(error, dtype=np.float64).sum())
                 if coloured:
                     of_coefficient = np.square(transform(error), dtype=np.float64).sum(axis=0).ravel()

@@ -8,7 +8,7 @@ import torch
 
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig
+from ddpmcodec.models.foreign.config import DiffusersConfig
 from ddpmcodec.models.unet_config import UNetConfig
 
 

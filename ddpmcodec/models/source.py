@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from ddpmcodec.diffusion.denoiser import Denoiser
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.schedule import NoiseSchedule
-from ddpmcodec.models.diffusers_adapter import DiffusersConfig, diffusers_levels, load_diffusers
+from ddpmcodec.models.custom import codec_model
+from ddpmcodec.models.foreign import DiffusersConfig, load_diffusers
 from ddpmcodec.models.network_config import NetworkConfig
-from ddpmcodec.models.weights import codec_model, load_model, load_network, read_model_info
+from ddpmcodec.models.times import own_levels
+from ddpmcodec.models.weights import load_model, load_network, read_model_info
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,6 @@ def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser
             )
     source = open_network(name)
     config = source.config
-    limits = {"min_log_snr": config.min_log_snr, "max_log_snr": config.max_log_snr}
     unmeasured = ErrorCurve((0, 1), (1, 2), (1, 1), 1)  # never asked for: a Denoiser has no plan
     network = codec_model(
         source.network,
@@ -61,8 +62,9 @@ def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser
         window=config.canvas,
         any_size=config.any_size,
         channels=config.image_channels,
+        min_log_snr=config.min_log_snr,
+        max_log_snr=config.max_log_snr,
         device=device,
-        **limits,
     )
     return OpenDenoiser(network, source.name, config, None, None, _own_schedule(config))
 
@@ -87,9 +89,9 @@ def open_network(name: str) -> Source:
     if _is_diffusers(name):
         network, config = load_diffusers(name)
         short = path.resolve().name if path.is_dir() else path.name
-        return Source(network, config, short, None, f"from diffusers: {name}", diffusers_levels(config))
+        return Source(network, config, short, None, f"from diffusers: {name}", own_levels(config.times))
     loaded, info = load_network(trained if path.is_dir() else name)
-    levels = diffusers_levels(info.config) if isinstance(info.config, DiffusersConfig) else None
+    levels = own_levels(info.config.times) if isinstance(info.config, DiffusersConfig) else None
     # Training replaces its own model file; the codec that streams depend on stays out of its way.
     place = path / "codec.safetensors" if path.is_dir() else info.path
     return Source(loaded, info.config, info.name, place, info.note, levels)

@@ -6,9 +6,6 @@ be that of the weights that are there, so memory is bounded by the file's size.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +21,8 @@ from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.conv_unet import ConvUNet
+from ddpmcodec.models.device import usable_device
+from ddpmcodec.models.fingerprint import canonical, fingerprint
 from ddpmcodec.models.frozen import frozen
 from ddpmcodec.models.network_config import NetworkConfig, parse_config
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
@@ -86,16 +85,6 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
-def fingerprint(tensors: dict[str, Tensor], config: dict[str, Any], curve: dict[str, Any]) -> str:
-    """SHA-256 over everything that decides a stream or its pictures: stored weights, configuration and error curve."""
-    digest = hashlib.sha256(_canonical(config) + b"\n" + _canonical(curve) + b"\n")
-    for name in sorted(tensors):
-        t = tensors[name].contiguous().cpu()
-        digest.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
-        digest.update(t.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def save_model(
     path: str | os.PathLike[str],
     network: torch.nn.Module,
@@ -117,8 +106,8 @@ def save_model(
         "format": _format_of(stored_curve),
         "name": printable(name),
         "architecture": config.architecture,
-        "config": _canonical(stored).decode(),
-        "curve": _canonical(stored_curve).decode(),
+        "config": canonical(stored).decode(),
+        "curve": canonical(stored_curve).decode(),
         "fingerprint": mark,
         "note": printable(note),
     }
@@ -143,7 +132,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     Raises ModelError for a file that is missing, damaged (its fingerprint is checked), or of another architecture, and
     for a device that isn't there.
     """
-    where = _device(device)
+    where = usable_device(device)
     network, info = load_network(name_or_path)
     curve = info.curve
     network.to(where)
@@ -195,47 +184,6 @@ def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module
     return network
 
 
-def codec_model(
-    eps_model: torch.nn.Module,
-    curve: ErrorCurve,
-    name: str,
-    *,
-    window: int = 32,
-    any_size: bool = False,
-    channels: int = 3,
-    min_log_snr: float = -8.0,
-    max_log_snr: float = 9.5,
-    device: str | torch.device = "cpu",
-) -> CodecModel:
-    """Any trained ε-network as a codec: `eps_model(x_t, log_snr)` as `EpsModel` says, `curve` from `measure_curve`.
-
-    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
-    The codec has a copy of the network: training that goes on changes no stream, and the network's mode and device stay
-    as they are. Raises ModelError for what is no torch module, and has no state.
-    """
-    if not isinstance(eps_model, torch.nn.Module):
-        raise ModelError(
-            f"the network is a {type(eps_model).__name__}: expected a torch.nn.Module, whose weights the fingerprint "
-            "covers"
-        )
-    config = {
-        "class": type(eps_model).__qualname__,
-        "window": window,
-        "any_size": any_size,
-        "channels": channels,
-        "log_snr": [min_log_snr, max_log_snr],
-    }
-    mark = fingerprint(dict(eps_model.state_dict()), config, curve.to_dict())
-    where = _device(device)
-    try:
-        network = copy.deepcopy(eps_model).requires_grad_(False).eval().to(where)
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes"
-        ) from error
-    return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, any_size, where)
-
-
 def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
     """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the
     file.
@@ -266,16 +214,3 @@ def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
     if not whole:
         raise ModelError(f"{path} is damaged: its fingerprint does not match its contents; get the file again")
     return ModelInfo(name, path, mark, config, curve, note), tensors
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        where = torch.device(device)
-        torch.zeros(1, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {str(device)!r} can't be used here: {str(error).splitlines()[0]}") from error
-    return where
-
-
-def _canonical(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

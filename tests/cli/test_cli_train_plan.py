@@ -123,9 +123,9 @@ def test_init_compares_architectures_not_only_shapes(folder: Path, monkeypatch: 
 
 
 def test_init_from_a_network_of_another_kind(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    info = type("Info", (), {"config": type("Config", (), {"architecture": "diffusers-unet2d"})})
+    info = type("Info", (), {"config": type("Config", (), {"architecture": "diffusers"})})
     monkeypatch.setattr("ddpmcodec.training.start.load_network", lambda model: (None, info))
-    assert_refused(train("--steps", 1, "--init", "x.safetensors"), "diffusers-unet2d")
+    assert_refused(train("--steps", 1, "--init", "x.safetensors"), "diffusers")
 
 
 def test_a_compiled_network_trains_alike(folder: Path, monkeypatch: pytest.MonkeyPatch):
