@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ddpmcodec.cli import coding, decode, nll, plan, rd, sample, train, truncate, verify
+from ddpmcodec.cli import coding, decode, models, nll, plan, rd, sample, train, truncate, verify
 from ddpmcodec.cli.common import app, say
 
-__all__ = ["app", "coding", "decode", "nll", "plan", "rd", "sample", "train", "truncate", "verify"]
+__all__ = ["app", "coding", "decode", "models", "nll", "plan", "rd", "sample", "train", "truncate", "verify"]
 
 
 @app.callback(invoke_without_command=True)

@@ -28,7 +28,7 @@ stderr = Console(stderr=True)
 _NO_WIDTH = 1 << 14  # columns: nothing is wrapped or cut
 
 MODEL_HELP = "A model file or embedded name, a training run's directory, or a diffusers folder or hub id."
-ModelOption = Annotated[str, typer.Option("--model", help="auto, an embedded model's name or a .safetensors file.")]
+ModelOption = Annotated[str, typer.Option("--model", help="auto, a model's name or a .safetensors file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
@@ -36,7 +36,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Report as one line of 
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Registers a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
+    """Register a command, with its errors reported."""
+    return app.command()(reported(function))
+
+
+def reported(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
 
     @wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
@@ -76,7 +81,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             )
             raise typer.Exit(1) from error
 
-    return app.command()(run)
+    return run
 
 
 def say_error(message: str) -> None:

@@ -10,6 +10,7 @@ from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.channel.names import TRELLIS, default_memory
 from ddpmcodec.codec.decoding import read_header
 from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.errors import UnknownModelError
 from ddpmcodec.models.base import default_steps
 from ddpmcodec.models.choice import receiving_info
 
@@ -31,7 +32,11 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     }
     if archive:
         values |= _pictures_of(archive)
-    known = receiving_info(model, header.fingerprint)
+    try:
+        known = receiving_info(model, header.fingerprint)
+    except UnknownModelError as error:
+        values["model"] = f"unknown: {error}"
+        return values
     if not known.fingerprint.startswith(header.fingerprint):
         values["model"] = f"unknown (not {known.name}, {known.fingerprint[:8]}); give the sender's with --model"
         return values

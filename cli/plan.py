@@ -35,7 +35,7 @@ def plan(
     data: Annotated[list[str], typer.Option("--data", help="Training images (never test images), as for `train`.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The file to write; default: MODEL, or codec.safetensors in a run."),
+        typer.Option("-o", "--output", help="The file to write; default: NAME.safetensors in the folder of models."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")
@@ -75,14 +75,16 @@ def plan(
     from ddpmcodec.diffusion.resolution import FACTORS
     from ddpmcodec.models import measure_curve, save_model
     from ddpmcodec.models.base import default_steps
+    from ddpmcodec.models.places import EMBEDDED, file_name, own_folder
     from ddpmcodec.models.source import open_network
-    from ddpmcodec.models.weights import EMBEDDED
     from ddpmcodec.training import TrainingImages, training_images
 
     source = open_network(model)
-    target = output or source.path
-    if target is None or target.parent == EMBEDDED:
-        raise ModelError(f"{model} is not a model file that can be written to: name one with -o")
+    target = output or own_folder() / file_name(name or source.name)
+    if target.parent == EMBEDDED:
+        raise ModelError(f"{target} comes with ddpmcodec, and stays as it is: name another file with -o")
+    if output is None:
+        _make_folder(target.parent)
     older = _older_codec(target, model, overwrite)
     picture = plot or target.with_suffix(".plan.png")
     check_outputs(target, picture, inputs=data, report=as_json)
@@ -147,6 +149,13 @@ def plan(
         stderr.print(f"{target}: fingerprint {mark[:8]}, measured on {count} images", highlight=False, soft_wrap=True)
         note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
         stderr.print(note, highlight=False, soft_wrap=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"can't make {folder}: {error.strerror or error}; name a file with -o") from error
 
 
 def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:

@@ -17,6 +17,10 @@ class ModelError(DdpmCodecError):
     """The ε-model can't be found, read or used."""
 
 
+class UnknownModelError(ModelError):
+    """The model that a file names is in none of the places where models are looked for."""
+
+
 class FormatError(DdpmCodecError):
     """The bytes aren't a ddpmcodec stream this version understands, or don't pass their check."""
 

@@ -4,6 +4,7 @@ from ddpmcodec.models.base import CodecModel, EpsModel
 from ddpmcodec.models.custom import codec_model
 from ddpmcodec.models.foreign import DiffusersConfig, DiffusersEps, load_diffusers
 from ddpmcodec.models.measure import measure_curve
+from ddpmcodec.models.places import model_names
 from ddpmcodec.models.times import own_levels
 from ddpmcodec.models.unet import UNet
 from ddpmcodec.models.unet_config import UNetConfig
@@ -11,7 +12,6 @@ from ddpmcodec.models.weights import (
     ModelInfo,
     load_model,
     load_network,
-    model_names,
     read_model_info,
     save_model,
 )

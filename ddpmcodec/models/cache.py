@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.weights import DEFAULT_MODEL, find_model, load_model
+from ddpmcodec.models.places import DEFAULT_MODEL, find_model
+from ddpmcodec.models.weights import load_model
 
 ModelLike = CodecModel | str | os.PathLike[str] | None
 

@@ -5,11 +5,12 @@ read.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, as_model
-from ddpmcodec.models.weights import DEFAULT_MODEL, ModelInfo, model_names, read_model_info
+from ddpmcodec.models.library import model_of
+from ddpmcodec.models.places import DEFAULT_MODEL, model_names
+from ddpmcodec.models.weights import ModelInfo, read_model_info
 
 AUTO = "auto"
 PHOTO_MODEL = "photo-small"
@@ -26,11 +27,6 @@ def name_for(height: int, width: int) -> str:
     return DEFAULT_MODEL if is_small(height * width) or PHOTO_MODEL not in model_names() else PHOTO_MODEL
 
 
-def name_of(fingerprint: str) -> str:
-    """Return the embedded model whose fingerprint begins so; the default where none does, for errors to name."""
-    return next((name for name, mark in _fingerprints() if mark.startswith(fingerprint)), DEFAULT_MODEL)
-
-
 def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:
     """Return the model given, or the embedded one for pictures of this size where it is None or "auto". Raises
     ModelError.
@@ -39,15 +35,14 @@ def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:
 
 
 def receiving_model(model: ModelLike, fingerprint: str) -> CodecModel:
-    """Return the model given, or the embedded one that a header names where it is None or "auto". Raises ModelError."""
-    return as_model(name_of(fingerprint) if model is None or model == AUTO else model)
+    """Return the model given, or the one that a header names where it is None or "auto": embedded, or in a folder of
+    models. Raises ModelError, UnknownModelError where it is in none.
+    """
+    return as_model(model_of(fingerprint).path if model is None or model == AUTO else model)
 
 
 def receiving_info(model: str | os.PathLike[str], fingerprint: str) -> ModelInfo:
-    """Return what a model says of itself, without its weights; "auto" is the embedded one that a header names."""
-    return read_model_info(name_of(fingerprint) if model == AUTO else model)
-
-
-@lru_cache(maxsize=1)
-def _fingerprints() -> tuple[tuple[str, str], ...]:
-    return tuple((name, read_model_info(name).fingerprint) for name in model_names())
+    """Return what a model says of itself, without its weights; "auto" is the one that a header names. Raises as
+    `receiving_model` does.
+    """
+    return model_of(fingerprint) if model == AUTO else read_model_info(model)

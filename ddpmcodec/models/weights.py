@@ -7,7 +7,6 @@ be that of the weights that are there, so memory is bounded by the file's size.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,10 @@ from ddpmcodec.models.device import usable_device
 from ddpmcodec.models.fingerprint import canonical, fingerprint
 from ddpmcodec.models.frozen import frozen
 from ddpmcodec.models.network_config import NetworkConfig, parse_config
+from ddpmcodec.models.places import DEFAULT_MODEL, EMBEDDED, find_model
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
 from ddpmcodec.models.unet import UNet
 
-EMBEDDED = Path(__file__).parent / "data"
-DEFAULT_MODEL = "cifar10-small"
 # A program that doesn't know spectra, or resolutions, must not take a model that has them for one that hasn't.
 FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS = (f"ddpmcodec-model-{version}" for version in (1, 2, 3))
 
@@ -64,25 +62,6 @@ class ModelInfo:
                 "on training images first"
             )
         return self.measured
-
-
-def model_names() -> list[str]:
-    """Models that come with the package."""
-    return sorted(p.stem for p in EMBEDDED.glob("*.safetensors"))
-
-
-def find_model(name_or_path: str | os.PathLike[str]) -> Path:
-    """A path as it is, or the file of an embedded model. Raises ModelError when there is neither."""
-    path = Path(name_or_path)
-    embedded = EMBEDDED / f"{name_or_path}.safetensors"
-    with suppress(OSError):  # a name too long for a file
-        if path.is_file():
-            return path
-        if path.name == str(name_or_path) and embedded.is_file():
-            return embedded
-    raise ModelError(
-        f"model {str(name_or_path)!r} not found: expected a .safetensors file or one of {', '.join(model_names())}"
-    )
 
 
 def save_model(

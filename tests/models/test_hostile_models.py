@@ -23,8 +23,8 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import make_plan
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.models import UNet, UNetConfig, codec_model, load_model, load_network, read_model_info, save_model
+from ddpmcodec.models.fingerprint import fingerprint
 from ddpmcodec.models.safetensors_file import MAX_METADATA_BYTES
-from ddpmcodec.models.weights import fingerprint
 
 TINY = UNetConfig(channels=(4,), groups=2, heads=1, embedding=4, frequencies=2, window=4, knots=2)
 READERS: tuple[Callable[[Path], Any], ...] = (read_model_info, load_network, load_model)

@@ -28,8 +28,9 @@ from ddpmcodec.models import (
     read_model_info,
     save_model,
 )
+from ddpmcodec.models.fingerprint import fingerprint
+from ddpmcodec.models.places import EMBEDDED
 from ddpmcodec.models.unet import Upsample
-from ddpmcodec.models.weights import EMBEDDED, fingerprint
 from tests.conftest import PRIOR_VARIANCE, WienerModel, prior_mean, wiener_mse
 
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=8)
