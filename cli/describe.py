@@ -41,7 +41,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         values["model"] = f"unknown (not {known.name}, {known.fingerprint[:8]}); give the sender's with --model"
         return values
     if header.channel is None:
-        height, width = canvas_size(header.height, header.width, known.window)
+        height, width = canvas_size(header.height, header.width, known.window, known.factor)
         kind, parameter = TRELLIS, default_memory(known.config.image_channels * height * width)
     else:
         kind, parameter = header.channel
@@ -49,9 +49,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "model": known.name,
         "channel": f"{'trellis' if kind == TRELLIS else 'orc'}:{parameter}",
         "plan_steps": default_steps(known.curve) if header.plan_steps is None else header.plan_steps,
-        "real_bits_per_dim": round(
-            8 * len(data) / (header.pixels * known.config.image_channels * (archive.count if archive else 1)), 6
-        ),
+        "real_bits_per_dim": round(8 * len(data) / (3 * header.pixels * (archive.count if archive else 1)), 6),
     }
     if archive:
         return values

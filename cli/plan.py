@@ -73,7 +73,8 @@ def plan(
 
     from ddpmcodec.diffusion.plan import make_plan, most_steps, planned_bits
     from ddpmcodec.diffusion.resolution import FACTORS
-    from ddpmcodec.models import measure_curve, save_model
+    from ddpmcodec.io.images import in_one_colour
+    from ddpmcodec.models import DiffusersEps, measure_curve, save_model
     from ddpmcodec.models.base import default_steps
     from ddpmcodec.models.places import EMBEDDED, file_name, own_folder
     from ddpmcodec.models.source import open_network
@@ -89,9 +90,11 @@ def plan(
     picture = plot or target.with_suffix(".plan.png")
     check_outputs(target, picture, inputs=data, report=as_json)
     config = source.config
-    side = crop or (256 if config.any_size else config.window)
-    factors = [k for k in FACTORS if k * config.canvas <= side] if config.any_size or side > config.window else [1]
-    found = training_images(data, config.window).training
+    least = config.window * config.factor
+    side = crop or (256 if config.any_size else least)
+    several = config.factor == 1 and (config.any_size or side > config.window)
+    factors = [k for k in FACTORS if k * config.canvas <= side] if several else [1]
+    found = training_images(data, least).training
     images = TrainingImages([p for p in found if min(p.shape[:2]) >= side], side, seed)
     count = min(limit, len(images))
     try:
@@ -99,20 +102,22 @@ def plan(
         network = source.network.to(where)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    shown = in_one_colour if config.factor == 1 and config.image_channels == 1 else lambda pictures: pictures
     with progress_bar("measuring", count, not quiet) as advance:
         curve = measure_curve(
             network,
-            images.batch(0, count),
+            shown(images.batch(0, count)),
             min_log_snr=config.min_log_snr,
             max_log_snr=config.max_log_snr,
             window=config.canvas,
             any_size=config.any_size,
             factors=factors,
-            log_snrs=source.levels,
+            log_snrs=source.levels(spacing),
             spacing=spacing,
             batch=batch,
             device=where,
             coloured=coloured,
+            space=network.space if isinstance(network, DiffusersEps) and config.factor > 1 else None,
             progress=lambda done, total: advance(done - (done - 1) // batch * batch),
         )
     curve = replace(curve, usual_plan=usual_steps)

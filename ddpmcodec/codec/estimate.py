@@ -40,7 +40,7 @@ def estimate(
     encoding: bool,
 ) -> Estimate:
     """Return what one picture takes, by the time that its first windows take. steps: of the plan's, None for all."""
-    plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window)
+    plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window, model.factor)
     levels = [plan.level(n) for n in range(1, min(steps or plan.steps, plan.steps) + 1)]
     side = (
         min(_SIDE, max(model.window, min(height, width) // model.window * model.window))
@@ -55,7 +55,9 @@ def estimate(
         a_square = (time.perf_counter() - start) / count
     squares = sum(_squares(model, height, width, side, level) for level in levels)
     bits = planned_bits(model.curve, plan) * model.channels * height * width / model.curve.dims if encoding else 0.0
-    return Estimate(squares * a_square + bits * _SECONDS_A_BIT, _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width)
+    return Estimate(
+        squares * a_square + bits * _SECONDS_A_BIT, _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width * model.factor**2
+    )
 
 
 def _squares(model: CodecModel, height: int, width: int, side: int, level: float) -> float:

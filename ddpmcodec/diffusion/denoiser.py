@@ -39,25 +39,30 @@ class Denoiser(Protocol):
         """At which size it looks at pictures, by level; None: always as they are."""
         ...
 
+    @property
+    def bound(self) -> float:
+        """Greatest |x_0|: 1 of pictures."""
+        ...
+
     def trained_level(self, log_snr: float) -> float: ...
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor: ...
 
 
-def canvas_size(height: int, width: int, window: int) -> tuple[int, int]:
-    """Return the plane the chain runs on: the picture, extended to a window where it is smaller. FormatError beyond
-    limits.
+def canvas_size(height: int, width: int, window: int, factor: int = 1) -> tuple[int, int]:
+    """Return the plane the chain runs on: the picture, at 1/factor of its size for latents, extended to a window where
+    it is smaller. FormatError beyond limits.
     """
-    canvas = max(height, window), max(width, window)
-    if canvas[0] * canvas[1] > MAX_PIXELS:
+    canvas = max(-(-height // factor), window), max(-(-width // factor), window)
+    if canvas[0] * canvas[1] * factor**2 > MAX_PIXELS:
         raise FormatError(
-            f"picture of {width}x{height}: it is coded as {canvas[1]}x{canvas[0]}, more than {MAX_PIXELS >> 20} "
-            "megapixels"
+            f"picture of {width}x{height}: it is coded as {canvas[1] * factor}x{canvas[0] * factor}, more than "
+            f"{MAX_PIXELS >> 20} megapixels"
         )
     return canvas
 
 
 def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:
-    """Return the mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): least in expected squared error.
+    """Return the mean of x_0 given x_t, clipped to its bound (Ho et al. 2020, eq. 15): least in expected squared error.
 
     x_t: (n, c, h, w), h and w at least the model's window. log_snr: of x_t, -inf for pure noise. The network looks at
     the size that the model's resolutions name.
@@ -79,4 +84,5 @@ def x0_hat_at_full_size(model: Denoiser, x_t: Array, log_snr: float) -> Array:
     """Return x̂_0 of x_t (n, c, h, w) as it is; the network is asked at the nearest level it was trained on."""
     level = model.trained_level(log_snr)
     predict = in_tiles if model.any_size else in_windows
-    return predict_x0(x_t, predict(model.predict_eps, x_t, level, model.window), level)  # type: ignore[no-any-return]
+    eps = predict(model.predict_eps, x_t, level, model.window)
+    return predict_x0(x_t, eps, level, model.bound)  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from ddpmcodec.errors import ModelError
 from ddpmcodec.models.forked import remember_use
 from ddpmcodec.models.outputs import output_like
 from ddpmcodec.models.precision import full_precision
+from ddpmcodec.models.space import Pixels, Space
 from ddpmcodec.numerics.arguments import whole
 
 DEFAULT_STEPS = 46
@@ -43,6 +44,7 @@ class CodecModel:
     max_log_snr: float = 9.5
     any_size: bool = False  # the network is the same function of a neighbourhood in pictures of any size
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    space: Space = field(default_factory=Pixels)  # what the chain runs on
     source: str | None = field(
         default=None, init=False, repr=False, compare=False
     )  # the file's path, or the embedded name
@@ -50,13 +52,26 @@ class CodecModel:
     def __post_init__(self) -> None:
         if len(self.fingerprint) != 64 or set(self.fingerprint) - set("0123456789abcdef"):
             raise ModelError(f"fingerprint {self.fingerprint!r}: expected 64 lower-case hexadecimal digits")
-        if self.channels != 3:
-            raise ModelError(f"a model of {self.channels} channels: expected 3; the codec is for RGB pictures")
+        if isinstance(self.space, Pixels) and self.space.channels != self.channels:
+            object.__setattr__(self, "space", Pixels(self.channels))
+        spectrum = self.curve.spectrum
+        if spectrum is not None and spectrum.channels != self.channels:
+            raise ModelError(f"a spectrum of {spectrum.channels} channels, and a network of {self.channels}")
 
     @property
     def resolutions(self) -> Resolutions | None:
         """At which size the network looks at pictures, by level."""
         return self.curve.resolutions
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0."""
+        return self.space.factor
+
+    @property
+    def bound(self) -> float:
+        """Greatest |x_0|."""
+        return 1.0 if self.curve.bound is None else self.curve.bound / 65536
 
     def plan(self, steps: int | None = None) -> Plan:
         """The plan of so many steps; None is the default, 46."""

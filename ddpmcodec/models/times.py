@@ -20,7 +20,6 @@ from ddpmcodec.models.prediction import flow_time
 # exact.
 NOISIEST, CLEANEST = -12.0, 13.0
 MAX_TIMESTEPS = 1 << 16
-LEVELS = 141  # of the error curve; the project's own models are measured at as many
 
 
 class Times(Protocol):
@@ -163,7 +162,7 @@ def times_from_dict(values: Any) -> Times:
     raise ModelError("the network's schedule is not understood: expected betas, a flow's shift or EDM's noise levels")
 
 
-def own_levels(times: Times, count: int = LEVELS) -> NDArray[np.float64] | None:
+def own_levels(times: Times, count: int) -> NDArray[np.float64] | None:
     """Return at most `count` of the only log-SNRs a network knows, rising and as evenly spaced as they come, for
     `measure_curve`; None where it knows all in its limits.
 

@@ -22,10 +22,12 @@ from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.conv_unet import ConvUNet
 from ddpmcodec.models.device import usable_device
 from ddpmcodec.models.fingerprint import canonical, fingerprint
+from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.frozen import frozen
 from ddpmcodec.models.network_config import NetworkConfig, parse_config
 from ddpmcodec.models.places import DEFAULT_MODEL, EMBEDDED, find_model
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
+from ddpmcodec.models.space import Pixels
 from ddpmcodec.models.unet import UNet
 
 # A program that doesn't know spectra, or resolutions, must not take a model that has them for one that hasn't.
@@ -51,6 +53,10 @@ class ModelInfo:
     @property
     def channels(self) -> int:
         return self.config.image_channels
+
+    @property
+    def factor(self) -> int:
+        return self.config.factor
 
     @property
     def curve(self) -> ErrorCurve:
@@ -81,6 +87,7 @@ def save_model(
     tensors = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in network.state_dict().items()}
     stored, stored_curve = config.to_dict(), {} if curve is None else curve.to_dict()
     mark = fingerprint(tensors, stored, stored_curve)
+    shape = {"window": config.canvas, "channels": config.image_channels, "factor": config.factor}
     metadata = {
         "format": _format_of(stored_curve),
         "name": printable(name),
@@ -89,6 +96,7 @@ def save_model(
         "curve": canonical(stored_curve).decode(),
         "fingerprint": mark,
         "note": printable(note),
+        "shape": canonical(shape).decode(),
     }
     write_whole(path, save(tensors, metadata))
     return mark
@@ -128,6 +136,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
         min_log_snr=config.min_log_snr,
         max_log_snr=config.max_log_snr,
         device=where,
+        space=network.space if isinstance(network, DiffusersEps) else Pixels(config.image_channels),
     )
     source = info.path.stem if info.path.parent == EMBEDDED else str(info.path.absolute())
     object.__setattr__(model, "source", source)

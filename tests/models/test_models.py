@@ -192,7 +192,7 @@ def test_a_batch_is_asked_at_one_level(tiny_model: CodecModel):
     assert asked == [[0.25, 0.25]]
 
 
-@pytest.mark.parametrize("change", [{"fingerprint": "abc"}, {"fingerprint": "G" * 64}, {"channels": 1}])
+@pytest.mark.parametrize("change", [{"fingerprint": "abc"}, {"fingerprint": "G" * 64}, {"channels": 2}])
 def test_a_codec_that_can_t_work_is_refused(tiny_model: CodecModel, change: dict):
     with pytest.raises(ModelError, match="expected"):
         replace(tiny_model, **change)

@@ -9,10 +9,12 @@ import torch
 
 from ddpmcodec.diffusion.schedule import NoiseSchedule
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.foreign.autoencoder import autoencoder_factor, build_autoencoder, check_autoencoder
 from ddpmcodec.models.foreign.folder import diffusers_package, error_line
 from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.foreign.networks import Adapter, adapter_of
 from ddpmcodec.models.prediction import SIGMA_DATA, Prediction, prediction
+from ddpmcodec.models.space import Pixels
 from ddpmcodec.models.times import EdmTimes, Times, times_from_dict
 
 
@@ -26,11 +28,16 @@ class DiffusersConfig:
     network: dict[str, Any] = field(hash=False)  # as in its config.json, without the entries about diffusers itself
     times: Times
     predicts: str = "epsilon"  # as `prediction` names it
+    autoencoder: dict[str, Any] | None = field(default=None, hash=False)  # config.json, with the class
 
     def __post_init__(self) -> None:
         try:
             self.adapter.check(self.network)
             _ = self.prediction, self.window, self.image_channels
+            if self.autoencoder is not None:
+                check_autoencoder(self.autoencoder, self.image_channels)
+            else:
+                Pixels(self.image_channels)
         except ModelError:
             raise
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -48,6 +55,11 @@ class DiffusersConfig:
     def schedule(self) -> NoiseSchedule | None:
         """The discrete chain it was trained on, where it knows no other levels."""
         return self.times.schedule
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0."""
+        return 1 if self.autoencoder is None else autoencoder_factor(self.autoencoder)
 
     @property
     def window(self) -> int:
@@ -87,25 +99,26 @@ class DiffusersConfig:
 
     def _build(self, diffusers: Any) -> DiffusersEps:
         try:
-            return self.of(getattr(diffusers, self.kind).from_config(self.network))
+            network = getattr(diffusers, self.kind).from_config(self.network)
+            if self.autoencoder is None:
+                return self.of(network)
+            return self.of(network, build_autoencoder(diffusers, self.autoencoder))
         except Exception as error:  # of any kind: diffusers checks some values, and stumbles over others
             raise ModelError(f"diffusers can't build this {self.kind}: {error_line(error)}") from error
 
-    def of(self, network: torch.nn.Module) -> DiffusersEps:
-        """Return the ε-model of a network of this configuration."""
-        return DiffusersEps(self, network)
+    def of(self, network: torch.nn.Module, autoencoder: torch.nn.Module | None = None) -> DiffusersEps:
+        """Return the ε-model of networks of this configuration."""
+        return DiffusersEps(self, network, autoencoder)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "network": self.network,
-            "times": self.times.to_dict(),
-            "predicts": self.predicts,
-        }
+        values = {"kind": self.kind, "network": self.network, "times": self.times.to_dict(), "predicts": self.predicts}
+        return values | ({} if self.autoencoder is None else {"autoencoder": self.autoencoder})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DiffusersConfig:
-        known = {"kind", "network", "times", "predicts"}
-        if not isinstance(values, dict) or set(values) != known or not isinstance(values["network"], dict):
-            raise ModelError(f"diffusers configuration not understood: expected an object with {', '.join(known)}")
+        needed, optional = ("kind", "network", "times", "predicts"), {"autoencoder"}
+        if not isinstance(values, dict) or set(values) - optional != set(needed):
+            raise ModelError(f"diffusers configuration not understood: expected an object with {', '.join(needed)}")
+        if not all(isinstance(values.get(name, {}), dict) for name in ("network", "autoencoder")):
+            raise ModelError("diffusers configuration not understood: expected objects as networks")
         return cls(**{**values, "times": times_from_dict(values["times"])})

@@ -14,6 +14,7 @@ from typing import Any
 from ddpmcodec.errors import ModelError
 
 NETWORK = ("unet/config.json", "transformer/config.json", "config.json")
+AUTOENCODER = ("vae/config.json",)
 SCHEDULER = ("scheduler/scheduler_config.json", "scheduler_config.json")
 # The first that is there: whole, in shards, in half precision, and only then pickled.
 _WEIGHTS = (

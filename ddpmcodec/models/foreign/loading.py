@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from ddpmcodec.models.foreign.autoencoder import autoencoder_class, stored_autoencoder
 from ddpmcodec.models.foreign.config import DiffusersConfig
 from ddpmcodec.models.foreign.folder import (
+    AUTOENCODER,
     NETWORK,
     SCHEDULER,
     diffusers_package,
@@ -30,12 +33,23 @@ def load_diffusers(
     Raises ModelError when diffusers is not installed, nothing is found, or the model is none a codec can use.
     """
     diffusers = diffusers_package()
-    folder = find_folder(name_or_path, revision, (*NETWORK, *SCHEDULER))
+    folder = find_folder(name_or_path, revision, (*NETWORK, *SCHEDULER, *AUTOENCODER))
     place, values = read_config(folder, *NETWORK)
     _, scheduler = read_config(folder, *SCHEDULER)
     kind = str(values.get("_class_name"))
     adapter_of(kind)
     predicts, times = read_scheduler(diffusers, scheduler)
-    config = DiffusersConfig(kind, {k: v for k, v in values.items() if not k.startswith("_")}, times, predicts)
-    network = load_weights(getattr(diffusers, kind), find_weights(name_or_path, revision, place, folder))
-    return config.of(network.float()).requires_grad_(False).eval(), config
+    vae_place = folder / AUTOENCODER[0]
+    vae = read_config(folder, *AUTOENCODER)[1] if vae_place.is_file() else None
+    config = DiffusersConfig(kind, _own(values), times, predicts, None if vae is None else stored_autoencoder(vae))
+    network = load_weights(getattr(diffusers, kind), find_weights(name_or_path, revision, place, folder)).float()
+    autoencoder = None
+    if config.autoencoder is not None:
+        weights = find_weights(name_or_path, revision, vae_place, folder)
+        autoencoder = load_weights(autoencoder_class(diffusers, config.autoencoder), weights).float()
+    return config.of(network, autoencoder).requires_grad_(False).eval(), config
+
+
+def _own(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the entries about diffusers itself."""
+    return {k: v for k, v in values.items() if not k.startswith("_")}

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ddpmcodec.diffusion.axes import MAX_CHANNELS
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
 
@@ -42,7 +43,7 @@ class UNet2D:
 
     def check(self, network: dict[str, Any]) -> None:
         check_unet(network)
-        require_channels(network, (3,))
+        require_channels(network)
         condition = {k: network[k] for k in ("class_embed_type", "num_class_embeds") if network.get(k) is not None}
         if condition:
             raise ModelError(
@@ -82,15 +83,14 @@ def check_unet(network: dict[str, Any]) -> None:
         raise ModelError(f"a network with sample_size {side}: expected a multiple of {factor} for this many levels")
 
 
-def require_channels(network: dict[str, Any], known: tuple[int, ...], default: int = 3) -> None:
+def require_channels(network: dict[str, Any], default: int = 3) -> None:
     """Raise ModelError unless as many channels go in as come out, or twice as many, with learned variances."""
     channels, out = network.get("in_channels", default), network.get("out_channels", default)
     out = channels if out is None else out
-    if channels not in known or out not in (channels, 2 * channels):
-        wanted = " or ".join(str(n) for n in known)
+    if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS or out not in (channels, 2 * channels):
         raise ModelError(
-            f"a network from {channels} to {out} channels: expected {wanted} to as many, or to twice as many with "
-            "variances"
+            f"a network from {channels} to {out} channels: expected 1 to {MAX_CHANNELS} to as many, or to twice as "
+            "many with variances"
         )
 
 
