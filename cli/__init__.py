@@ -1,1 +1,1 @@
-"""The `ddpmcodec` command."""
+"""Command line: the `ddpmcodec` command."""

@@ -1,4 +1,4 @@
-"""What encode, decode and info do with archives: many pictures of one size in one file."""
+"""Archives, many pictures of one size in one file: what encode, decode and info do with them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import typer
 
-from ddpmcodec.cli.common import progress_bar, stderr
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.folders import PICTURES, make_empty
+from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 
@@ -29,7 +29,7 @@ def encode_all(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Writes the archive of pictures, in the order in which they are read, each with its name. options: of
+    """Write the archive of pictures, in the order in which they are read, each with its name. options: those of
     `encode_archive`.
     """
     start = time.perf_counter()
@@ -60,17 +60,15 @@ def encode_all(
         typer.echo(json.dumps(values))
     elif not quiet:
         psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
-        stderr.print(
+        tell(
             f"{_counted(values['pictures'])}, {values['bytes']} bytes ({values['index_bytes']} of index), "
             f"{values['real_bits_per_dim']:.4f} bits/dim real ({values['ideal_bits_per_dim']:.4f} ideal), {psnr}, "
             f"RMSE {values['rmse']:.3f}, {values['steps']} steps, {values['seconds_encode']:.2f} s",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
 def _of_one_size(read: Callable[[], Iterable[tuple[str, Any]]]) -> list[Any]:
-    """The pictures that are read, by their names. Raises ImageError where they differ in size."""
+    """Return the pictures that are read. Raises ImageError, with their names, where they differ in size."""
     pictures: list[Any] = []
     first = ""
     for name, picture in read():
@@ -97,15 +95,14 @@ class _Report:
         self.ideal += float(sent.ideal_bits.sum())
         self.last = sent
         if self.verbose:
-            stderr.print(
+            tell(
                 f"pictures {self.done}-{self.done + len(sent.packets) - 1}  step {sent.n:3d}  log-SNR "
                 f"{sent.log_snr_s:7.3f}  "
                 f"ideal {sent.ideal_bits.sum():10.1f} bits  sent {sum(p.bits for p in sent.packets):7d} bits",
-                highlight=False,
             )
 
     def batch_done(self, done: int) -> None:
-        """Distortion is of the pictures a receiver decodes from all steps."""
+        """Note a batch. Distortion is that of the pictures a receiver decodes from all steps."""
         import numpy as np
 
         from ddpmcodec.io.images import to_bytes
@@ -116,7 +113,7 @@ class _Report:
         self.done = done
 
     def values(self, archive: Any) -> dict[str, Any]:
-        """Totals; RMSE and PSNR are of the mean squared error over all pictures."""
+        """Return totals; RMSE and PSNR are those of the mean squared error over all pictures."""
         dims = sum(p.size for p in self.pictures)
         mse = self.squared / dims
         return {
@@ -139,7 +136,7 @@ class _Report:
 def decode_all(
     data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool
 ) -> None:
-    """Writes an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
+    """Write an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.codec.archives import decode_archive
@@ -162,23 +159,21 @@ def decode_all(
     if quiet or item is None:
         return
     if not archive.complete:
-        stderr.print(
+        tell(
             f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the "
             "last, "
             f"picture {item.index}, has {item.steps} steps",
-            soft_wrap=True,
-            highlight=False,
         )
     height, width, _ = item.image.shape
-    stderr.print(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s", highlight=False)
+    tell(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s")
 
 
 def take(data: bytes, index: int, allow_partial: bool) -> bytes:
-    """The file of one of an archive's pictures. Raises DdpmCodecError."""
+    """Return the file of one of an archive's pictures. Raises DdpmCodecError."""
     from ddpmcodec.bitstream.archive_index import is_archive, read_archive
 
     if not is_archive(data):
-        from ddpmcodec.codec.decoding import read_header
+        from ddpmcodec.bitstream.header import read_header
 
         read_header(data)  # says so where it is no stream at all
         raise DdpmCodecError("--index is for archives, and this file holds one picture")
@@ -186,7 +181,7 @@ def take(data: bytes, index: int, allow_partial: bool) -> bytes:
 
 
 def _check_folder(output: str, count: int) -> None:
-    """Fails before any work is done where a directory is not, and can't be made or written to."""
+    """Fail before any work is done where a directory is not, and can't be made or written to."""
     from PIL import Image
 
     path = Path(output)

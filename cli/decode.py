@@ -1,22 +1,25 @@
-"""The command that makes pictures of streams: decode."""
+"""Command that makes pictures of streams: decode."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
 from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
+from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
+from ddpmcodec.cli.speech import tell
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
 
-_HEAD = 8  # bytes of a stream that say whose it is
+_HEAD = 8  # first bytes of a stream, which say what it is and of which model
 _PIECE = 1 << 16  # bytes read at a time, at most
 _KEPT = (1 << 20) + _PIECE  # bytes that hold any header
 
@@ -33,7 +36,7 @@ def decode(
     index: Annotated[
         int | None, typer.Option(help="Decode one picture of an archive, from 0, without the others.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Decode only so many steps; default all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps to decode; default all.")] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Decode the whole steps of a cut file.")
     ] = False,
@@ -85,7 +88,8 @@ def decode(
     check_outputs(output, gif, webp, inputs=[stream, model])
     if frames is not None:
         check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
-    from ddpmcodec.codec.decoding import picture_of, read_header
+    from ddpmcodec.bitstream.header import read_header
+    from ddpmcodec.codec.decoding import picture_of
     from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
@@ -98,13 +102,13 @@ def decode(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     lost = what_it_loses(target)
     if lost and not quiet:
-        stderr.print(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture", highlight=False)
+        tell(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture")
     source = _Source(stream, data, watch, steps, allow_partial)
     known = receiving_info(model, source.fingerprint())
     source.look(known)
     codec, start = load_model(known.path, device), time.perf_counter()
-    if not watch:
-        header = read_header(data)
+    header = None if watch else read_header(data)
+    if header is not None:
         weigh(
             codec,
             header.height,
@@ -117,7 +121,7 @@ def decode(
         )
     pictures: list[Any] = []
     keeps_all, item, first = gif is not None or webp is not None, None, 0
-    with progress_bar("decoding", source.expected, not quiet and not watch) as advance:
+    with _bar(source, codec, header, not quiet and not watch) as advance:
         for item in source.steps(codec):
             if watch or frames is not None or keeps_all:
                 picture = picture_of(source.data, item, codec, way)
@@ -130,7 +134,7 @@ def decode(
                 if watch:
                     write_output(output, image_bytes(picture, target))
                     if not quiet:
-                        stderr.print(f"step {item.n}: {item.bits / 8:.0f} bytes of payload", highlight=False)
+                        tell(f"step {item.n}: {item.bits / 8:.0f} bytes of payload")
             advance()
     if item is None:
         raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
@@ -142,18 +146,24 @@ def decode(
     if not quiet:
         height, width, _ = item.image.shape
         if source.found and not source.complete:
-            stderr.print(
-                f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified"
-            )
+            tell(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
         exact = ", exact" if item.exact and not lost else ""
-        stderr.print(
-            f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s", highlight=False
-        )
+        tell(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s")
+
+
+def _bar(source: _Source, codec: Any, header: Any, show: bool) -> AbstractContextManager[Callable[..., None]]:
+    """Show a bar of the steps of a stream that is there as a whole."""
+    from ddpmcodec.codec.estimate import step_seconds
+
+    size = (header.height, header.width) if header else (1, 1)
+    shown = showing(not show)
+    seconds = step_seconds(codec, *size, plan_steps=header.plan_steps, encoding=False) if shown else []
+    return step_bar("decoding", StepProgress(seconds, source.expected), shown)
 
 
 class _Source:
-    """The stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
+    """Source of a stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
 
     def __init__(self, stream: str, data: bytes, watch: bool, steps: int | None, allow_partial: bool):
         self.stream, self.watch, self.limit, self.allow_partial = stream, watch, steps, allow_partial
@@ -167,7 +177,7 @@ class _Source:
 
     def fingerprint(self) -> str:
         """What the header says of the model. Of a stream that arrives, waits for it."""
-        from ddpmcodec.codec.decoding import read_header
+        from ddpmcodec.bitstream.header import read_header
 
         while self.watch and sum(map(len, self._waiting)) < _HEAD and (piece := self._read()):
             self._waiting.append(piece)
@@ -175,7 +185,7 @@ class _Source:
         return head[4:_HEAD].hex() if len(head) >= _HEAD and self.watch else read_header(head).fingerprint
 
     def look(self, info: Any) -> None:
-        """Counts the steps, unless they are still to arrive."""
+        """Count the steps, unless they are still to arrive."""
         if self.watch:
             return
         from ddpmcodec.bitstream.file import read_info
@@ -199,7 +209,7 @@ class _Source:
                 return
 
     def _pieces(self) -> Iterator[bytes]:
-        """Bytes as they come; the first ones are kept, for they hold the header."""
+        """Yield bytes as they come; the first ones are kept, for they hold the header."""
         while piece := self._waiting.pop(0) if self._waiting else self._read():
             if len(self.data) < _KEPT:
                 self.data += piece

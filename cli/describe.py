@@ -1,4 +1,4 @@
-"""What `ddpmcodec info` shows of a stream or an archive."""
+"""Descriptions of a stream or an archive, which `ddpmcodec info` shows."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import read_info
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.channel.names import TRELLIS, default_memory
-from ddpmcodec.codec.decoding import read_header
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
+from ddpmcodec.diffusion.plan import default_steps
 from ddpmcodec.errors import UnknownModelError
-from ddpmcodec.models.base import default_steps
 from ddpmcodec.models.choice import receiving_info
 
 
 def describe(data: bytes, model: str) -> dict[str, Any]:
-    """Header fields always; steps too, or an archive's sizes, when `model` is the one the stream was made with."""
+    """Return the header's fields always; steps, too, or an archive's sizes, where `model` is the one it was made
+    with.
+    """
     archive = read_archive(data, allow_partial=True) if is_archive(data) else None
     header = archive.header if archive else read_header(data)
     values: dict[str, Any] = {
@@ -76,7 +78,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
 
 
 def _pictures_of(archive: Archive) -> dict[str, Any]:
-    """Every byte of an archive, and its payloads' sizes; `info --index` shows a picture's steps."""
+    """Account for every byte of an archive, and its payloads' sizes; `info --index` shows a picture's steps."""
     values: dict[str, Any] = {
         "complete": archive.complete,
         "pictures": archive.count,

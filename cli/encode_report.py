@@ -1,4 +1,4 @@
-"""What `ddpmcodec encode` says of a single picture."""
+"""Report of `ddpmcodec encode` on a single picture."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class EncodeReport:
         )
 
     def values(self, data: bytes, codec: Any) -> dict[str, Any]:
-        """Distortion is of the picture a receiver decodes from all steps (x0_hat of the last state, in whole
-        levels).
+        """Return the report. Distortion is that of the picture a receiver decodes from all steps (x0_hat of the last
+        state, in whole levels).
         """
         import numpy as np
 

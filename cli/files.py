@@ -29,7 +29,7 @@ def written() -> str:
 
 
 def read_input(path: str) -> bytes:
-    """All bytes of a file, or of stdin for `-`. Raises DdpmCodecError."""
+    """Return all bytes of a file, or of stdin for `-`. Raises DdpmCodecError."""
     try:
         if path == "-":
             return bytes(stdin().read())
@@ -50,7 +50,7 @@ def stdin() -> BinaryIO:
 
 
 def check_outputs(*outputs: object, inputs: Iterable[object] = (), report: bool = False) -> None:
-    """Fails before any work is done where an output could not be written at the end, or would destroy an input or
+    """Fail before any work is done where an output could not be written at the end, or would destroy an input or
     another.
 
     None among them stands for nothing. report: stdout takes a report beside them. Raises DdpmCodecError.
@@ -82,7 +82,7 @@ def goes_on(path: str) -> bool:
 
 
 def write_output(path: str, data: bytes) -> None:
-    """Writes files by rename, so that a reader sees the old one or the whole new one; stdout, devices and pipes as they
+    """Write files by rename, so that a reader sees the old one or the whole new one; stdout, devices and pipes as they
     are.
     """
     try:

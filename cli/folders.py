@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ddpmcodec.errors import DdpmCodecError
 
-FRAMES = re.compile(r"step-\d{3,}\.png")  # of --frames
-PICTURES = re.compile(r"\d{5,}\.png")  # of an archive
+FRAMES = re.compile(r"step-\d{3,}\.png")  # files that --frames writes
+PICTURES = re.compile(r"\d{5,}\.png")  # files that an archive is decoded to
 
 
 def check_results(folder: Path, naming: re.Pattern[str], overwrite: bool, keep: Iterable[object]) -> None:

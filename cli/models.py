@@ -1,4 +1,4 @@
-"""`ddpmcodec models`: the codecs that streams are decoded with, where no --model says so."""
+"""Commands `ddpmcodec models …`: the codecs that streams are decoded with, where no --model says so."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, app, report_console, reported, say, stderr
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, app, reported
+from ddpmcodec.cli.speech import report_console, say, tell
 
 if TYPE_CHECKING:
     from ddpmcodec.models import ModelInfo
@@ -33,13 +33,15 @@ def list_models(as_json: JsonOption = False, debug: DebugOption = False) -> None
         values = [{"name": i.name, "fingerprint": i.fingerprint, "path": str(i.path)} for i in found]
         say(json.dumps({"models": values, "folders": [str(folder) for folder in folders()]}))
         return
+    from rich.table import Table
+
     table = Table("name", "fingerprint", "file", box=None)
     for info in found:
         table.add_row(info.name, info.fingerprint[:8], str(info.path))
     report_console().print(table)
     for folder in folders():
         if not folder.is_dir():
-            stderr.print(f"{folder}: not there yet", highlight=False, soft_wrap=True, markup=False)
+            tell(f"{folder}: not there yet")
 
 
 @models.command("show")
@@ -56,6 +58,8 @@ def show(
     if as_json:
         say(json.dumps(values))
         return
+    from rich.table import Table
+
     table = Table(show_header=False, box=None)
     for key, value in values.items():
         table.add_row(key.replace("_", " "), str(value))
@@ -75,7 +79,7 @@ def add(
 
     info = add_model(file, name)
     if not quiet:
-        _say(f"{info.path}: fingerprint {info.fingerprint[:8]}")
+        tell(f"{info.path}: fingerprint {info.fingerprint[:8]}")
 
 
 @models.command("remove")
@@ -90,11 +94,11 @@ def remove(
 
     info = remove_model(name)
     if not quiet:
-        _say(f"removed {info.path}; streams of {info.fingerprint[:8]} need another copy of it now")
+        tell(f"removed {info.path}; streams of {info.fingerprint[:8]} need another copy of it now")
 
 
 def _about(info: ModelInfo) -> dict[str, Any]:
-    from ddpmcodec.models.base import default_steps
+    from ddpmcodec.diffusion.plan import default_steps
 
     config = info.config
     values: dict[str, Any] = {
@@ -111,7 +115,3 @@ def _about(info: ModelInfo) -> dict[str, Any]:
     if info.measured is not None:
         values |= {"plan_steps": default_steps(info.measured), "coloured": info.measured.spectrum is not None}
     return values | {"note": info.note}
-
-
-def _say(line: str) -> None:
-    stderr.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The command that measures a model's variational bound: nll."""
+"""Command that measures a model's variational bound: nll."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ddpmcodec.cli.common import (
-    MODEL_HELP,
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    command,
-    progress_bar,
-    report_console,
-    say,
-)
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, JsonOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
+from ddpmcodec.cli.speech import progress_bar, report_console, say
 from ddpmcodec.errors import DdpmCodecError
 
-_POINTS = 10  # of the rate-distortion table
+_POINTS = 10  # rows of the rate-distortion table
 
 
 @command
@@ -33,7 +24,7 @@ def nll(
     data: Annotated[str, typer.Option(help="A mosaic file, a folder of pictures, cifar10-test or cifar10-train.")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)] = "cifar10-small",
     output: Annotated[str | None, typer.Option("-o", "--output", help="A JSON file for everything measured.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Number of pictures, from the first on; default all.")] = None,
     timesteps: TimestepsOption = None,
     schedule: ScheduleOption = None,
     batch: Annotated[int, typer.Option(help="Pictures at a time; the result doesn't depend on it.")] = 50,
@@ -83,7 +74,7 @@ def nll(
 
 
 def _describe(bound: Any) -> dict[str, Any]:
-    """Bits/dim, each total with its standard error over the pictures; RMSEs on [0, 255]; means by timestep from
+    """Return bits/dim, each total with its standard error over the pictures; RMSEs on [0, 255]; means by timestep from
     1 to T.
     """
     T = len(bound.log_snr)
@@ -100,7 +91,7 @@ def _describe(bound: Any) -> dict[str, Any]:
 
 
 def _finite(parts: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: the standard error over a single picture is null."""
+    """Turn NaN into None, for JSON has no NaN: the standard error over a single picture is null."""
     return {k: {m: v if math.isfinite(v) else None for m, v in part.items()} for k, part in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""`ddpmcodec plan`: makes a trained ε-model a codec."""
+"""Command that makes a trained ε-model a codec: plan."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ddpmcodec.cli.common import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    command,
-    progress_bar,
-    report_console,
-    say,
-    stderr,
-)
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, SkipOption, command
 from ddpmcodec.cli.files import check_outputs
+from ddpmcodec.cli.speech import progress_bar, report_console, say, tell, tell_left_out
 from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.io.outputs import is_stream
@@ -63,6 +54,7 @@ def plan(
             "--overwrite", help="Replace a file that is there; a codec is kept beside it, under its fingerprint."
         ),
     ] = False,
+    skip_unusable: SkipOption = False,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -71,11 +63,10 @@ def plan(
     """Measure a model's error at every noise level on training images, and store it: all that a codec's plan needs."""
     import torch
 
-    from ddpmcodec.diffusion.plan import make_plan, most_steps, planned_bits
+    from ddpmcodec.diffusion.plan import default_steps, make_plan, most_steps, planned_bits
     from ddpmcodec.diffusion.resolution import FACTORS
     from ddpmcodec.io.images import in_one_colour
     from ddpmcodec.models import DiffusersEps, measure_curve, save_model
-    from ddpmcodec.models.base import default_steps
     from ddpmcodec.models.places import EMBEDDED, file_name, own_folder
     from ddpmcodec.models.source import open_network
     from ddpmcodec.training import TrainingImages, training_images
@@ -94,7 +85,7 @@ def plan(
     side = crop or (256 if config.any_size else least)
     several = config.factor == 1 and (config.any_size or side > config.window)
     factors = [k for k in FACTORS if k * config.canvas <= side] if several else [1]
-    found = training_images(data, least).training
+    found = training_images(data, least, skip=tell_left_out if skip_unusable else None).training
     images = TrainingImages([p for p in found if min(p.shape[:2]) >= side], side, seed)
     count = min(limit, len(images))
     try:
@@ -150,10 +141,10 @@ def plan(
             table.add_row(str(row["steps"]), f"{row['ideal_bits_per_dim']:.4f}", f"{row['expected_bits_per_dim']:.4f}")
         report_console().print(table)
         if older is not None:
-            stderr.print(f"the codec that was there is kept as {older}", highlight=False, soft_wrap=True, markup=False)
-        stderr.print(f"{target}: fingerprint {mark[:8]}, measured on {count} images", highlight=False, soft_wrap=True)
+            tell(f"the codec that was there is kept as {older}")
+        tell(f"{target}: fingerprint {mark[:8]}, measured on {count} images")
         note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
-        stderr.print(note, highlight=False, soft_wrap=True)
+        tell(note)
 
 
 def _make_folder(folder: Path) -> None:
@@ -164,7 +155,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
-    """Where a codec that is about to be replaced goes, for its streams can't be decoded without it. None: there is
+    """Return where a codec that is about to be replaced goes, for its streams can't be decoded without it; None for
     none.
 
     A network that is no codec yet may become one in its own file. Raises ModelError where something else would be lost.
@@ -192,7 +183,7 @@ def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:
 
 
 def _draw(curve: Any, path: Path) -> bool:
-    """The error curve, the ideal rate, and where the default plan's steps lie; False without matplotlib."""
+    """Draw the error curve, the ideal rate, and where the default plan's steps lie; False without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -200,9 +191,8 @@ def _draw(curve: Any, path: Path) -> bool:
     import numpy as np
 
     from ddpmcodec.diffusion.error_curve import FRACTION
-    from ddpmcodec.diffusion.plan import make_plan
+    from ddpmcodec.diffusion.plan import default_steps, make_plan
     from ddpmcodec.io.atomic import replacing
-    from ddpmcodec.models.base import default_steps
 
     levels = np.array(curve.log_snr) / 65536
     rmse = 127.5 * np.sqrt(np.array(curve.mse, np.float64) / 2.0**FRACTION)

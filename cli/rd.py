@@ -1,4 +1,4 @@
-"""The command that measures rate-distortion curves: rd."""
+"""Command that measures rate-distortion curves: rd."""
 
 from __future__ import annotations
 
@@ -10,18 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ddpmcodec.cli.common import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    command,
-    progress_bar,
-    report_console,
-    say,
-    stderr,
-)
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command
+from ddpmcodec.cli.speech import progress_bar, report_console, say, tell
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -30,7 +20,9 @@ def rd(
     data: Annotated[str, typer.Option(help="cifar10 (its test split), a folder of pictures, or a mosaic of tiles.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The directory for results and plots.")],
     model: ModelOption = "cifar10-small",
-    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of pictures, from the first on; default all.", min=1)
+    ] = None,
     channel: Annotated[
         str,
         typer.Option(help="Channels, a comma between: trellis, trellis:L, orc; none for ideal curves only."),
@@ -47,7 +39,7 @@ def rd(
     decode_every: Annotated[
         int,
         typer.Option(
-            help="Decode every so many batches' files; parse the others', whose pictures the sender knows.", min=1
+            help="Decode the files of every N-th batch; parse the others', whose pictures the sender knows.", min=1
         ),
     ] = 1,
     seed: Annotated[int, typer.Option(help="Of the streams and of the draws.", min=0)] = 0,
@@ -95,9 +87,7 @@ def rd(
             return
         result = measurement.result()
     except KeyboardInterrupt as error:
-        stderr.print(
-            f"interrupted; the same command goes on from what is in {output}/parts", markup=False, soft_wrap=True
-        )
+        tell(f"interrupted; the same command goes on from what is in {output}/parts")
         raise typer.Exit(130) from error
     _write(result, output)
     if as_json:
@@ -133,9 +123,8 @@ def _write(result: dict[str, Any], output: Path) -> None:
 def _print(result: dict[str, Any]) -> None:
     console = report_console()
     console.print(
-        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} steps; "
-        "bits/dim at "
-        "equal RMSE (mean over images)",
+        f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} "
+        "steps; bits/dim at equal RMSE (mean over images)",
         highlight=False,
         soft_wrap=True,
     )
@@ -163,7 +152,7 @@ def _print(result: dict[str, Any]) -> None:
     if "table4" in result:
         _print_table4(console, result["table4"], ours)
     for note in result["notes"]:
-        stderr.print(note, highlight=False, markup=False, soft_wrap=True)
+        tell(note)
 
 
 def _print_ideal(console: Console, curve: dict[str, Any]) -> None:
@@ -209,9 +198,8 @@ def _print_reconstructions(console: Console, curves: dict[str, Any]) -> None:
 
 def _print_table4(console: Console, rows: dict[str, Any], ours: list[str]) -> None:
     console.print(
-        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The plan's ideal and the files: "
-        "at the "
-        "paper's RMSE",
+        "Table 4 of Ho et al. 2020. Ideal, T = 1000: at equal reverse time (σ² = β). The "
+        "plan's ideal and the files: at the paper's RMSE",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""The command that draws pictures from a model: sample."""
+"""Command that draws pictures from a model: sample."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command, progress_bar, stderr
+from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
+from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -31,7 +32,7 @@ def sample(
         typer.Option(help="Of ancestral sampling: beta or beta-tilde (the posterior's); default beta-tilde."),
     ] = None,
     ddim_steps: Annotated[
-        int | None, typer.Option(help="DDIM with so many of the timesteps, instead of ancestral.")
+        int | None, typer.Option(help="DDIM with this number of timesteps, instead of ancestral.")
     ] = None,
     eta: Annotated[float | None, typer.Option(help="DDIM's noise, 0 (default) to 1.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same pictures.")] = 0,
@@ -49,7 +50,7 @@ def sample(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
     from ddpmcodec.diffusion import sampling
-    from ddpmcodec.diffusion.denoiser import canvas_size
+    from ddpmcodec.diffusion.canvas import canvas_size
     from ddpmcodec.io.images import picture_grid, to_bytes
     from ddpmcodec.io.writing import image_bytes, image_format
     from ddpmcodec.models.source import open_denoiser
@@ -82,10 +83,9 @@ def sample(
     pictures = [to_bytes(plane, height, width) for plane in network.space.to_pictures(x_0, height, width)]
     write_output(output, image_bytes(picture_grid(pictures, columns), target))
     if not quiet:
-        stderr.print(
+        tell(
             f"{count} pictures of {width}x{height}, {len(levels)} network calls each, "
             f"{time.perf_counter() - start:.2f} s",
-            highlight=False,
         )
 
 
@@ -105,7 +105,7 @@ def _sampler(variance: str | None, ddim_steps: int | None, eta: float | None) ->
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    """Height and width from WIDTHxHEIGHT."""
+    """Return height and width from WIDTHxHEIGHT."""
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise DdpmCodecError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")

@@ -1,4 +1,4 @@
-"""Options for the discrete chain that `sample` and `nll` run on."""
+"""Options that name the discrete chain which `sample` and `nll` run on; `diffusion.schedule` has the schedules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ScheduleOption = Annotated[
 
 
 def schedule_of(schedule: str | None, timesteps: int | None, own: Any) -> tuple[Any, str]:
-    """The NoiseSchedule to run on, and what to call it. own: the model's own, where it has one."""
+    """Return the NoiseSchedule to run on, and what to call it. own: the model's own, where it has one."""
     from ddpmcodec.diffusion.schedule import named
 
     if own is not None and schedule is None and timesteps is None:

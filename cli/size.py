@@ -1,4 +1,4 @@
-"""Long jobs say so before they begin, and very long ones ask."""
+"""Warnings of long jobs before they begin; very long ones ask."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import stderr
+from ddpmcodec.cli.speech import tell, tells_a_terminal
 from ddpmcodec.errors import DdpmCodecError
 
-_SAY, _ASK = 1 << 20, 16 << 20  # pixels
+_SAY, _ASK = 1 << 20, 16 << 20  # pixels from which on a job says how long it takes, and asks
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Begin pictures of more than 16 megapixels without asking.")
 ]
@@ -19,7 +19,7 @@ YesOption = Annotated[
 def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, **what: Any) -> None:
     """Say how long a large picture takes and what memory it needs; on a CPU, begin a very large one only with consent.
 
-    what: of `estimate`. Raises DdpmCodecError without it.
+    what: for `estimate`. Raises DdpmCodecError without consent.
     """
     pixels = height * width
     asks = pixels > _ASK and codec.device.type == "cpu" and not yes
@@ -30,8 +30,8 @@ def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, **what
     about = estimate(codec, height, width, **what)
     said = f"{width}x{height}: about {_duration(about.seconds)} and {about.memory / 2**30:.1f} GB of memory"
     if not asks:
-        stderr.print(said, highlight=False, soft_wrap=True)
-    elif not (sys.stdin is not None and sys.stdin.isatty() and stderr.is_terminal and not quiet):
+        tell(said)
+    elif not (sys.stdin is not None and sys.stdin.isatty() and tells_a_terminal() and not quiet):
         raise DdpmCodecError(f"{said}: add --yes to begin, or take a smaller picture or --device cuda")
     elif not typer.confirm(f"{said}. Begin?", err=True):
         raise DdpmCodecError("not begun")

@@ -1,11 +1,9 @@
-"""The process: its three streams, and what happens before a command begins. Imports nothing that takes time."""
+"""Start of the process: its three streams, and what comes before a command begins. Imports nothing that takes time."""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
-from typing import Any
 
 
 def program() -> None:
@@ -19,17 +17,16 @@ def program() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    code: Any = 0
+    code: str | int | None = 0
     try:
-        from ddpmcodec.cli.app import app  # which takes a while
+        from ddpmcodec.cli.commands import load  # which takes a while
 
-        app(prog_name="ddpmcodec")
+        load(*sys.argv[1:2])(prog_name="ddpmcodec")
     except SystemExit as end:
         code = end.code
     except KeyboardInterrupt:  # before a command begins; then it says itself what was written
-        sys.stderr.write("interrupted; nothing was written\n")
-        code = 130
-    except OSError as error:  # of what is printed before a command begins: help
+        code = _interrupted()
+    except OSError as error:  # what is printed before a command begins, such as help, can't be
         code = _refused(error)
     try:
         if sys.stdout is not None:
@@ -37,7 +34,7 @@ def program() -> None:
     except OSError as error:
         code = code or _refused(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more when it ends
-    sys.exit(code)
+    _end(code)
 
 
 def _keep_open(number: int) -> None:
@@ -48,11 +45,38 @@ def _keep_open(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # gets the least free number
 
 
+def _interrupted() -> int:
+    if sys.stderr is not None:
+        sys.stderr.write("interrupted; nothing was written\n")
+    return 130
+
+
 def _refused(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
-    from ddpmcodec.cli.common import say_error, system_says
+    from contextlib import suppress
+
+    from ddpmcodec.cli.common import system_says
+    from ddpmcodec.cli.speech import tell_error
 
     with suppress(OSError):
-        say_error(f"can't write to stdout: {system_says(error)}")
+        tell_error(f"can't write to stdout: {system_says(error)}")
     return 2
+
+
+def _end(code: str | int | None) -> None:
+    """Leave. Everything has been done and said, so a late Ctrl-C changes nothing."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Say what nobody caught. An interrupt before `program` runs, while its script is starting, is no error."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(_interrupted())
+    sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
+
+
+sys.excepthook = _uncaught

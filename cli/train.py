@@ -1,4 +1,4 @@
-"""`ddpmcodec train`: Algorithm 1, on one process or under torchrun."""
+"""Command that trains, by Algorithm 1, on one process or under torchrun: train."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, command, say, stderr
+from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, SkipOption, command
+from ddpmcodec.cli.speech import bar_of, say, tell, tell_left_out, tells_a_terminal
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="cifar10-small (default), photo-small, cifar10-base or ddpm-paper.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Train so many steps in all.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train so many minutes in all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps to train in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes to train in all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the run's directory.")] = False,
     init: Annotated[
         str | None, typer.Option(help="Start from this model's weights: a model file or an embedded name.")
@@ -63,10 +63,7 @@ def train(
     hold_out: Annotated[
         bool, typer.Option("--hold-out/--all", help="Keep 1 picture in 16 (tile in 256) from training, to measure on.")
     ] = True,
-    skip_unusable: Annotated[
-        bool,
-        typer.Option("--skip-unusable", help="Leave out pictures that can't be read or are too small, naming each."),
-    ] = False,
+    skip_unusable: SkipOption = False,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1; under torchrun cuda means each process its own.")
     ] = "cpu",
@@ -126,23 +123,20 @@ def train(
         goal = Goal(steps, minutes) if steps is not None or minutes is not None else state.goal
         if goal.progress(state.step, state.seconds) >= 1:
             raise TrainingError(
-                f"the run is done: {state.step} steps, {state.seconds / 60:.1f} minutes; name a later --steps or "
-                "--minutes"
+                f"the run is done: {state.step} steps, "
+                f"{state.seconds / 60:.1f} minutes; name a later --steps or --minutes"
             )
     weights = None if init is None else initial_weights(init, config)
     with processes(device) as where:
         if state is not None:
             settings = state.recipe_for(where.count)
             if where.count != state.processes and where.first:
-                stderr.print(
+                tell(
                     f"note: the run had {state.processes} processes, and goes on with {where.count}, each "
-                    f"{settings.batch} "
-                    "images a step: the whole batch is the same",
-                    highlight=False,
-                    soft_wrap=True,
+                    f"{settings.batch} images a step: the whole batch is the same"
                 )
         with where.one_goes_first():
-            pictures = training_images(data, config.window, hold_out, _skip if skip_unusable else None)
+            pictures = training_images(data, config.window, hold_out, tell_left_out if skip_unusable else None)
         if state is not None and state.pictures != len(pictures.training):
             found = f"{state.pictures} images, found {len(pictures.training)}"
             raise TrainingError(f"the run was trained on {found}: give the same --data, and --all if it had that")
@@ -184,22 +178,20 @@ def train(
         say(json.dumps(values | {"model": str(reporter.model), "done": reached}))
     elif not quiet:
         for note in reporter.notes:
-            stderr.print(f"note: {note}", highlight=False, soft_wrap=True)
+            tell(f"note: {note}")
         what = "done" if reached else "stopped; the same command with --resume goes on"
-        stderr.print(
-            f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal", highlight=False
-        )
+        tell(f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal")
         if trainer.best is not None:
-            stderr.print(f"{reporter.model}: {trainer.best:.4f} bits/dim ideal on held-out pictures", highlight=False)
+            tell(f"{reporter.model}: {trainer.best:.4f} bits/dim ideal on held-out pictures")
         if reached:
-            stderr.print(f"make it a codec: ddpmcodec plan {output} --data {data[0]}", highlight=False, soft_wrap=True)
+            tell(f"make it a codec: ddpmcodec plan {output} --data {data[0]}")
     if not reached:
         raise typer.Exit(130)
 
 
 @contextmanager
 def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], None]]:
-    """A function that shows a record: a line that moves on a terminal, one line in a while elsewhere."""
+    """Return a function that shows a record: a line that moves on a terminal, one line in a while elsewhere."""
 
     def text(record: Any, bound: float | None) -> str:
         done = goal.progress(record.step, record.seconds)
@@ -213,22 +205,20 @@ def _progress(goal: Any, show: bool) -> Iterator[Callable[[Any, float | None], N
     if not show:
         yield lambda record, bound: None
         return
-    if not stderr.is_terminal:
+    if not tells_a_terminal():
         printed = [-_LINE_SECONDS]
 
         def line(record: Any, bound: float | None) -> None:
             if time.monotonic() - printed[0] >= _LINE_SECONDS or goal.progress(record.step, record.seconds) >= 1:
                 printed[0] = time.monotonic()
-                stderr.print(text(record, bound), highlight=False, soft_wrap=True)
+                tell(text(record, bound))
 
         yield line
         return
-    with Progress(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=stderr) as progress:
-        task = progress.add_task("starting", total=1.0)
-        yield lambda record, bound: progress.update(
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    with bar_of(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda record, bound: bar.update(
             task, description=text(record, bound), completed=min(1.0, goal.progress(record.step, record.seconds))
         )
-
-
-def _skip(why: str) -> None:
-    stderr.print(f"left out: {why}", highlight=False, markup=False, soft_wrap=True)

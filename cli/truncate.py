@@ -1,4 +1,4 @@
-"""The command that shortens streams: truncate."""
+"""Command that shortens streams: truncate."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command, stderr
+from ddpmcodec.cli.common import DebugOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
+from ddpmcodec.cli.speech import tell
 
 
 @command
 def truncate(
     stream: Annotated[str, typer.Argument(metavar="IN", help="A stream, or - for stdin.")],
     output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
-    steps: Annotated[int | None, typer.Option(help="Keep the first so many steps.")] = None,
-    size: Annotated[int | None, typer.Option("--bytes", help="Keep as many whole steps as so many bytes hold.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps to keep, from the first on.")] = None,
+    size: Annotated[
+        int | None, typer.Option("--bytes", help="Keep as many whole steps as this number of bytes holds.")
+    ] = None,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take the whole steps of a cut file.")] = False,
     model: ModelOption = "auto",
     quiet: QuietOption = False,
@@ -29,4 +32,4 @@ def truncate(
     result = shortened(data, steps=steps, size=size, model=model, allow_partial=allow_partial)
     write_output(output, result)
     if not quiet:
-        stderr.print(f"{len(result)} of {len(data)} bytes", highlight=False)
+        tell(f"{len(result)} of {len(data)} bytes")

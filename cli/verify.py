@@ -1,4 +1,4 @@
-"""The command that checks files: verify."""
+"""Command that checks files: verify."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ddpmcodec.cli.common import DebugOption, JsonOption, ModelOption, QuietOption, command, say
+from ddpmcodec.cli.common import DebugOption, JsonOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import read_input
+from ddpmcodec.cli.speech import say
 from ddpmcodec.errors import DdpmCodecError
 
 

@@ -16,7 +16,7 @@ from ddpmcodec._version import __version__
 if TYPE_CHECKING:
     from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
     from ddpmcodec.bitstream.file import StreamInfo, read_info
-    from ddpmcodec.bitstream.header import Header
+    from ddpmcodec.bitstream.header import Header, read_header
     from ddpmcodec.bitstream.packet import Packet
     from ddpmcodec.codec.archives import ArchivePicture, decode_archive, encode_archive
     from ddpmcodec.codec.decoding import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         decode_progressive,
         decode_stream,
         picture_of,
-        read_header,
     )
     from ddpmcodec.codec.encoding import encode, encode_batch, encode_stream
     from ddpmcodec.codec.options import EncodeOptions
@@ -107,6 +106,9 @@ _HOMES = (  # searched in this order, which is that of weight
     "bitstream.packet",
     "bitstream.archive_index",
     "bitstream.file",
+    "models.info",
+    "codec.truncation",
+    "codec.verification",
     "models",
     "codec.options",
     "codec.sender",
@@ -114,8 +116,6 @@ _HOMES = (  # searched in this order, which is that of weight
     "codec.encoding",
     "codec.decoding",
     "codec.archives",
-    "codec.truncation",
-    "codec.verification",
 )
 
 

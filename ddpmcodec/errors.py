@@ -1,4 +1,4 @@
-"""Errors a caller can act on. Each message says what was found, what was expected and what to do."""
+"""Errors that a caller can act on. Each message says what was found, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ class DdpmCodecError(ValueError):
 
 
 class ImageError(DdpmCodecError):
-    """The image can't be coded as it is: wrong type, depth, mode or size."""
+    """Image that can't be coded as it is: wrong type, depth, mode or size."""
 
 
 class ModelError(DdpmCodecError):
-    """The ε-model can't be found, read or used."""
+    """Model that can't be found, read or used."""
 
 
 class UnknownModelError(ModelError):
-    """The model that a file names is in none of the places where models are looked for."""
+    """Model that a file names and that is in none of the places where models are looked for."""
 
 
 class FormatError(DdpmCodecError):
-    """The bytes aren't a ddpmcodec stream this version understands, or don't pass their check."""
+    """Bytes that aren't a ddpmcodec stream this version understands, or don't pass their check."""
 
 
 class TruncatedStreamError(FormatError):
-    """The stream ends before its last step; `intact_steps` whole steps can be decoded."""
+    """Stream that ends before its last step; `intact_steps` whole steps can be decoded."""
 
     def __init__(self, message: str, intact_steps: int):
         super().__init__(message)
@@ -37,7 +37,7 @@ class TruncatedStreamError(FormatError):
 
 
 class TruncatedArchiveError(FormatError):
-    """The archive is cut or damaged; the first `intact_pictures` lie wholly in what is there."""
+    """Archive that is cut or damaged; the first `intact_pictures` lie wholly in what is there."""
 
     def __init__(self, message: str, intact_pictures: int):
         super().__init__(message)
@@ -48,4 +48,4 @@ class TruncatedArchiveError(FormatError):
 
 
 class TrainingError(DdpmCodecError):
-    """Training can't start or go on: bad settings or data, a full disk, a loss that is no number."""
+    """Training that can't start or go on: bad settings or data, a full disk, a loss that is no number."""

@@ -12,7 +12,7 @@ __all__ = ["load_tiles", "shipped_picture"]
 
 
 def shipped_picture(side: int) -> NDArray[np.uint8]:
-    """scikit-image's astronaut (public domain, NASA) at side × side."""
+    """Return scikit-image's astronaut (public domain, NASA) at side × side."""
     from skimage.data import astronaut
 
     return np.asarray(Image.fromarray(astronaut()).resize((side, side), Image.Resampling.LANCZOS))  # type: ignore[no-untyped-call]

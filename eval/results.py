@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """What made a result: the command, versions, the commit of a checkout, the machine."""
+    """Return what made a result: the command, versions, the commit of a checkout, the machine."""
     return {
         "command": " ".join([_program(), *sys.argv[1:]]),
         "versions": {p: v for p in _PACKAGES if (v := _version(p))} | {"python": platform.python_version()},
@@ -33,7 +33,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _program() -> str:
-    """How this process was started: `ddpmcodec`, or python -m and a module's name."""
+    """Return how this process was started: `ddpmcodec`, or python -m and a module's name."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is None or spec.name is None:
@@ -51,7 +51,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with + where files other than results differ from it; None outside a checkout."""
+    """Return the checkout's commit, with + where files other than results differ from it; None outside a checkout."""
     here = Path(ddpmcodec.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -68,7 +68,7 @@ def _commit() -> str | None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes whole, by rename."""
+    """Write a result as JSON, whole, by rename."""
     write_whole(path, (json.dumps(_rounded(values), indent=1) + "\n").encode())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddpmcodec.bitstream.bit_counts import grid
+from ddpmcodec.bitstream.bit_counts import grid, least_spread
 from ddpmcodec.bitstream.writer import _WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE
 from ddpmcodec.channel.prior import Prior
 from ddpmcodec.channel.trellis import TrellisChannel
@@ -32,6 +32,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "_SIDE_BITS": 333,
         "_EXCESS_SLOPE": (44, 1024),
         "_EXCESS_FROM": 5120,
+        "DEFAULT_STEPS": 46,
     },
     "diffusion.spectrum": {
         "COLOURS": 3,
@@ -60,7 +61,6 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         ),
     },
     "diffusion.windows": {"STRIDE_NOISY": 16, "STRIDE": 24, "NOISY_LOG_SNR": -1.0},
-    "models.base": {"DEFAULT_STEPS": 46},
     "channel.codebook": {
         "MAX_TAPS": 10,
         "MAX_HADAMARD": 4096,
@@ -90,8 +90,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "_TOTAL": 65536,
         "_END_FREQUENCY": 128,
         "_UNIT": 256,
-        "FIRST_SPREAD": 512,
-        "LEAST_SPREAD": 90,
+        "FIRST_SPREAD": 640,
         "MISMATCH_BITS": 4.0,
     },
     "bitstream.header": {
@@ -177,6 +176,7 @@ def test_a_constant_of_the_format_is_what_it_was(module: str, name: str):
 def test_small_tables_of_the_format_are_what_they_were():
     assert (_WHITE_AFTER_COLOURED.frequencies, _WHITE_AFTER_WHITE.frequencies) == ((63, 1), (1, 3))
     assert grid(100) == GRID
+    assert [least_spread(n) for n in (0, 1, 4, 99)] == [192, 168, 126, 96]
     np.testing.assert_allclose(OPPONENT @ OPPONENT.T, np.eye(3), atol=1e-6)
     assert (np.sign(OPPONENT) == [[1, 1, 1], [1, 0, -1], [1, -1, 1]]).all()
     assert OPPONENT[2, 1] == pytest.approx(-2 * OPPONENT[2, 0])

@@ -20,8 +20,7 @@ from PIL import Image
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.file import finish, writer_of
-from ddpmcodec.bitstream.header import VERSION
-from ddpmcodec.codec.decoding import read_header
+from ddpmcodec.bitstream.header import VERSION, read_header
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.lossless.network import WEIGHTS

@@ -1,5 +1,4 @@
-"""Optional fields of a header: what a file says beyond what decoding it has always needed. All identifiers are named
-here.
+"""Optional fields of a header: what a file says beyond what every decoder needs. All identifiers are named here.
 
     identifier 1 | length | bytes
 
@@ -17,7 +16,7 @@ from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
 
 MARK = 128  # bit of an identifier: the field must be understood
-MAX_FIELD_BYTES = 1 << 20  # of all fields of a header together, identifiers and lengths included
+MAX_FIELD_BYTES = 1 << 20  # size of all fields of a header together, identifiers and lengths included
 
 # Skipped by a decoder that doesn't know them.
 ICC_PROFILE = 1  # an ICC colour profile, deflated (zlib): the samples' meaning; goes into a decoded PNG as iCCP
@@ -27,8 +26,8 @@ FILE_NAME = 4  # name of the picture's source without its folder, UTF-8
 FRAME = 5  # LEB128 number of the frame or page that the picture was in its source, from 0
 
 # Refused by a decoder that doesn't know them.
-OWN_FIELDS = MARK + 0  # of an archive, and empty: each payload begins with its picture's own fields
-GREY_PICTURES = MARK + 1  # of an archive of some grey pictures: one bit each, the highest first
+OWN_FIELDS = MARK + 0  # in an archive's header, and empty: each payload begins with its picture's own fields
+GREY_PICTURES = MARK + 1  # in the header of an archive of some grey pictures: one bit a picture, the highest first
 CLASS = MARK + 2  # LEB128 number of the class that the network is told
 PROMPT = MARK + 3  # the text that the network is told, UTF-8
 
@@ -43,24 +42,24 @@ NAMES = {
     CLASS: "class",
     PROMPT: "prompt",
 }
-OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES})  # and of no single picture
+OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES})  # fields that no single picture's header has
 UNDERSTOOD = OF_ARCHIVES  # the marked ones that this program acts on; a file with any other is refused
 
 
 class Field(NamedTuple):
-    """An optional field of a header."""
+    """Optional field of a header."""
 
     identifier: int  # 0 to 255
     data: bytes
 
     @property
     def marked(self) -> bool:
-        """Whether a decoder must understand it."""
+        """Return whether a decoder must understand the field."""
         return self.identifier >= MARK
 
     @property
     def name(self) -> str:
-        """What `info` calls it."""
+        """Return what `info` calls the field."""
         return NAMES.get(self.identifier, f"field {self.identifier}")
 
 

@@ -1,4 +1,4 @@
-"""A whole file: header, payload and check, read and judged without running a network."""
+"""Whole files: header, payload and check, read and judged without running a network."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from ddpmcodec.bitstream.reader import StreamReader
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, make_plan
+from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.errors import FormatError, TruncatedStreamError
-from ddpmcodec.models.base import default_steps
 
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a file holds. `step_bits` are real bits of each intact step: bit count and channel symbols."""
+    """Contents of a file. `step_bits` are the real bits of each intact step: bit count and channel symbols."""
 
     header: Header
     plan: Plan
@@ -38,22 +37,22 @@ class StreamInfo:
 
     @property
     def pictures(self) -> int:
-        """How many a decoder yields: one a step, and the exact one."""
+        """Return how many pictures a decoder yields: one a step, and the exact one."""
         return self.steps + bool(self.tail)
 
     @property
     def short_step(self) -> Packet | None:
-        """The short step that ends the stream, if there is one: its bits, and the level it goes to."""
+        """Return the short step that ends the stream, if there is one: its bits, and the level it goes to."""
         return self.packets[-1] if self.packets and self.packets[-1].log_snr is not None else None
 
     @property
     def log_snr(self) -> tuple[float, ...]:
-        """The level that each step reaches."""
+        """Return the level that each step reaches."""
         return tuple(self.plan.level(n) if p.log_snr is None else p.log_snr for n, p in enumerate(self.packets, 1))
 
 
 class KnownModel(Protocol):
-    """What parsing asks of the model a stream was made with: a CodecModel has it, and so has a model file's
+    """Model as parsing needs it, the one that a stream was made with: a CodecModel will do, and a model file's
     ModelInfo.
     """
 
@@ -96,7 +95,7 @@ def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
 
 
 def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
-    """Return the complete file of a writer whose stream has ended; tail: of a lossless one."""
+    """Return the complete file of a writer whose stream has ended. tail: what makes a lossless picture exact."""
     body = header.to_bytes() + padded(header, writer.sealed() + tail)
     return body + header.check(body)
 

@@ -1,4 +1,4 @@
-"""The container: a few bytes of header before the payload, and a check after it.
+"""Container: a few bytes of header before the payload, and a check after it.
 
     magic 2 | version 1 | flags 1 | model fingerprint 4 | width, height | steps? | channel? | seed? | fields?
     payload | check
@@ -26,7 +26,7 @@ from ddpmcodec.bitstream.fields import (
 )
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
-from ddpmcodec.io.images import MAX_PIXELS
+from ddpmcodec.io.limits import MAX_PIXELS
 
 MAGIC = b"\xdd\xbc"
 VERSION = 2
@@ -38,15 +38,15 @@ _LOSSLESS = 16  # the exact picture follows the chain: see ddpmcodec.lossless
 _ARCHIVE = 32  # many pictures follow: see ddpmcodec.bitstream.archive_index
 _GREY = 64  # the picture's three colours are equal: see ddpmcodec.codec.reverse_chain
 _FIELDS = 128  # optional fields end the header: see ddpmcodec.bitstream.fields
-_LEAST_BYTES = 10  # of a header
+_LEAST_BYTES = 10  # bytes of the shortest header
 SHORT_CHECK_PIXELS = 4096
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a stream says of itself. None means the default of this version and of the model."""
+    """Header: what a stream says of itself. None means the default of this version and of the model."""
 
-    fingerprint: str  # first 8 hexadecimal digits of the model's
+    fingerprint: str  # first 8 hexadecimal digits of the model's fingerprint
     width: int
     height: int
     plan_steps: int | None = None
@@ -55,7 +55,7 @@ class Header:
     )
     seed: int = 0
     version: int = VERSION
-    archive: bool = False  # of many such streams, rather than of one
+    archive: bool = False  # many such streams follow, rather than one
     short: bool = False  # END is followed by a short step, or by none
     lossless: bool = False  # the sealed chain is followed by the exact picture
     grey: bool = False  # red, green and blue are equal
@@ -82,7 +82,9 @@ class Header:
 
     @property
     def least_payload(self) -> int:
-        """Payload bytes below which the declared size is not believed; shorter payloads are padded with zeros."""
+        """Return the payload bytes below which the declared size is not believed; shorter payloads are padded with
+        zeros.
+        """
         return -(-self.pixels // MAX_PIXELS_PER_BYTE)
 
     def field(self, identifier: int) -> bytes | None:
@@ -122,8 +124,8 @@ class Header:
 def missing_header_bytes(data: bytes | bytearray) -> int:
     """Return how many bytes more the header has at least, after these first ones of a file: 0 where all of it is there.
 
-    Who reads so many more, and asks again, until none are missing, has read the header and nothing else. Raises
-    FormatError as soon as they are not the start of a stream.
+    Whoever reads that many more, and asks again until none is missing, has read the header and nothing else. Raises
+    FormatError as soon as the bytes are not the start of a stream.
     """
     if data[:2] != MAGIC[: len(data[:2])]:
         raise FormatError(
@@ -155,7 +157,7 @@ def announces_archive(data: bytes) -> bool:
 
 
 def _advice(version: int) -> str:
-    """What to do about a file of another version."""
+    """Say what to do about a file of another version."""
     if version > VERSION:
         return "update ddpmcodec to decode it"
     return "version 1 was never released: encode the picture anew" if version else "the file is damaged"
@@ -224,3 +226,8 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
             f"{MAX_PIXELS_PER_BYTE} pixels a byte; the file is damaged or cut too short"
         )
     return header, at
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header of a stream; needs no model. Raises FormatError."""
+    return parse_header(bytes(data))[0]

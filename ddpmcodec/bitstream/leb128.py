@@ -1,4 +1,4 @@
-"""Whole numbers of any size in few bytes: seven bits a byte, the least first; all bytes but the last have the
+"""LEB128: whole numbers of any size in few bytes, seven bits a byte, the least first; all bytes but the last have the
 high bit.
 """
 

@@ -1,4 +1,4 @@
-"""What crosses from sender to receiver in one step."""
+"""Packets: what crosses from sender to receiver in one step."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ddpmcodec.numerics.arguments import read_only
 
 @dataclass(frozen=True)
 class BitCount:
-    """How many bits a step is to send: a choice of the stream's model of bit counts."""
+    """Number of bits that a step is to send, chosen by the stream's model of bit counts."""
 
-    index: int  # on the grid of counts; of a short step, that of END
+    index: int  # place on the grid of counts; END's for a short step
     bits: int
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
 
 
 @dataclass(frozen=True, eq=False)
 class Packet:
-    """What one step sends for one image: a place on the grid of counts and the channel's symbols.
+    """Packet of one step for one image: a place on the grid of counts and the channel's symbols.
 
     A short step, which ends a stream, has no place on the grid, and a level of its own.
     """

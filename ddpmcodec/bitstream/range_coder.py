@@ -1,6 +1,4 @@
-"""What a stream needs of constriction: symbols in and out, the bytes that are final, and the fewest that seal
-the rest.
-"""
+"""Range coding by constriction: symbols in and out, the bytes that are final, and the fewest that seal the rest."""
 
 from __future__ import annotations
 
@@ -75,7 +73,7 @@ def _to_bytes(encoder: Any) -> bytes:
 
 
 def _bracket(encoder: Any) -> tuple[bytes, bytes]:
-    """The least and the greatest byte string that a continuation of this encoder can become (to 96 bits)."""
+    """Return the least and the greatest byte string that a continuation of this encoder can become (to 96 bits)."""
     low, high = encoder.clone(), encoder.clone()
     low.encode(_GUARD, _WORD.model)
     high.encode(_GUARD + 65535, _WORD.model)
@@ -85,6 +83,6 @@ def _bracket(encoder: Any) -> tuple[bytes, bytes]:
 
 
 def _common(low: bytes, high: bytes) -> bytes:
-    """The longest prefix of both (of equal length)."""
+    """Return the longest common prefix of two byte strings of equal length."""
     differ = np.flatnonzero(np.frombuffer(low, np.uint8) != np.frombuffer(high, np.uint8))
     return low[: int(differ[0])] if len(differ) else low

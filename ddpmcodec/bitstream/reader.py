@@ -26,7 +26,7 @@ _PIECE = 4096  # symbols decoded before the two readings are compared: a short f
 
 
 class StreamReader:
-    """Reader of a stream: takes bytes in pieces, gives packets, only of steps that the bytes so far determine.
+    """Reader of a stream: takes bytes in pieces, and gives the packets of the steps that the bytes so far determine.
 
     Every step read is written again: that yields the place to resume at, and the canonical bytes to compare with.
     """
@@ -47,7 +47,7 @@ class StreamReader:
 
     @property
     def step_bits(self) -> list[float]:
-        """Real bits of each step read: bit count and channel symbols."""
+        """Return the real bits of each step read: bit count and channel symbols."""
         return self._written.step_bits
 
     def sealed(self) -> bytes:
@@ -72,7 +72,7 @@ class StreamReader:
         return self._step(int(index[0]) - 1, self._written.counts.values[int(index[0]) - 1])
 
     def _end(self) -> Packet | None:
-        """What follows END: a short step where the stream may have one."""
+        """Read what follows END: a short step where the stream may have one."""
         if self._written.short:
             short = self._written.short_step()
             rare = self._agreed([short.rare()])
@@ -102,7 +102,9 @@ class StreamReader:
         return packet
 
     def _agreed(self, symbol_models: Sequence[SymbolModel]) -> NDArray[np.int32] | None:
-        """The next symbols if both readings give them; else None, and reading resumes at the last intact step."""
+        """Return the next symbols if both readings give them; else None, and reading resumes at the last intact
+        step.
+        """
         assert self._pair is not None
         parts = [np.zeros(0, np.int32)]
         for symbol_model in symbol_models:

@@ -1,4 +1,4 @@
-"""The short step that ends a stream coded to a target: fewer bits than a whole step takes, and the level they pay for.
+"""Short step, which ends a stream coded to a target: fewer bits than a whole step takes, and the level they pay for.
 
 Its bit count follows END, uniform over what is usually left of a budget; the model of it is integers from the plan and
 the counts read so far. The level is a float that both sides compute here: the picture depends on it, parsing doesn't.
@@ -23,7 +23,7 @@ _RARE = (15, 1)  # frequencies of the usual counts and of those beyond
 
 @dataclass(frozen=True)
 class ShortStep:
-    """What both sides know before a short step: it goes from level n of the plan to less than level n + 1."""
+    """Short step as both sides know it beforehand: it goes from level n of the plan to less than level n + 1."""
 
     plan: Plan
     channel: Channel
@@ -37,7 +37,9 @@ class ShortStep:
 
     @property
     def unit(self) -> int:
-        """What bits are counted in: 1, but for large pictures, where it is a thousandth of the expected step or so."""
+        """Return the unit that bits are counted in: 1, but for large pictures a thousandth of the expected step or
+        so.
+        """
         unit = 1
         while self._usual_bits // unit >= _USUAL_SYMBOLS or self.most_bits // unit >= _MOST_SYMBOLS:
             unit *= 2
@@ -45,7 +47,7 @@ class ShortStep:
 
     @property
     def _usual_bits(self) -> int:
-        """What is left of a budget that a whole step doesn't fit into is hardly ever more."""
+        """Return a bound that the rest of a budget hardly ever exceeds where a whole step doesn't fit into it."""
         return min(self.most_bits, 2 * self.expected + 16)
 
     def rare(self) -> SymbolModel:
@@ -69,9 +71,9 @@ class ShortStep:
     def log_snr(self, bits: int) -> float:
         """Return the level that `bits` bits (not 0) buy, at most the plan's next one.
 
-        v/b is the picture's error times the gain of SNR (`chain.snr_gain`), and `channel.snr` says how much of it bits
-        buy. The error isn't known to the receiver, but what the whole step was expected to send is: so bits reach that
-        share of the way in SNR that they buy of what `expected` would.
+        v/b is the picture's error times the gain of SNR (`gaussians.snr_gain`), and `channel.snr` says how much of it
+        bits buy. The receiver doesn't know the error, but what the whole step was expected to send: so bits go as far
+        on the way in SNR as the share that they buy of what `expected` bits would.
         """
         level, following = self.plan.level(self.n), self.plan.level(self.n + 1)
         share = self.channel.snr(bits, self.dims) / self.channel.snr(max(self.expected, 1), self.dims)

@@ -21,8 +21,8 @@ from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
-# Whether a step's prior is coloured follows its count. Pictures unlike those the spectrum was measured on stay white
-# for long.
+# Whether a step's prior is coloured follows its count. Pictures unlike those that the spectrum was measured on stay
+# white for many steps.
 _WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = SymbolModel(1, 2, (63, 1)), SymbolModel(1, 2, (1, 3))
 
 
@@ -39,7 +39,7 @@ class StreamWriter:
         self.encoder = constriction.stream.queue.RangeEncoder()
         self.ended = False  # the plan's last step, or END and the short step, have passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
-        self.count_bits: list[float] = []  # the part of it that the count takes, and what colours the prior
+        self.count_bits: list[float] = []  # the part of it that the count takes, and the choice of the prior
         self._white = False  # the last step of any bits was
         self.end_bits = 0.0  # information of END, and of 0 where there is no short step
 
@@ -113,5 +113,5 @@ class StreamWriter:
         return range_coder.final(self.encoder)
 
     def sealed(self) -> bytes:
-        """Return the payload if nothing more is written."""
+        """Return the payload as it is if nothing more is written."""
         return range_coder.seal(self.encoder)

@@ -1,10 +1,9 @@
-"""The basis in which the prior of a step is diagonal: opponent colours, cosine transforms, coefficients sorted by
-power.
+"""Basis in which the prior of a step is diagonal: opponent colours, cosine transforms, coefficients sorted by power.
 
 Orthonormal, so squared lengths are those of the picture. The order is whole numbers; the transform itself is floats,
 and only the picture depends on it. Transforms are of tiles of about 32x32, whatever the picture's size: the error's
-spectrum was measured on so many pixels, and a large picture's lowest frequencies would have more power than codewords
-can carry.
+spectrum was measured on pictures of that size, and a large picture's lowest frequencies would have more power than
+codewords can carry.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ KEPT_PIXELS = 1 << 14
 
 @dataclass(frozen=True)
 class Basis:
-    """The coefficients of a (c, height, width) picture, strongest class of a spectrum's row first."""
+    """Coefficients of a (c, height, width) picture, strongest class of a spectrum's row first."""
 
     row: tuple[int, ...]
     height: int
@@ -56,7 +55,7 @@ class Basis:
 
     @cached_property
     def order(self) -> NDArray[np.int32]:
-        """Place (dims,) of each sorted coefficient among those of `transform`.
+        """Return the place (dims,) of each sorted coefficient among those of `transform`.
 
         Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike,
         then.

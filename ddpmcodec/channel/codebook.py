@@ -1,4 +1,4 @@
-"""The trellis code's codebook: which dimensions a bit drives, through which taps, under which rotation. Integers only.
+"""Codebook of the trellis code: which dimensions a bit drives, through which taps, under which rotation. Integers only.
 
 A code of B bits over D dimensions is a time-varying convolutional code with 2^L states (one bit a trellis step). Each
 dimension is a parity of the newest bit, the oldest bit and a random subset of MAX_TAPS bits between, as +-1; the
@@ -19,20 +19,19 @@ from numpy.typing import NDArray
 from ddpmcodec.numerics import native
 from ddpmcodec.numerics.philox import Key
 
-MAX_TAPS = 10  # more buy nothing; with ten, a step's branch metrics are one 1024-point Hadamard transform
+MAX_TAPS = 10  # with ten, a step's branch metrics are one 1024-point Hadamard transform; more taps buy nothing
 MAX_HADAMARD = 4096
 MIN_HADAMARD = 256
-GROUPED_HADAMARD = (
-    128  # where groups of coefficients have powers of their own: mixing must keep to coefficients of like power
-)
+# Where groups of coefficients have powers of their own, mixing must keep to coefficients of like power.
+GROUPED_HADAMARD = 128
 
 # Dimensions a bit, relative to the middle of the block, in units of 1/1024: 1 + 2.2 exp(-j/1.7), j steps before the
-# end.
+# end. Steeper, longer and shorter tapers were no better on Gaussian shifts of 16 to 64 bits (docs/channel.md).
 _TAIL = (2253, 1251, 695, 386, 214, 119, 66, 37, 20, 11, 6, 3, 2, 1)
 
 
 def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
-    """Edges (bits + 1,) of the dimensions driven by each trellis step: few at the start, more at the end.
+    """Return the edges (bits + 1,) of the dimensions driven by each trellis step: few at the start, more at the end.
 
     At the start few states can be reached, so a choice there is worth little; at the end a bit has fewer successors
     that share its choice. Tapering is worth 1-2 bits a block. Every step owns at least one dimension, hence dims >=
@@ -56,7 +55,7 @@ def taper(bits: int, dims: int, memory: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What (bits, dims, memory) alone decide about a block's code; shared by all blocks of that shape."""
+    """Part of a block's code that (bits, dims, memory) alone decide; shared by all blocks of that shape."""
 
     dims: int  # dimensions that carry data
     padded: int  # dimensions the code covers: a whole number of Hadamard blocks
@@ -66,13 +65,13 @@ class Geometry:
 
     @property
     def step_of_dim(self) -> NDArray[np.int32]:
-        """(padded,) trellis step that drives each code dimension."""
+        """Return the trellis step (padded,) that drives each code dimension."""
         return np.repeat(np.arange(len(self.edges) - 1, dtype=np.int32), np.diff(self.edges))
 
 
 @lru_cache(maxsize=256)
 def geometry(bits: int, dims: int, memory: int, grouped: bool = False) -> Geometry:
-    """grouped: coefficients come in groups of falling power."""
+    """Return the geometry of a block. grouped: coefficients come in groups of falling power."""
     padded = -(-dims // MIN_HADAMARD) * MIN_HADAMARD
     hadamard = min(GROUPED_HADAMARD if grouped else MAX_HADAMARD, padded & -padded)
     rows = _scattered(padded // hadamard) if grouped else None
@@ -107,7 +106,7 @@ def codebook(key: Key, padded: int, memory: int) -> Codebook:
 
 @cache
 def sylvester(order: int, dtype: str = "<f8") -> NDArray[Any]:
-    """Sylvester's Hadamard matrix of side 2^order."""
+    """Return Sylvester's Hadamard matrix of side 2^order."""
     h = np.ones((1, 1), dtype)
     for _ in range(order):
         h = np.block([[h, h], [h, -h]])
@@ -115,7 +114,8 @@ def sylvester(order: int, dtype: str = "<f8") -> NDArray[Any]:
 
 
 def hadamard_transform(x: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Unnormalised Walsh-Hadamard transform along the last axis (a power of two): whole numbers, exact below 2^53.
+    """Return the unnormalised Walsh-Hadamard transform along the last axis (a power of two), exact in whole numbers <
+    2^53.
 
     The matrix is a Kronecker product, so two small products do; a large one would wake BLAS's own threads.
     """
@@ -126,7 +126,7 @@ def hadamard_transform(x: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def _transformed(x: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The same of rows whose sums fit 32 bits, as those of both sides do; x may be overwritten."""
+    """Transform likewise rows whose sums fit 32 bits, as those of both sides do; x may be overwritten."""
     if not native.enabled():
         return hadamard_transform(x).astype(np.int32)
     x = np.ascontiguousarray(x)
@@ -135,7 +135,7 @@ def _transformed(x: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
-    """Picture side -> code side: sqrt(hadamard) times an orthonormal map of the padded vector."""
+    """Rotate from the picture's side to the code's: sqrt(hadamard) times an orthonormal map of the padded vector."""
     y = _transformed((x * book.sign_in).reshape(-1, shape.hadamard))
     if shape.rows is not None:
         y = y[shape.rows]
@@ -143,7 +143,9 @@ def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.
 
 
 def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
-    """Code side -> picture side: the transpose of `rotate`, again sqrt(hadamard) times orthonormal."""
+    """Rotate from the code's side to the picture's: the transpose of `rotate`, again sqrt(hadamard) times
+    orthonormal.
+    """
     x = (c * book.sign_out).reshape(shape.hadamard, -1).T
     if shape.rows is not None:
         x = x[shape.rows.argsort()]
@@ -151,20 +153,20 @@ def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArra
 
 
 def parity(x: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Parity of the set bits of each (non-negative) number below 2^16."""
+    """Return the parity of the set bits of each (non-negative) number below 2^16."""
     for shift in (8, 4, 2, 1):
         x = x ^ (x >> shift)
     return x & np.int16(1)
 
 
 def taps(memory: int) -> tuple[int, int]:
-    """How many of the bits between newest and oldest are active: on the older side and on the newer side."""
+    """Return how many of the bits between newest and oldest are active: on the older side and on the newer side."""
     total = min(memory - 1, MAX_TAPS)
     return total // 2, total - total // 2
 
 
 def shift_register(bits: NDArray[np.uint8], memory: int) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
-    """What drives each trellis step: its active middle bits, and the newest bit xor the oldest; from state 0.
+    """Return what drives each trellis step: its active middle bits, and the newest bit xor the oldest; from state 0.
 
     bits: (n,) of 0 and 1. Before step i the state holds the `memory` bits before it; a bit's age counts back from
     there.

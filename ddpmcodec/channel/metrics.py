@@ -16,19 +16,22 @@ from ddpmcodec.channel.viterbi import Metrics, branch_limit
 from ddpmcodec.numerics import native
 
 TARGET_RMS = 64  # the shift is quantised to integers of this root mean square
-BRANCH_SIGMAS = 4.5  # branch metrics are clipped at this multiple of their own root mean square
+# Branch metrics are clipped at this multiple of their own root mean square. On 64 CIFAR-10 training images 3.5 sends
+# 0.2% to 0.3% more bits at small errors (± 0.1%), and 6 as many.
+BRANCH_SIGMAS = 4.5
 _TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to stay in the cache; native.c's CHUNK
 
 
 def quantised(shift: NDArray[np.float32]) -> NDArray[np.int32]:
-    """A shift (dims,) as the target of the search."""
+    """Return a shift (dims,) as the target of the search: integers of root mean square TARGET_RMS."""
     rms = math.sqrt(float(np.einsum("i,i->", shift, shift, dtype=np.float64)) / len(shift))
     return np.rint(shift * np.float32(TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
 
 
 def branch_metrics(target: NDArray[np.int32], block: Block) -> Metrics:
-    """Of every trellis step: correlation of the rotated target with each pattern of active bits. target: the block's
-    own.
+    """Return for every trellis step the correlations of the rotated target with each pattern of active bits.
+
+    target: the part of the shift that the block codes.
     """
     shape, book = block.code()
     padded = np.zeros(shape.padded, np.int32)

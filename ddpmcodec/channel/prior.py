@@ -1,4 +1,4 @@
-"""A step's prior N(0, I + kappa P), in units of the noise b: P is diagonal, of mean 1, and known; kappa goes with the
+"""Prior of a step, N(0, I + kappa P) in units of the noise b: P is diagonal, of mean 1, and known; kappa goes with the
 bits.
 
 Coefficients come sorted, so P is a few numbers, each for a run of coefficients. With P = I, kappa is the excess

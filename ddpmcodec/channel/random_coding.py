@@ -1,4 +1,4 @@
-"""The textbook channel: ordered random coding, for comparison with the trellis.
+"""Ordered random coding, the textbook channel: for comparison with the trellis.
 
 The step's dimensions are cut into chunks of a few bits of divergence each. For a chunk, both sides draw the same N
 candidates from the prior; the sender picks one by a race of arrival times weighted by p/q, with early candidates
@@ -21,8 +21,8 @@ from ddpmcodec.numerics.fixed_point import fixed_log2
 from ddpmcodec.numerics.philox import ARRIVALS, CANDIDATES, Key, gaussian
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
-# log2(candidates) less a chunk's divergence. Fewer bias the sample more than the 6% that 6 do; more make smaller
-# chunks, and the overhead is a chunk's: 9 of 12 would bias it by 1%, and cost a quarter more bits.
+# log2(candidates) less a chunk's divergence. Simulated on Gaussian shifts: fewer bias the sample more than the 6% that
+# 6 do; more make smaller chunks, each with an overhead: 9 of 12 would bias it by 1%, and cost a quarter more bits.
 SPARE_BITS = 6
 _TOTAL = 1 << 22
 _SCORED_AT_A_TIME = 1 << 22  # numbers drawn at a time
@@ -69,7 +69,7 @@ class RandomCodingChannel:
         return sample
 
     def _variances(self, bits: int, dims: int, prior: Prior | None) -> NDArray[np.float32]:
-        """(dims,) of the prior that so many bits pay for."""
+        """Variances (dims,) of the prior that `bits` bits pay for."""
         if prior is None:
             return np.full(dims, 1 + self.snr(bits, dims), np.float32)
         return prior.spread(prior.variances(prior.kappa(bits)))
@@ -111,7 +111,7 @@ def _log_arrival_times(key: Key, count: int) -> NDArray[np.float64]:
 
 @cache
 def zipf(divergence_bits: int, log2_candidates: int) -> tuple[int, ...]:
-    """Integer frequencies of the index: n^-(1 + 1/(C + log2(e)/e + 1)), C the chunk's divergence; summing to 2^22.
+    """Return integer frequencies of the index: n^-(1 + 1/(C + log2(e)/e + 1)), C the chunk's divergence; sum 2^22.
 
     Source: Theis & Yosri 2022, eq. 13. Logarithm and power in fixed point, so the table is the same everywhere.
     """

@@ -1,4 +1,4 @@
-"""The default channel: a trellis code searched with the Viterbi algorithm.
+"""Trellis code searched with the Viterbi algorithm: the default channel.
 
 `bits` bits choose one of 2^bits unit-variance vectors z; the encoder finds the one most aligned with the shift, so that
 sqrt(1 + snr(bits)) * z is, to the receiver's network, a draw from N(shift, I). See `codebook` for the code itself.
@@ -14,9 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.blocks import MAX_BLOCK_BITS, Block, blocks_of, memory_of
@@ -28,9 +28,13 @@ from ddpmcodec.channel.viterbi import Metrics, search
 from ddpmcodec.numerics.philox import Key, gaussian
 from ddpmcodec.numerics.symbol_model import SymbolModel, uniform_words
 
+if TYPE_CHECKING:
+    import torch
+
 SEARCHED_TOGETHER = 1 << 15  # bits whose branch metrics, 2 kB each, a GPU is given at a time
 
-# Bits lost against the ideal rate, for each bit beyond 20, measured for 2^L states (odd L interpolated).
+# Bits lost against the ideal rate, for each bit beyond 20: by L of 2^L states, measured on Gaussian shifts
+# (docs/channel.md); odd L interpolated.
 _EXCESS_PER_BIT = {8: 0.080, 9: 0.070, 10: 0.061, 11: 0.052, 12: 0.044, 13: 0.040, 14: 0.037, 15: 0.034, 16: 0.031}
 
 
@@ -46,10 +50,10 @@ class TrellisChannel:
     device: torch.device | None = None
 
     def excess_bits(self, bits: float, dims: int) -> float:
-        """Bits the code spends above d/2 log2(1 + snr).
+        """Return the bits that the code spends above d/2 log2(1 + snr).
 
         0.74 + log2(bits)/2 is the floor of any code of 2^bits words searched by arg max; the slope is what 2^memory
-        states lose; the last two terms are the +-1 symbol_model's loss below three, and below two, dimensions a bit.
+        states lose; the last two terms are what +-1 codewords lose below three, and below two, dimensions a bit.
         """
         blocks = max(1, math.ceil(bits / MAX_BLOCK_BITS))
         b, d = bits / blocks, dims / blocks
@@ -58,7 +62,7 @@ class TrellisChannel:
         return blocks * min(loss, 0.9 * b)
 
     def snr(self, bits: int, dims: int) -> float:
-        """Ratio of prior excess variance to noise variance that `bits` bits buy. Receiver and sender scale by it."""
+        """Return the ratio of prior excess variance to noise variance that `bits` bits buy. Both sides scale by it."""
         return float(2.0 ** (2.0 * (bits - self.excess_bits(bits, dims)) / dims) - 1.0)
 
     def max_bits(self, dims: int) -> int:
@@ -68,7 +72,7 @@ class TrellisChannel:
         return uniform_words(bits)
 
     def kappa(self, bits: int, prior: Prior) -> float:
-        """What `snr` is for a white prior."""
+        """Return for a coloured prior what `snr` is for a white one."""
         return prior.kappa(bits - self.excess_bits(bits, prior.dims))
 
     def encode(
@@ -89,7 +93,7 @@ class TrellisChannel:
         return [_pack(np.concatenate([np.zeros(0, np.uint8), *islice(paths, count)])) for count in counts]
 
     def _search_all(self, jobs: Sequence[tuple[NDArray[np.int32], Block]]) -> list[NDArray[np.uint8]]:
-        """The best path of each block, given its target."""
+        """Find the best path of each block, given its target."""
         if self.device is None:  # one by one, or in threads
             return in_threads(lambda job: search([branch_metrics(*job)], job[1].memory)[0], jobs)
         found: dict[int, NDArray[np.uint8]] = {}
@@ -124,7 +128,7 @@ class TrellisChannel:
 
 
 def _pack(path: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Bits to the stream's 16-bit words; the last one is shorter, its bits at its low end."""
+    """Pack bits into the stream's 16-bit words; the last one is shorter, its bits at its low end."""
     whole = len(path) // 16 * 16
     weights = 1 << np.arange(15, -1, -1, dtype=np.int32)
     words = path[:whole].reshape(-1, 16).astype(np.int32) @ weights

@@ -1,4 +1,4 @@
-"""The trellis search: the Viterbi algorithm over 2^L states, several codes of different length at a time.
+"""Trellis search: the Viterbi algorithm over 2^L states, several codes of different length at a time.
 
 Metrics are int16, so one vector instruction handles many states, and every implementation takes the same decisions:
 ties go to the branch from the lower state. Path metrics are brought back to a maximum of 0 every RENORMALISE steps;
@@ -11,14 +11,17 @@ There are three searches: in C where it was built (`native`), in numpy, which is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.codebook import taps
 from ddpmcodec.channel.threads import in_threads
 from ddpmcodec.numerics import native
+
+if TYPE_CHECKING:
+    import torch
 
 RENORMALISE = 8
 HISTORY_BYTES = 1 << 28  # path metrics kept for tracing back, all codes searched together
@@ -28,7 +31,7 @@ Metrics = NDArray[np.int16]
 
 
 def branch_limit(memory: int) -> int:
-    """Largest branch metric that can't overflow a path metric.
+    """Return the largest branch metric that can't overflow a path metric.
 
     States that can't be reached start 2L branches below the reachable ones, fall at most L more before they are
     overtaken, and the best path rises at most L + RENORMALISE above its last zero: 4L + RENORMALISE in all, and 2
@@ -38,7 +41,7 @@ def branch_limit(memory: int) -> int:
 
 
 def search(metrics: Sequence[Metrics], memory: int, device: torch.device | None = None) -> list[NDArray[np.uint8]]:
-    """Bits of the best path (from state 0, free end) of each code: argmax of the sum of branch metrics.
+    """Return the bits of the best path (from state 0, free end) of each code: argmax of the sum of branch metrics.
 
     device: None searches natively, several codes in threads, or with numpy, one after the other; a torch device
     searches many together. Same bits.
@@ -46,26 +49,29 @@ def search(metrics: Sequence[Metrics], memory: int, device: torch.device | None 
     if device is None:
         one = _search_native if native.enabled() else _search_numpy
         return in_threads(lambda m: one(m, memory) if len(m) else np.zeros(0, np.uint8), metrics)
+    from ddpmcodec.channel.viterbi_torch import search_torch
+
     order = sorted((i for i in range(len(metrics)) if len(metrics[i])), key=lambda i: -len(metrics[i]))
     result = [np.zeros(0, np.uint8)] * len(metrics)
     start = 0
     while start < len(order):
         count = max(1, HISTORY_BYTES // (len(metrics[order[start]]) * (2 << memory)))
         group = order[start : start + count]
-        for i, bits in zip(group, _search_torch([metrics[i] for i in group], memory, device), strict=True):
+        for i, bits in zip(group, search_torch([metrics[i] for i in group], memory, device), strict=True):
             result[i] = bits
         start += count
     return result
 
 
-def _initial(memory: int) -> NDArray[np.int16]:
+def initial(memory: int) -> NDArray[np.int16]:
+    """Return the path metrics (2^memory,) before the first step: only state 0 can be reached."""
     metric = np.full(1 << memory, -2 * memory * branch_limit(memory) - 1, np.int16)
     metric[0] = 0
     return metric
 
 
 def _search_native(metrics: Metrics, memory: int) -> NDArray[np.uint8]:
-    return native.search(metrics, memory, _initial(memory))
+    return native.search(metrics, memory, initial(memory))
 
 
 def _search_numpy(metrics: Metrics, memory: int) -> NDArray[np.uint8]:
@@ -75,7 +81,7 @@ def _search_numpy(metrics: Metrics, memory: int) -> NDArray[np.uint8]:
     # history[i] holds the path metrics before step i. Read as (oldest bit, rest of the state); written, one step on, as
     # (rest of the state, newest bit). Everything is one-dimensional, which is where numpy's calls are quickest.
     history = np.empty((steps + 1, 2 * half), np.int16)
-    history[0] = _initial(memory)
+    history[0] = initial(memory)
     stretch = max(RENORMALISE, (1 << 18) >> memory)  # steps whose branch metrics are laid out at a time: fits the cache
     branch = np.empty((stretch, 2, 1 << older, gap, 1 << newer), np.int16)  # +x for oldest bit 0, -x for 1
     sums = np.empty(2 * half, np.int16)
@@ -98,7 +104,7 @@ def _search_numpy(metrics: Metrics, memory: int) -> NDArray[np.uint8]:
 
 
 def _trace_back(history: NDArray[np.int16], metrics: Metrics, memory: int) -> NDArray[np.uint8]:
-    """Re-takes, backwards from the best final state, the decision of each step on the best path."""
+    """Retake, backwards from the best final state, the decision of each step on the best path."""
     steps, half = len(metrics), 1 << (memory - 1)
     older, newer = taps(memory)
     flat, low = metrics.reshape(steps, -1), (1 << newer) - 1
@@ -112,48 +118,3 @@ def _trace_back(history: NDArray[np.int16], metrics: Metrics, memory: int) -> ND
         bits[i] = bit
         state = rest + half if int(history[i, rest + half]) - x > int(history[i, rest]) + x else rest
     return bits
-
-
-def _search_torch(group: Sequence[Metrics], memory: int, device: torch.device) -> list[NDArray[np.uint8]]:
-    lengths = np.array([len(g) for g in group])
-    counts = [int((lengths > i).sum()) for i in range(lengths[0])]  # codes, longest first, that still run at each step
-    n, steps, half = len(group), len(counts), 1 << (memory - 1)
-    older, newer = taps(memory)
-    gap = 1 << (memory - 1 - older - newer)
-    padded = np.zeros((steps, n, *group[0].shape[1:]), np.int16)
-    for j, g in enumerate(group):
-        padded[: len(g), j] = g
-    x_of = torch.from_numpy(padded).to(device)
-    history = torch.empty((steps + 1, n, 2, half), dtype=torch.int16, device=device)
-    history[0] = torch.from_numpy(_initial(memory)).to(device).reshape(2, half)
-    for i, active in enumerate(counts):
-        now = history[i, :active]
-        x = x_of[i, :active, :, None, :].expand(-1, -1, gap, -1).reshape(active, half)
-        new = history[i + 1, :active].view(active, half, 2)
-        torch.maximum(now[:, 0] + x, now[:, 1] - x, out=new[:, :, 0])
-        torch.maximum(now[:, 0] - x, now[:, 1] + x, out=new[:, :, 1])
-        if i % RENORMALISE == RENORMALISE - 1:
-            flat = history[i + 1, :active].view(active, -1)
-            flat -= flat.amax(dim=1, keepdim=True)
-    # Trace all codes back together; a code joins at its own last step.
-    rows = torch.arange(n, device=device)
-    last = history[torch.from_numpy(lengths).to(device), rows].view(n, -1).to(torch.int32)
-    # torch's argmax may return any of several maxima; the lowest state must win.
-    index = torch.arange(2 * half, device=device)
-    state = torch.where(last == last.amax(dim=1, keepdim=True), index, 2 * half).amin(dim=1)
-    bits = torch.zeros((steps, n), dtype=torch.uint8, device=device)
-    for i in range(steps - 1, -1, -1):
-        k = counts[i]
-        bit, rest = state[:k] & 1, state[:k] >> 1
-        x = (
-            x_of[i]
-            .reshape(n, -1)[rows[:k], ((rest >> (memory - 1 - older)) << newer) | (rest & ((1 << newer) - 1))]
-            .int()
-        )
-        x = torch.where(bit.bool(), -x, x)
-        flat = history[i].view(n, -1)
-        upper = flat[rows[:k], rest + half].int() - x > flat[rows[:k], rest].int() + x
-        bits[i, :k] = bit.to(torch.uint8)
-        state[:k] = torch.where(upper, rest + half, rest)
-    table = bits.cpu().numpy()
-    return [np.ascontiguousarray(table[: len(g), j]) for j, g in enumerate(group)]

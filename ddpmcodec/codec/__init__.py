@@ -1,3 +1,1 @@
-"""Algorithms 3 and 4 in bytes: sender, receiver, and what is built on them. `ddpmcodec` itself exports what is
-public.
-"""
+"""Algorithms 3 and 4 in bytes: sender, receiver, and what is built on them. What is public, `ddpmcodec` exports."""

@@ -17,8 +17,7 @@ from ddpmcodec.codec.options import EncodeOptions, OnStep
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedStreamError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import receiving_model, sending_model
+from ddpmcodec.models.cache import ModelLike, receiving_model, sending_model
 from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 if TYPE_CHECKING:

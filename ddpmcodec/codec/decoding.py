@@ -11,22 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
-from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header
+from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header, read_header
 from ddpmcodec.codec.receiver import ReceivedStep, Receiver
 from ddpmcodec.codec.reconstruction import Reconstruction, mean
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.io.images import in_grey, to_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.models.cache import ModelLike, receiving_model
 from ddpmcodec.numerics.arguments import whole_or_none
 from ddpmcodec.numerics.philox import Key
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture after n steps, from `decode_progressive`. A short step at the end counts as one, and so does a tail."""
+    """Picture after n steps, from `decode_progressive`. A short step at the end counts as one, and so does a tail."""
 
     n: int
     image: NDArray[np.uint8]  # (h, w, 3)
@@ -43,7 +42,7 @@ def decode(
     allow_partial: bool = False,
     reconstruct: Reconstruction = mean,
 ) -> NDArray[np.uint8]:
-    """Return the picture (uint8 H×W×3) after `steps` steps, or after all of them: the exact one, of a lossless stream.
+    """Return the picture (uint8 H×W×3) after `steps` steps, or after all: the exact one where the stream is lossless.
 
     allow_partial: decode a file that was cut to its whole steps, instead of raising TruncatedStreamError. reconstruct:
     what to make of the last step's x_t, from `ddpmcodec.reconstruction`. Raises DdpmCodecError for anything else that
@@ -170,14 +169,9 @@ def decode_stream(
         )
 
 
-def read_header(data: bytes) -> Header:
-    """Return the header of a stream; needs no model. Raises FormatError."""
-    return parse_header(bytes(data))[0]
-
-
 def _beginning(source: Iterator[bytes]) -> bytearray:
-    """Bytes until nothing is allocated for a picture before the payload it must have has come; all, of a
-    shorter file.
+    """Collect bytes until the payload that the declared size asks for has come, so that nothing is allocated before;
+    of a shorter file, all of them.
     """
     seen, wanted = bytearray(), 0
     for piece in source:
@@ -196,7 +190,7 @@ def _beginning(source: Iterator[bytes]) -> bytearray:
 
 
 def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, bits: float) -> Decoded:
-    """The picture itself, from the tail that follows the state's step."""
+    """Return the exact picture, from the tail that follows the state's step."""
     x0_hat = codec.space.to_pictures(state.x0_hat, header.height, header.width)[0]
     level, key = TailLevel.of(codec.curve, state.log_snr), Key(header.seed, state.n + 1)
     return Decoded(

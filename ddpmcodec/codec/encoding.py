@@ -76,7 +76,7 @@ def encode_batch(
 
 
 def _pieces(sender: Sender, steps: Iterator[SentStep], on_step: OnStep, hold: bool) -> Iterator[bytes]:
-    """The file of one picture in pieces; hold: in one."""
+    """Yield the file of one picture in pieces; hold: in one."""
     for sent in steps:
         on_step(sent)
         if not hold and (piece := sender.flush()):

@@ -1,4 +1,4 @@
-"""How long a picture takes and how much memory it needs, before the long part begins."""
+"""Estimates of how long a picture takes and how much memory it needs, before the long part begins."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpmcodec.diffusion.denoiser import canvas_size
-from ddpmcodec.diffusion.plan import planned_bits
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.models.base import CodecModel
 
-_MEASURED = 32  # windows, at most
-_SIDE = 256  # of the picture that a network for any size is measured on
-_SECONDS_A_BIT = 2e-6  # of the native trellis search, on one core
-_BYTES_A_PIXEL, _BYTES_AT_LEAST = (
-    160,
-    500 << 20,
-)  # of a chain's arrays; of the program, the model and what it has in work
+_MEASURED = 32  # windows that are timed, at most
+_SIDE = 256  # side of the picture that a network for any size is timed on
+_SECONDS_A_BIT = 2e-6  # what the native trellis search takes on one core, with 2^14 states (docs/channel.md)
+_SECONDS_A_VALUE = 4e-8  # what a step's noise, transforms and sums take for each sub-pixel
+_BYTES_A_PIXEL = 160  # a chain's arrays
+_BYTES_AT_LEAST = 500 << 20  # the program, the model and what it has in work
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a picture takes: seconds, and bytes of memory at most. Right to a factor of about two."""
+    """Estimate of what a picture takes: seconds, and bytes of memory at most. Right to a factor of about two."""
 
     seconds: float
     memory: int
@@ -40,8 +38,20 @@ def estimate(
     encoding: bool,
 ) -> Estimate:
     """Return what one picture takes, by the time that its first windows take. steps: of the plan's, None for all."""
+    seconds = step_seconds(model, height, width, plan_steps=plan_steps, encoding=encoding)[:steps]
+    height, width = canvas_size(height, width, model.window, model.factor)
+    return Estimate(sum(seconds), _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width * model.factor**2)
+
+
+def step_seconds(
+    model: CodecModel, height: int, width: int, *, plan_steps: int | None = None, encoding: bool
+) -> list[float]:
+    """Return the seconds that each step of a plan takes: the network's at its level, measured here on a small picture,
+    and, where it is encoding, the search's for its expected bits. What a bit takes is that of the reference machine
+    (docs/channel.md), so only their proportions are right everywhere.
+    """
     plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window, model.factor)
-    levels = [plan.level(n) for n in range(1, min(steps or plan.steps, plan.steps) + 1)]
+    levels = [plan.level(n) for n in range(1, plan.steps + 1)]
     side = (
         min(_SIDE, max(model.window, min(height, width) // model.window * model.window))
         if model.any_size
@@ -53,15 +63,16 @@ def estimate(
         start = time.perf_counter()
         model.predict_eps(x_t, model.trained_level(levels[-1]))
         a_square = (time.perf_counter() - start) / count
-    squares = sum(_squares(model, height, width, side, level) for level in levels)
-    bits = planned_bits(model.curve, plan) * model.channels * height * width / model.curve.dims if encoding else 0.0
-    return Estimate(
-        squares * a_square + bits * _SECONDS_A_BIT, _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width * model.factor**2
-    )
+    dims = model.channels * height * width
+    bits = [plan.expected_bits(n, dims) if encoding else 0 for n in range(1, plan.steps + 1)]
+    return [
+        _squares(model, height, width, side, level) * a_square + sent * _SECONDS_A_BIT + dims * _SECONDS_A_VALUE
+        for level, sent in zip(levels, bits, strict=True)
+    ]
 
 
 def _squares(model: CodecModel, height: int, width: int, side: int, level: float) -> float:
-    """Squares of a side, in area, that the network sees at a level."""
+    """Return how many squares of a side, in area, the network sees at a level."""
     found = WHOLE if model.resolutions is None else model.resolutions.at(level, min(height, width), model.window)
 
     def at(factor: int) -> float:

@@ -1,4 +1,4 @@
-"""The options of `encode` and its kin, in one place: what they are called, what they default to, which of them go
+"""Options of `encode` and its kin, in one place: what they are called, what they default to, which of them go
 together.
 """
 
@@ -26,13 +26,14 @@ LOG_SNR_AT_0, LOG_SNR_A_POINT = -1.0, 0.1
 
 
 class EncodeOptions(TypedDict, total=False):
-    """What `encode`, `encode_stream`, `encode_batch` and `encode_archive` take by name; `Options` has the defaults.
+    """Options that `encode`, `encode_stream`, `encode_batch` and `encode_archive` take by name; `Options` has the
+    defaults.
 
     plan_steps: length of the trajectory (the default balances bits and time; 20 is fast, 100 slow). channel: "trellis",
     "trellis:L" (2^L states) or "orc" (ordered random coding). seed: of the randomness that both sides share.
 
-    At most one of these ends the stream before the plan does. steps: so many whole steps. target_bytes: the file is
-    never larger, header and check included, and at most 2% or 2 bytes smaller; target_bpp: the same in bits a pixel.
+    At most one of these ends the stream before the plan does. steps: the number of whole steps. target_bytes: the file
+    is never larger, header and check included, and at most 2% or 2 bytes smaller; target_bpp: the same in bits a pixel.
     target_psnr (dB) or target_rmse (levels of 255): the decoded 8-bit picture is at least as good. The last step of a
     target's stream may be a short one. quality: 1 to 100, how little noise is left, about 3 dB for each 10; full: all
     of the plan's steps. Without any of these, small pictures (up to 64×64 pixels) are coded in full and others to
@@ -94,7 +95,7 @@ class Options:
 
     @property
     def has_target(self) -> bool:
-        """Whether the stream goes on to a size or a distortion rather than through whole steps."""
+        """Return whether the stream goes on to a size or a distortion rather than through whole steps."""
         return any(target is not None for target in self.targets)
 
     def end_log_snr(self, pixels: int) -> float | None:

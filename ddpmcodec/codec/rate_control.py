@@ -20,7 +20,7 @@ from ddpmcodec.codec.step_target import StepTarget
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes
 
-_TRIES = 24  # searches spent on a short step of a given size; one or two do, but for ordered random coding
+_TRIES = 24  # searches spent on a short step of a given size; the trellis needs one or two, ordered random coding more
 _SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
 _PEAK = 255.0
 
@@ -48,8 +48,8 @@ def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | 
         return None
     if not (math.isfinite(target_rmse) and target_rmse > 0):
         raise DdpmCodecError(
-            f"a target RMSE of {target_rmse} levels: expected a number above 0, such as 3; --lossless gives the exact "
-            "picture"
+            f"a target RMSE of {target_rmse} levels: expected a number above "
+            "0, such as 3; --lossless gives the exact picture"
         )
     return target_rmse**2
 
@@ -109,14 +109,14 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
         yield sent
         return
     raise DdpmCodecError(
-        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may come "
-        "nearer, "
-        "and --lossless gives the exact picture"
+        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may "
+        "come nearer, and --lossless gives the exact picture"
     )
 
 
 def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] | None:
-    """The longest short step that fits; None where none does, but for a stream that would hold nothing: DdpmCodecError.
+    """Return the longest short step that fits; None where none does. DdpmCodecError where the stream would hold
+    nothing.
 
     Ordered random coding takes more or fewer bits as luck has it, so what doesn't fit is no bound for what may.
     """
@@ -155,8 +155,8 @@ def _too_small(size: int, least: int) -> DdpmCodecError:
 
 
 def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int) -> Iterator[tuple[Sender, SentStep]]:
-    """Short steps that reach the error where a whole one of `bits` bits does. between: the errors before and after
-    that.
+    """Yield short steps that reach the error where a whole step of `bits` bits does. between: the errors before and
+    after it.
     """
     step = sender.streams[0].short_step()
     low, high = 0, min(bits, step.most_bits) // step.unit
@@ -178,7 +178,7 @@ def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int
 
 
 def _short(sender: Sender, bits: int) -> tuple[StepTarget, tuple[Packet, ...]]:
-    """A short step of so many bits, searched."""
+    """Return a short step of `bits` bits, searched."""
     count = sender.streams[0].choose_short(bits)
     target = sender.target(count.log_snr)
     return target, sender.search(target, [count])
@@ -199,7 +199,7 @@ def _information(stream: StreamWriter) -> float:
 
 
 def _distortion(sender: Sender) -> float:
-    """Squared error of the picture a receiver has here. Its network call is the one that the next step makes."""
+    """Return the squared error of the picture a receiver has here. Its network call is the one the next step makes."""
     (picture,), header = sender.pictures, sender.header
     decoded = to_bytes(sender.chain.pictures()[0], header.height, header.width)
     return float(np.mean((decoded.astype(np.float64) - picture) ** 2))

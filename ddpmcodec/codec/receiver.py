@@ -1,4 +1,4 @@
-"""Algorithm 4 of Ho et al. 2020: the receiver, which has a picture whenever it stops.
+"""Algorithm 4 of Ho et al. 2020: the receiver, which has a picture wherever it stops.
 
 `Receiver.receive` and `Sender.send` are one loop seen from two sides.
 """
@@ -17,17 +17,16 @@ from ddpmcodec.bitstream.header import Header, parse_header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.io.images import to_bytes
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import receiving_model
+from ddpmcodec.models.cache import ModelLike, receiving_model
 from ddpmcodec.numerics.arguments import read_only
 
 
 @dataclass(frozen=True, eq=False)
 class ReceivedStep:
-    """The receiver's state after n steps, for a batch of pictures."""
+    """State of a receiver after n steps, for a batch of pictures."""
 
     n: int  # a short step counts as one
-    log_snr: float  # of x_t
+    log_snr: float  # x_t's level
     bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included
     x_t: Array  # (batch, c, h, w)
     x0_hat: Array  # (batch, c, h, w): the picture as known now; of a latent model, its latents
@@ -42,11 +41,10 @@ class Receiver:
     """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by
     step.
 
-    grey: which of these are, where the header doesn't say it of all.
-
     start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what
-    is missing), and as much more as there is. Memory for a picture of the declared size is taken at once. Raises
-    FormatError for what is no header, or names another model.
+    is missing), and as much more as there is. Memory for a picture of the declared size is taken at once. grey: which
+    of the streams are of grey pictures, where the header doesn't say it of all. Raises FormatError for what is no
+    header, or names another model.
     """
 
     def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1, grey: Sequence[bool] = ()):
@@ -79,11 +77,11 @@ class Receiver:
         return ReceivedStep(chain.n, chain.log_snr, self.bits, chain.x_t, chain.x0_hat())
 
     def pictures(self) -> list[NDArray[np.uint8]]:
-        """Return the pictures as known now, (h, w, 3) each."""
+        """Return the pictures as they are known now, (h, w, 3) each."""
         return [to_bytes(plane, self.header.height, self.header.width) for plane in self.chain.pictures()]
 
     def select(self, places: Sequence[int]) -> Receiver:
-        """Return a receiver of its own from here, for some of the pictures."""
+        """Return a receiver that goes on from here by itself, for some of the pictures."""
         other = copy(self)
         other.chain, other.bits = self.chain.select(places), read_only(self.bits[list(places)])
         return other

@@ -1,5 +1,5 @@
-"""What a receiver makes of the x_t it has: the mean of what the picture may be, one draw of it, or where the flow
-leads.
+"""Reconstructions: what a receiver makes of its x_t. The mean of what the picture may be, a draw of it, or the flow's
+end.
 
 A `Reconstruction` takes the model, the stream's plan and the receiver's state, and gives planes like x̂_0. The mean has
 the least squared error, and is a blur early on; a draw looks like a picture, at up to twice the squared error (Blau &
@@ -28,12 +28,12 @@ def _ignore(step: int) -> None:
 
 
 def mean(model: CodecModel, plan: Plan, state: ReceivedStep) -> Array:
-    """Return x̂_0: the default."""
+    """Return x̂_0, which is the default."""
     return state.x0_hat
 
 
 def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstruction:
-    """Return ancestral sampling along the rest of the plan, with the variance that fits its long steps.
+    """Return a draw by ancestral sampling along the rest of the plan, with the variance that fits its long steps.
 
     seed: another one gives another picture. first: place of the batch's first picture, so that batches don't matter.
     """
@@ -47,8 +47,8 @@ def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstr
 
 
 def flow(steps: int | None = None, on_step: OnStep = _ignore) -> Reconstruction:
-    """Return DDIM without noise to the plan's end: along its own levels, or in `steps` network calls evenly spread in
-    log-SNR.
+    """Return where DDIM without noise leads at the plan's end: along its own levels, or in `steps` network calls evenly
+    spread in log-SNR.
     """
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps of the flow: expected at least 1")

@@ -1,10 +1,10 @@
-"""The reverse chain that sender and receiver both run: one definition, so that they can't drift apart.
+"""Reverse chain, which sender and receiver both run: one definition, so that they can't drift apart.
 
 State is x_t for a batch of pictures at one level, in arrays that nobody writes to, for callers see them (`on_step`).
 Each step asks the network for x0_hat, forms mu_p, and adds what the channel brings. Nothing here knows x_0; the sender
 computes its shifts from what is public here.
 
-Of a grey picture both sides know that its colours are equal, and so are those of x0_hat, which becomes its own
+Both sides know of a grey picture that its colours are equal, and make those of x0_hat equal too, which becomes its own
 luminance: the posterior's chromatic part is then the true one at no cost.
 """
 
@@ -22,7 +22,8 @@ from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.basis import Basis, basis_of
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.diffusion.denoiser import canvas_size, x0_hat
+from ddpmcodec.diffusion.canvas import canvas_size
+from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import DdpmCodecError
@@ -38,7 +39,7 @@ Array = NDArray[np.float32]
 class ReverseChain:
     """Chain x_T … x_0 of `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0).
 
-    grey: which of the pictures are.
+    grey: which of the pictures are grey.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ReverseChain:
             width * model.factor,
         )  # of the pictures; `of` knows better
         self.n = 0  # steps taken
-        self.log_snr = plan.level(0)  # of x_t: -inf at x_T
+        self.log_snr = plan.level(0)  # x_t's level: -inf at x_T
         self.ended = False  # the plan's last step, or a short one, has been taken
         shape = (model.channels, height, width)
         self.dims = math.prod(shape)
@@ -86,7 +87,7 @@ class ReverseChain:
 
     @property
     def posterior(self) -> Posterior:
-        """Coefficients of q(x_s | x_t, x_0) of the plan's next step."""
+        """Return q(x_s | x_t, x_0) of the plan's next step."""
         return self.posterior_to(None)
 
     def posterior_to(self, log_snr: float | None) -> Posterior:
@@ -94,7 +95,7 @@ class ReverseChain:
         return posterior(self.log_snr, self.plan.level(self.n + 1) if log_snr is None else log_snr)
 
     def x0_hat(self) -> Array:
-        """Return the network's x_0 given x_t, of a grey picture grey; one call a level, however often it is asked."""
+        """Return the network's x_0 given x_t, grey for a grey picture; one call a level, however often it is asked."""
         if self._x0_hat is None:
             predicted = x0_hat(self.model, self.x_t, self.log_snr)
             if self.grey.any() and self.model.space.has_colours:
@@ -157,7 +158,9 @@ class ReverseChain:
         self.ended = log_snr is not None or self.n == self.plan.steps
 
     def select(self, places: Sequence[int] | None = None) -> ReverseChain:
-        """Return a chain of its own from here, for some of the pictures (None: all); this one can go on."""
+        """Return a chain that goes on from here by itself, for some of the pictures (None: all); this one can go on,
+        too.
+        """
         other = copy(self)
         if places is not None:
             other.x_t, other.grey = read_only(self.x_t[places]), self.grey[places]

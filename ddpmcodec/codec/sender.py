@@ -1,7 +1,6 @@
 """Algorithm 3 of Ho et al. 2020: the sender, which knows x_0 and transmits x_T … x_0 through the reverse chain.
 
-`Sender.send` and `Receiver.receive` are one loop seen from two sides. How many bits a step sends is the stream's to
-choose.
+`Sender.send` and `Receiver.receive` are one loop seen from two sides. The stream chooses how many bits a step sends.
 """
 
 from __future__ import annotations
@@ -22,18 +21,17 @@ from ddpmcodec.bitstream.packet import BitCount, Packet
 from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
+from ddpmcodec.diffusion.plan import Plan, default_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_rgb, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
-from ddpmcodec.models.base import default_steps
-from ddpmcodec.models.cache import ModelLike
-from ddpmcodec.models.choice import sending_model
+from ddpmcodec.models.cache import ModelLike, sending_model
 from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 
 @dataclass(frozen=True, eq=False)
 class SentStep:
-    """One step of a batch of n pictures, with everything a researcher may ask of it."""
+    """Step that was sent of a batch of n pictures, with everything a researcher may ask of it."""
 
     n: int  # 1 … K; a short step counts as one
     log_snr_t: float
@@ -59,10 +57,10 @@ class SentStep:
 class Sender:
     """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
 
-    pictures: uint8 H×W×3 or H×W. steps: the streams end after so many of the plan's; None: after the last one or, if
-    the exact picture is to follow (lossless), where the streams are expected to be shortest; with end_log_snr, at the
-    plan's level that is nearest to it. short_step: a step of fewer bits may end the streams, as the header announces.
-    grey: pictures whose colours are equal are coded as such. The other options are those of `encode`. Raises
+    pictures: uint8 H×W×3 or H×W. steps: how many of the plan's steps the streams have; None: all or, if the exact
+    picture is to follow (lossless), as many as are expected to make the streams shortest; with end_log_snr, as many as
+    lead to the plan's level that is nearest to it. short_step: a step of fewer bits may end the streams, as the header
+    announces. grey: pictures whose colours are equal are coded as such. The other options are those of `encode`. Raises
     DdpmCodecError.
     """
 
@@ -115,7 +113,7 @@ class Sender:
     def _last(self, steps: int | None, end_log_snr: float | None) -> int:
         plan, model = self.chain.plan, self.chain.model
         if steps is None and end_log_snr is not None:
-            return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - end_log_snr))
+            return nearest_step(plan, end_log_snr)
         if steps is None:
             return usual_steps(model.curve, plan) if self.header.lossless else plan.steps
         if not 1 <= steps <= plan.steps:
@@ -124,17 +122,17 @@ class Sender:
 
     @property
     def header(self) -> Header:
-        """Header of the first picture's stream; others of a batch differ from it in grey alone."""
+        """Return the header of the first picture's stream; others of a batch differ from it in grey alone."""
         return self.headers[0]
 
     @property
     def ended(self) -> bool:
-        """Whether the last step, or a short one, has been sent."""
+        """Return whether the last step, or a short one, has been sent."""
         return self.chain.ended or self.chain.n >= self.last
 
     def send(self) -> Iterator[SentStep]:
-        """Send step after step (Algorithm 3). Stop iterating to stop sending; go on with it, or call it again, to go
-        on.
+        """Send step after step (Algorithm 3). To stop sending, stop iterating; to resume, iterate on, or call it
+        again.
         """
         while not self.ended:
             target = self.target()
@@ -144,7 +142,7 @@ class Sender:
             yield self.advance(target, self.search(target, counts))
 
     def target(self, log_snr: float | None = None) -> StepTarget:
-        """Return what a step to a level, None for the plan's next, has to bring. Calls the network, once a level."""
+        """Return what a step to a level (None: the plan's next) has to bring. Calls the network, once a level."""
         return step_target(self.shifts(log_snr), self.chain.basis())
 
     def shifts(self, log_snr: float | None = None) -> Array:
@@ -170,7 +168,7 @@ class Sender:
         return SentStep(chain.n, t, chain.log_snr, tuple(packets), ratio, ideal, x0_hat, chain.x_t, chain)
 
     def fork(self) -> Sender:
-        """Return a sender of its own from here, to see what comes of going on."""
+        """Return a sender that goes on from here by itself, to see what comes of it."""
         other = copy(self)
         other.chain, other.streams = self.chain.select(), [stream.fork() for stream in self.streams]
         return other
@@ -202,3 +200,8 @@ class Sender:
         level = TailLevel.of(chain.model.curve, chain.log_snr)
         for header, picture, x0_hat in zip(self.headers, self.pictures, chain.pictures(), strict=True):
             yield encode_tail(picture, x0_hat, level, chain.key(), header.grey)
+
+
+def nearest_step(plan: Plan, log_snr: float) -> int:
+    """Return how many steps of a plan end nearest to a level."""
+    return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - log_snr))

@@ -1,18 +1,14 @@
-"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would have
-closed it.
-"""
+"""Shorter streams from longer ones, without the network: a prefix of steps, closed as the sender would close it."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
-from ddpmcodec.bitstream.file import finish, read_info, require_complete, writer_of
+from ddpmcodec.bitstream.file import KnownModel, finish, read_info, require_complete, writer_of
 from ddpmcodec.bitstream.header import parse_header
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.models.choice import AUTO, receiving_info
-from ddpmcodec.models.weights import ModelInfo
 from ddpmcodec.numerics.arguments import whole_or_none
 
 
@@ -21,7 +17,7 @@ def truncate(
     *,
     steps: int | None = None,
     size: int | None = None,
-    model: ModelLike | ModelInfo = None,
+    model: KnownModel | str | os.PathLike[str] | None = None,
     allow_partial: bool = False,
 ) -> bytes:
     """Return the complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
@@ -34,7 +30,7 @@ def truncate(
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
     steps, size = whole_or_none(steps, "steps"), whole_or_none(size, "size")
-    if model is None or not isinstance(model, CodecModel | ModelInfo):
+    if model is None or isinstance(model, str | os.PathLike):
         model = receiving_info(model or AUTO, parse_header(bytes(data))[0].fingerprint)
     info = read_info(data, model)
     if not allow_partial:

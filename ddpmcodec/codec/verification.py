@@ -1,4 +1,4 @@
-"""Whether a file is whole and undamaged, without running a network: its check, and, of a known model, its parse."""
+"""Checks that a file is whole and undamaged, without running a network: its CRC and, with a known model, its parse."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ddpmcodec.models.choice import AUTO, receiving_info
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of a sound file."""
+    """Findings about a sound file."""
 
     header: Header
     size: int  # bytes, all of them under the check
     pictures: int  # 1, or as many as an archive holds
     archive: bool
-    steps: tuple[int, ...] | None  # of each picture; None: the model is another, so only the check was made
+    steps: tuple[int, ...] | None  # each picture's; None: the model is another, so only the check was made
     model: str | None  # its name, where steps are known
 
 
 def verify(data: bytes, model: KnownModel | str | os.PathLike[str] | None = None) -> Verified:
     """Check a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
 
-    The last needs the model's plan: None is the model that the file names, embedded or in a folder of models. Of
-    another model's file the header and the check are all that can be looked at, and `steps` says so. Raises FormatError
-    for a file that is cut or damaged, or none at all.
+    The last needs the model's plan: None is the model that the file names, embedded or in a folder of models. Where a
+    file is another model's, only header and check can be looked at, and `steps` says so. Raises FormatError for a file
+    that is cut or damaged, or isn't one of ours.
     """
     data = bytes(data)
     archive = read_archive(data) if is_archive(data) else None
@@ -59,7 +59,7 @@ def _checked(data: bytes) -> Header:
 
 
 def _steps(data: bytes, archive: Archive | None, model: KnownModel) -> tuple[int, ...]:
-    """Steps of each picture. The check matches, so what is wrong with its payload is its maker's doing."""
+    """Return the steps of each picture. The check matches, so what is wrong with a payload is its maker's doing."""
     found = []
     for i in range(archive.count if archive else 1):
         info = read_info(archive.stream(i) if archive else data, model)

@@ -31,7 +31,7 @@ def rotation(axes: Axes) -> NDArray[np.float32]:
 
 
 def check_axes(axes: Axes, channels: int) -> None:
-    """Raise ModelError unless the axes are a rotation of so many channels, to a thousandth."""
+    """Raise ModelError unless the axes are a rotation of `channels` channels, to a thousandth."""
     if not 1 <= channels <= MAX_CHANNELS or (not axes and channels != 3):
         raise ModelError(f"the model's spectrum has {channels} channels: expected 3, or axes for 1 to {MAX_CHANNELS}")
     if axes:

@@ -1,5 +1,4 @@
-"""The variational bound on -log2 p(x_0), split as Ho et al. 2020 have it, and the rate-distortion points along its
-chain.
+"""Variational bound on -log2 p(x_0), split as by Ho et al. 2020, and the rate-distortion points along its chain.
 
 -log2 p(x_0) <= L_T + L_{T-1} + … + L_1 + L_0 (eq. 5), all in bits/dim. Rates here are ideal: no coder has run. The mean
 of p(x_{t-1} | x_t) is the same under every choice of its variance, so one pass over the network serves all of them.
@@ -28,7 +27,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images, and the standard error of that mean (NaN for a single image)."""
+    """Mean over images, and the standard error of that mean (NaN for a single image)."""
 
     mean: float
     error: float
@@ -41,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Split:
-    """The bound's parts in bits/dim."""
+    """Parts of the bound in bits/dim."""
 
     L_T: Estimate
     chain: Estimate  # L_1 + … + L_{T-1}
@@ -51,7 +50,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Point:
-    """Where a receiver of x_T … x_t stands. RMSEs are of x̂_0(x_t), on [0, 255]."""
+    """Point where a receiver of x_T … x_t stands. RMSEs are of x̂_0(x_t), on [0, 255]."""
 
     reverse_time: int  # T - t + 1, as in the paper's Table 4: at T, x_1 is known, and all but L_0 has been received
     rate: dict[str, float]  # L_T + L_{T-1} + … + L_t in bits/dim, by the name of p's variance
@@ -63,7 +62,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Bound:
-    """The bound of n images on a chain of T timesteps; column t - 1 belongs to timestep t, and to L_{t-1}."""
+    """Bound of n images on a chain of T timesteps; column t - 1 belongs to timestep t, and to L_{t-1}."""
 
     log_snr: Floats  # (T,)
     variance: dict[str, Floats]  # (T,) σ² of p(x_{t-1} | x_t); the first one is the decoder's

@@ -1,4 +1,4 @@
-"""A model's error at every noise level, measured once on training images: all that a plan needs to know of a model.
+"""Error curve: a model's error at every noise level, measured once on training images, which is all that a plan needs.
 
 Integers only, stored with the model, so that sender and receiver make the same plan of it.
 """
@@ -18,8 +18,8 @@ from ddpmcodec.errors import ModelError
 
 FRACTION = 40  # fixed-point bits of mse and snr
 REFINE = 2  # levels of the stored curve for each measured one: lets a plan place its steps more evenly
-MAX_LEVELS = 1024  # of a curve: a plan's tables grow with the square
-MAX_DIMS = 1 << 26  # sub-pixels it may be for; rates stay far from overflow
+MAX_LEVELS = 1024  # levels of a curve: a plan's tables grow with their square
+MAX_DIMS = 1 << 26  # sub-pixels a curve may be for; rates stay far from overflow
 MAX_LOG_SNR = 64
 
 # RMSE of x0_hat, on [0, 255], where the diffusion part of a stream ends. Rounding to whole levels adds 1/12 to its
@@ -36,8 +36,8 @@ class ErrorCurve:
     log_snr: tuple[int, ...]  # units of 2^-16
     snr: tuple[int, ...]  # exp(log_snr), units of 2^-40: stored, so that no machine's exp() matters
     mse: tuple[int, ...]  # on the [-1, 1] scale, units of 2^-40
-    dims: int  # sub-pixels of the images it was measured on; rates below are for so many
-    spectrum: Spectrum | None = None  # of the error; None: priors are white
+    dims: int  # sub-pixels of the images it was measured on; a plan's rates are for as many
+    spectrum: Spectrum | None = None  # the error's; None: priors are white
     plans: tuple[tuple[int, ...], ...] = ()  # levels that plans of some lengths pass, as indices; see `placement`
     usual_plan: int | None = None  # steps of the plan where a header names none; None: that of the program
     resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are
@@ -49,9 +49,8 @@ class ErrorCurve:
             raise ModelError("the model's error curve needs equally many log-SNRs, SNRs and errors, two at least")
         if n > MAX_LEVELS or self.dims > MAX_DIMS or max(map(abs, self.log_snr)) > MAX_LOG_SNR << 16:
             raise ModelError(
-                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most {MAX_LEVELS}, "
-                "log-SNRs "
-                f"within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
+                f"the model's error curve has {n} levels for {self.dims} sub-pixels: expected at most "
+                f"{MAX_LEVELS}, log-SNRs within ±{MAX_LOG_SNR}, and {MAX_DIMS}"
             )
         rising = all(b > a for values in (self.log_snr, self.snr) for a, b in zip(values, values[1:], strict=False))
         if not rising or min(self.mse) < 1 or self.snr[0] < 1 or max(*self.mse, *self.snr) > 1 << 60:
@@ -72,7 +71,7 @@ class ErrorCurve:
 
     @property
     def side(self) -> int:
-        """Side of the squares it was measured on."""
+        """Return the side of the squares it was measured on."""
         return math.isqrt(self.dims // (3 if self.spectrum is None else self.spectrum.channels))
 
     @classmethod
@@ -118,7 +117,7 @@ class ErrorCurve:
         return np.exp(np.interp(log_snr, np.array(self.log_snr) / 65536, measured))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as a model file has it; what there is none of is left out."""
+        """Return the curve as a model file has it; what it lacks is left out."""
         optional = {"spectrum": self.spectrum, "resolutions": self.resolutions}
         left_out = {*optional, *(name for name in ("plans", "usual_plan", "bound") if not getattr(self, name))}
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}

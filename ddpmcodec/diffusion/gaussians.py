@@ -1,4 +1,4 @@
-"""The diffusion chain's Gaussians, for any pair of noise levels: equations only, float64 coefficients, no network.
+"""Gaussians of the diffusion chain, for any pair of noise levels: equations only, float64 coefficients, no network.
 
 Levels are log-SNRs (see `schedule`); t is the noisier one, s the less noisy one. -inf is pure noise. Arrays may be
 numpy or torch; coefficients are Python floats. Equation numbers: Ho, Jain, Abbeel 2020, "Denoising diffusion
@@ -16,7 +16,7 @@ from ddpmcodec.diffusion.schedule import alpha_bar_of, snr_of
 
 @dataclass(frozen=True)
 class Posterior:
-    """q(x_s | x_t, x_0) = N(x0_coef * x_0 + xt_coef * x_t, variance * I)."""
+    """Posterior q(x_s | x_t, x_0) = N(x0_coef * x_0 + xt_coef * x_t, variance * I)."""
 
     x0_coef: float
     xt_coef: float

@@ -1,4 +1,4 @@
-"""Where to put a plan's steps: by what coloured steps really cost, and for the whole of the rate-distortion curve.
+"""Placement of a plan's steps: by what coloured steps really cost, and for the whole of the rate-distortion curve.
 
 A stream is cut anywhere, so what counts is the mean of log R over the distortions it passes. To first order, a bit sent
 at one level counts for every distortion after it, in inverse proportion to the rate there. With these weights the best
@@ -19,15 +19,16 @@ from ddpmcodec.diffusion.spectrum import POWER_FRACTION, group_power
 Floats = NDArray[np.float64]
 
 RMSES = np.geomspace(30, 0.95, 33)  # levels of 255: the distortions that count alike
-_ROUNDS = 3  # of weights made from the rates of the plan before
-# What a step costs above its ideal rate, in bits: the trellis code's excess (docs/channel.md) and the step's bit count.
+_ROUNDS = 3  # how often weights are made from the rates of the plan before
+# What a step costs above its ideal rate, in bits: the trellis code's excess with about 2^14 states, on Gaussian shifts
+# (docs/channel.md), and the step's bit count.
 _EXCESS_FIXED, _EXCESS_SLOPE, _EXCESS_FROM = 0.74, 0.035, 20.0
 _SIDE_BITS = 2.0
 
 
 def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return for each number of steps the levels of the curve that its plan passes, as indices; numbers too large left
-    out.
+    """Return the levels of the curve, as indices, that the plan of each number of steps passes; numbers too large
+    are left out.
     """
     mse = np.array(curve.mse, np.float64) / 2.0**FRACTION
     past = np.flatnonzero(np.array(curve.mse) >= END_MSE)
@@ -38,8 +39,8 @@ def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ..
 
 
 def _step_costs(curve: ErrorCurve, end: int) -> Floats:
-    """(end + 2, end + 1) expected bits of the step from row - 1, row 0 being pure noise, to column; inf where it's no
-    step.
+    """Return (end + 2, end + 1) expected bits of the step from row - 1, row 0 being pure noise, to column; inf where
+    it's no step.
     """
     snr, mse = (np.array(v, np.float64)[: end + 1] / 2.0**FRACTION for v in (curve.snr, curve.mse))
     costs = np.full((end + 2, end + 1), np.inf)
@@ -72,12 +73,12 @@ def _placed(costs: Floats, rmse: Floats, steps: int) -> tuple[int, ...]:
 
 
 def _of_steps(weights: Floats) -> Floats:
-    """What a bit counts in the step from row to column: the mean of what it counts at its ends."""
+    """Return what a bit counts in the step from row to column: the mean of what it counts at the step's ends."""
     return (weights[:, None] + weights[None, 1:]) / 2
 
 
 def _shortest(costs: Floats, steps: int) -> tuple[int, ...]:
-    """The `steps` columns of the cheapest path from row 0 to the last column."""
+    """Return the `steps` columns of the cheapest path from row 0 to the last column."""
     best, came_from = costs[0], []
     for _ in range(steps - 1):
         total = best[:, None] + costs[1:]

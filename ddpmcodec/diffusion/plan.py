@@ -1,4 +1,4 @@
-"""The plan: which noise levels a stream passes through. Integers only, so that sender and receiver always agree.
+"""Plans: which noise levels a stream passes through. Integers only, so that sender and receiver always agree.
 
 A model's error curve mse(log-SNR), measured once on training images, gives the expected rate of any step in closed
 form; the cheapest K-step trajectory is then a shortest path (Watson et al. 2021). The curve is stored with the model in
@@ -22,11 +22,15 @@ from ddpmcodec.numerics.fixed_point import LOG_FRACTION, fixed_log2
 BITS_FRACTION = 8  # fixed-point bits of rates: units of 1/256 bit
 _RATIO_FRACTION = 24  # fixed-point bits of v/b where a group's power multiplies it
 
-# What a step costs above its ideal rate R, in bits, as the plan sees it: the trellis code and the step's bit count.
+# What a step costs above its ideal rate R, in bits, as the plan sees it: the trellis code with 2^12 states on Gaussian
+# shifts (`channel.trellis`), and a step's bit count.
 _EXCESS_FIXED = round(0.74 * (1 << BITS_FRACTION))
 _SIDE_BITS = round(1.3 * (1 << BITS_FRACTION))
 _EXCESS_SLOPE = (44, 1024)  # bits a bit, beyond _EXCESS_FROM
 _EXCESS_FROM = 20 << BITS_FRACTION
+
+DEFAULT_STEPS = 46
+_NEVER = 1 << 60  # more bits than any trajectory costs
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Plan:
     log_snr: tuple[float, ...]  # (K,) levels reached, rising
     rate: tuple[int, ...]  # (K,) expected ideal bits of each step for `dims` sub-pixels, units of 1/256 bit
     dims: int
-    spectrum: Spectrum | None = None  # of the error that the steps correct; None: their priors are white
+    spectrum: Spectrum | None = None  # the spectrum of the error that steps correct; None: their priors are white
 
     @property
     def steps(self) -> int:
@@ -50,12 +54,11 @@ class Plan:
         """Return the bits step n is expected to send over `dims` sub-pixels, code excess included: an integer, for the
         stream.
         """
-        rate = np.array([self.rate[n - 1] * dims // self.dims], np.int64)
-        return int(_with_excess(rate)[0]) >> BITS_FRACTION
+        return _expected_bits(self.rate, self.dims, dims)[n - 1]
 
 
 def _with_excess(rate: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rate plus what the channel code spends on top, both in units of 1/256 bit."""
+    """Return a rate plus what the channel code spends on top, both in units of 1/256 bit."""
     half_log = fixed_log2(np.maximum(rate, 2 << BITS_FRACTION).astype(np.uint64), BITS_FRACTION) >> 1
     per_bit, unit = _EXCESS_SLOPE
     excess = _EXCESS_FIXED + (half_log >> (LOG_FRACTION - BITS_FRACTION))
@@ -63,25 +66,32 @@ def _with_excess(rate: NDArray[np.int64]) -> NDArray[np.int64]:
     return rate + np.minimum(excess, 9 * rate)
 
 
-@lru_cache(maxsize=16)
-def _rates(curve: ErrorCurve) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rates (end + 1, end + 1) of the steps from row to column, and the first steps' (end + 1,), from pure noise."""
-    mse = np.array(curve.mse, object)
-    end = int(np.flatnonzero(mse >= END_MSE)[-1]) if (mse >= END_MSE).any() else len(mse) - 1
-    snr = np.array(curve.snr, object)[: end + 1]
-    gain = np.maximum(snr[None, :] - snr[:, None], 0)
+@lru_cache(maxsize=64)
+def _expected_bits(rate: tuple[int, ...], per: int, dims: int) -> list[int]:
+    """Those of all steps, of rates `per` sub-pixels."""
+    scaled = np.array([r * dims // per for r in rate], np.int64)
+    return (_with_excess(scaled) >> BITS_FRACTION).tolist()  # type: ignore[no-any-return]
 
-    def rate(error: Any, snr_gain: Any) -> NDArray[np.int64]:
-        ratio = np.asarray((error * snr_gain) >> (2 * FRACTION - 32)) + (1 << 32)
-        log = fixed_log2(np.minimum(ratio, (1 << 63) - 1).astype(np.uint64), 32)
-        return (log * curve.dims) >> (1 + LOG_FRACTION - BITS_FRACTION)
 
-    return rate(mse[: end + 1, None], gain), rate(mse[0], snr)
+def _rate(curve: ErrorCurve, mse: Any, snr_gain: Any) -> NDArray[np.int64]:
+    """Rates d/2 log2(1 + v/b) of white steps: mse where they start times what they gain in SNR, arrays of whole numbers
+    of any size.
+    """
+    ratio = np.asarray((mse * snr_gain) >> (2 * FRACTION - 32)) + (1 << 32)
+    log = fixed_log2(np.minimum(ratio, (1 << 63) - 1).astype(np.uint64), 32)
+    return (log * curve.dims) >> (1 + LOG_FRACTION - BITS_FRACTION)
 
 
 def most_steps(curve: ErrorCurve) -> int:
     """Return the length of the longest plan: one step a level of the curve, up to the plan's end."""
-    return len(_rates(curve)[1])
+    return max((i + 1 for i, mse in enumerate(curve.mse) if mse >= END_MSE), default=len(curve.mse))
+
+
+def default_steps(curve: ErrorCurve) -> int:
+    """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its
+    calls.
+    """
+    return min(curve.usual_plan or DEFAULT_STEPS, most_steps(curve))
 
 
 @lru_cache(maxsize=64)
@@ -89,53 +99,68 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
     """Return the `steps`-step trajectory of least expected bits from pure noise to the level where the RMSE is
     END_RMSE.
 
-    Lengths for which the curve stores a plan have that one (see `placement`). The others' steps are those that are best
-    with white priors.
+    Where the curve stores a plan of this length, it is that one (see `placement`). Else its steps are those that are
+    best with white priors.
 
     Raises ModelError when steps is below 1 or above the number of levels the curve has.
     """
-    between, first = _rates(curve)
-    n = len(first)
+    n = most_steps(curve)
     if not 1 <= steps <= n:
         raise ModelError(f"a plan of {steps} steps was asked for; this model's plans have 1 to {n}")
     stored = next((plan for plan in curve.plans if len(plan) == steps), None)
-    path = list(stored) if stored is not None else _cheapest(between, first, steps)
-    steps_taken = list(zip(path, path[1:], strict=False))
-    if curve.spectrum is None:
-        rate = [int(first[path[0]]), *(int(between[i, j]) for i, j in steps_taken)]
-    else:
-        gains = [(0, curve.snr[path[0]]), *((i, curve.snr[j] - curve.snr[i]) for i, j in steps_taken)]
-        rate = [_coloured_rate(curve, curve.spectrum, start, gain) for start, gain in gains]
-    return Plan(tuple(curve.log_snr[i] / 65536 for i in path), tuple(rate), curve.dims, curve.spectrum)
+    path = np.array(_cheapest(curve, steps) if stored is None else stored)
+    starts = np.concatenate([path[:1] * 0, path[:-1]])  # the first level stands for pure noise as well
+    mse, snr = (np.array(values, object) for values in (curve.mse, curve.snr))
+    gains = snr[path] - np.concatenate([[0], snr[path[:-1]]])
+    rate = _rate(curve, mse[starts], gains)
+    if curve.spectrum is not None:
+        power = [
+            group_power(curve.spectrum.row(curve.log_snr[i] / 65536), curve.side, curve.side) for i in starts.tolist()
+        ]
+        rate = _coloured_rate(curve, mse[starts] * gains, np.array(power, object))
+    levels = (np.array(curve.log_snr)[path] / 65536).tolist()
+    return Plan(tuple(levels), tuple(rate.tolist()), curve.dims, curve.spectrum)
 
 
-def _cheapest(between: NDArray[np.int64], first: NDArray[np.int64], steps: int) -> list[int]:
-    """The levels of the trajectory of least bits to the last level."""
-    n = len(first)
-    cost = _with_excess(between) + _SIDE_BITS
-    cost[np.tril_indices(n)] = 1 << 60
-    best, came_from = _with_excess(first) + _SIDE_BITS, []
+def _cheapest(curve: ErrorCurve, steps: int) -> list[int]:
+    """The levels of the trajectory of least bits, with white priors, to the last level."""
+    best, costs = _costs(curve)
+    came_from = []
     for _ in range(steps - 1):
-        total = np.minimum(best[:, None] + cost, 1 << 60)
-        came_from.append(total.argmin(axis=0))  # the first minimum: ties to the lower index
-        best = total.min(axis=0)
-    path = [n - 1]
+        total = best + costs
+        came_from.append(total.argmin(axis=1))  # the first minimum: ties to the lower index
+        best = np.minimum(np.take_along_axis(total, came_from[-1][:, None], axis=1)[:, 0], _NEVER)
+    path = [len(costs) - 1]
     for choice in reversed(came_from):
         path.append(int(choice[path[-1]]))
     path.reverse()
     return path
 
 
-def _coloured_rate(curve: ErrorCurve, spectrum: Spectrum, start: int, snr_gain: int) -> int:
-    """Rate of a step from a level of the curve: the mean over the groups of d/2 log2(1 + v/b power)."""
-    power = group_power(spectrum.row(curve.log_snr[start] / 65536), curve.side, curve.side)
-    ratio = min(curve.mse[start] * snr_gain >> (2 * FRACTION - _RATIO_FRACTION), 1 << 40)
-    of_group = np.array([(1 << _RATIO_FRACTION) + (ratio * p >> POWER_FRACTION) for p in power], np.uint64)
-    log = int(fixed_log2(of_group, _RATIO_FRACTION).sum())
-    return (log * curve.dims // len(power)) >> (1 + LOG_FRACTION - BITS_FRACTION)
+@lru_cache(maxsize=16)
+def _costs(curve: ErrorCurve) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What white steps cost: (n,) the first, from pure noise to each level, and (n, n) others, to the row's from the
+    column's.
+    """
+    n = most_steps(curve)
+    mse, snr = (np.array(values, object) for values in (curve.mse[:n], curve.snr[:n]))
+    to, start = np.tril_indices(n, -1)
+    costs = np.full((n, n), _NEVER)
+    costs[to, start] = _with_excess(_rate(curve, mse[start], snr[to] - snr[start])) + _SIDE_BITS
+    return _with_excess(_rate(curve, mse[0], snr)) + _SIDE_BITS, costs
+
+
+def _coloured_rate(curve: ErrorCurve, ratio: Any, power: Any) -> NDArray[np.int64]:
+    """Rates of coloured steps: the mean over the groups of d/2 log2(1 + v/b power). ratio: (K,) v/b, units of 2^-80;
+    power: (K, groups); whole numbers of any size.
+    """
+    ratio = np.minimum(ratio >> (2 * FRACTION - _RATIO_FRACTION), 1 << 40)
+    of_group = ((ratio[:, None] * power) >> POWER_FRACTION) + (1 << _RATIO_FRACTION)
+    log = fixed_log2(of_group.astype(np.uint64), _RATIO_FRACTION).sum(axis=1)
+    return (log * curve.dims // power.shape[1]) >> (1 + LOG_FRACTION - BITS_FRACTION)
 
 
 def planned_bits(curve: ErrorCurve, plan: Plan) -> float:
-    """Return the expected bits in the stream of the plan's dims: rates, excess and bit counts."""
+    """Return the bits that a stream of the plan's dims is expected to have: rates, excess and bit counts."""
     rates = np.array(plan.rate, np.int64)
     return float((_with_excess(rates) + _SIDE_BITS).sum()) / (1 << BITS_FRACTION)

@@ -1,4 +1,4 @@
-"""From an x_t to an x_0: ancestral sampling (Ho et al. 2020, Algorithm 2), DDIM (Song et al. 2021), interpolation.
+"""Sampling x_0 from an x_t: ancestral (Ho et al. 2020, Algorithm 2), DDIM (Song et al. 2021), interpolation.
 
 A sampler takes x_t, (n, c, h, w) float32 with h and w at least the model's window, and `levels`, the rising log-SNRs of
 the states it visits, the first one x_t's own; it calls the network once a level. Samples start from `draw_x_T`; a
@@ -25,7 +25,7 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.numerics.philox import SAMPLING, Key, gaussian
 
 Array = NDArray[np.float32]
-Variance = Callable[[float, float], float]  # of p(x_s | x_t), from the log-SNRs of t and s
+Variance = Callable[[float, float], float]  # variance of p(x_s | x_t) from the log-SNRs of t and s
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The spectrum of a network's error: how |x_0 - x0_hat|^2 is shared out among colours and spatial frequencies.
+"""Spectrum of a network's error: how |x_0 - x0_hat|^2 is shared out among colours and spatial frequencies.
 
 The error is far from white: at high noise its variance spans a factor of a thousand, low frequencies of the luminance
 first. A prior that knows this needs fewer bits in the same steps, all the more so the larger the steps are. A spectrum
@@ -25,10 +25,10 @@ Array = NDArray[np.float32]
 COLOURS, BANDS, TILE = 3, 32, 32
 CLASSES = COLOURS * BANDS
 GROUPS = 24  # equal runs of the coefficients, sorted by power, that share one power: 128 coefficients each at 32x32
-SPACING = 1 << 14  # rows are at least so far apart in log-SNR, units of 2^-16
+SPACING = 1 << 14  # least distance between rows in log-SNR, units of 2^-16
 POWER_FRACTION = 16  # fixed-point bits of a group's power
-_STEPS = 16  # of a stored power in a factor of two
-_LIMIT = 255  # of a stored power
+_STEPS = 16  # steps of a stored power to a factor of two
+_LIMIT = 255  # largest stored power
 _POWERS = (
     65536,
     68438,
@@ -78,7 +78,7 @@ class Spectrum:
     def from_floats(
         cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64], axes: Axes = ()
     ) -> Spectrum:
-        """Round a measured one. log_snr: units of 2^-16; energy: (rows, classes) sums of squares over `counts`
+        """Round a measured spectrum. log_snr: units of 2^-16; energy: (rows, classes) sums of squares over `counts`
         (classes,) coefficients.
 
         Rows nearer than SPACING to the one before are merged into it. A band that small windows don't have takes its
@@ -134,7 +134,7 @@ def transform_back(y: Array, rotation: Array = OPPONENT) -> Array:
 
 
 def _in_tiles(x: Array, back: bool = False) -> Array:
-    """The transform of each tile along the last axis."""
+    """Transform each tile along the last axis."""
     from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
 
     function = idct if back else dct
@@ -156,7 +156,7 @@ def bands(height: int, width: int) -> NDArray[np.uint8]:
         )
 
     y, x = frequencies(height), frequencies(width)
-    radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # of a square: whole numbers throughout
+    radius = np.array([isqrt(k) for k in range(2 * BANDS * BANDS)], np.uint8)  # roots in whole numbers throughout
     band: NDArray[np.uint8] = np.minimum(radius[(y[:, None] ** 2 + x**2) >> 30], BANDS - 1).astype(np.uint8)
     return band
 

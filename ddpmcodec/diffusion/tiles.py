@@ -1,5 +1,4 @@
-"""Any picture size for a network that takes any: whole pictures, and tiles with a halo where one would take too much
-memory.
+"""Tiles, for a network that takes any size: whole pictures, and tiles with a halo where one would take too much memory.
 
 The network is the same function of a neighbourhood everywhere, so tiles need no blending: what each predicts for its
 own part is what the whole picture's pass would, but for what lies farther away than the halo.
@@ -47,7 +46,7 @@ def in_tiles(predict: Callable[[Tensor, float], Tensor], x_t: Array, log_snr: fl
 
 
 def _spans(length: int, multiple: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of one side, about equal, and what each sees; all begin and end at multiples."""
+    """Return the parts of one side, about equal, and what each sees; all begin and end at multiples."""
     halo = -(-HALO // multiple) * multiple
     longest = max(multiple, (int(AT_A_TIME**0.5) - 2 * halo) // multiple * multiple)
     units, count = length // multiple, -(-length // longest)

@@ -1,4 +1,4 @@
-"""Any picture size for a network of one size: overlapping windows, whose predicted noise is blended smoothly.
+"""Windows, for a network of one size and pictures of any: they overlap, and their predicted noise is blended smoothly.
 
 The weighted mean of the windows' ε̂ is the blend of MultiDiffusion (Bar-Tal et al. 2023); weights fall to almost
 nothing at a window's edge, so neighbouring windows hand over without a seam.
@@ -18,7 +18,7 @@ from torch import Tensor
 Array = NDArray[np.float32]
 
 # At most this many 32nds of the window between neighbours. Where noise hides the picture, windows imagine different
-# things, and only a wide overlap hides that (measured by eye on photographs); later they agree.
+# things, and only a wide overlap hides that (judged by eye on photographs); later they agree.
 STRIDE_NOISY, STRIDE = 16, 24
 NOISY_LOG_SNR = -1.0
 WINDOWS_AT_A_TIME = 64  # bounds the network's memory, whatever the picture's size
@@ -26,13 +26,13 @@ WINDOWS_AT_A_TIME = 64  # bounds the network's memory, whatever the picture's si
 
 @lru_cache(maxsize=32)
 def _starts(length: int, window: int, stride: int) -> tuple[int, ...]:
-    """Evenly spread window positions from 0 to length - window, at most `stride` 32nds of a window apart."""
+    """Return evenly spread window positions from 0 to length - window, at most `stride` 32nds of a window apart."""
     steps = -(-(length - window) * 32 // (window * stride))
     return tuple((length - window) * i // steps for i in range(steps + 1)) if steps else (0,)
 
 
 def window_count(height: int, width: int, window: int, log_snr: float) -> int:
-    """How many windows cover one picture at a level."""
+    """Return how many windows cover one picture at a level."""
     stride = STRIDE_NOISY if log_snr < NOISY_LOG_SNR else STRIDE
     return len(_starts(height, window, stride)) * len(_starts(width, window, stride))
 

@@ -7,9 +7,7 @@ writes, it holds a lock on it, so `remove_leftovers` can tell the living from th
 from __future__ import annotations
 
 import os
-import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +32,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     sent to it when the block ends. Raises OSError.
     """
     if is_stream(path):
+        import tempfile
+
         with tempfile.TemporaryDirectory() as folder:
             collected = Path(folder) / f"bytes{Path(path).suffix}"
             yield collected
@@ -43,7 +43,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     # The suffix is kept: writers such as matplotlib's choose the format by it. Names of 255 bytes leave no room for
     # more.
     suffix = target.suffix if 0 < len(target.suffix) <= 16 else ".tmp"
-    temporary = target.parent / f".{target.stem[:40]}{_MARK}{secrets.token_hex(4)}{suffix}"
+    temporary = target.parent / f".{target.stem[:40]}{_MARK}{os.urandom(4).hex()}{suffix}"
     before = os.stat(target) if target.exists() else None
     private = before is not None and not before.st_mode & 0o077  # from its first byte on
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)

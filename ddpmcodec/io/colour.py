@@ -39,7 +39,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Conversion:
-    """How a picture's colours become sRGB. apply takes and gives (h, w, 3) uint8, or takes (h, w) of a grey profile."""
+    """Conversion of a picture's colours to sRGB. apply takes and gives (h, w, 3) uint8; with a grey profile it takes
+    (h, w).
+    """
 
     name: str
     apply: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -141,7 +143,7 @@ def _unless_srgb(conversion: Conversion) -> Conversion | None:
 
 
 def _to_xyz(primaries: tuple[float, ...]) -> Floats:
-    """The matrix from linear RGB to XYZ, white scaled to (1, 1, 1): whites are taken for each other, channel by
+    """Return the matrix from linear RGB to XYZ, white scaled to (1, 1, 1): whites are taken for each other, channel by
     channel.
     """
     xy = np.array(primaries, np.float64).reshape(4, 2)

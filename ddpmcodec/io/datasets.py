@@ -86,7 +86,7 @@ def named_pictures(
 
 
 def is_picture(name: str, start: Callable[[], bytes]) -> bool:
-    """Whether a file is taken for a picture, by its name, and where that has no suffix by its first 16 bytes."""
+    """Return whether a file is taken for a picture, by its name, and where that has no suffix by its first 16 bytes."""
     suffix = Path(name).suffix.lower()
     if Path(name).name.startswith("."):
         return False
@@ -102,7 +102,7 @@ def _start(file: Path) -> bytes:
 
 
 def readable_suffixes() -> set[str]:
-    """Suffixes of picture files that can be read, such as ".png"."""
+    """Return the suffixes of picture files that can be read, such as ".png"."""
     return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
@@ -127,11 +127,10 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
         root.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(sys.stderr):  # torchvision tells of its download
             split: Any = CIFAR10(str(root), train=train, download=True)
-    except Exception as error:  # of many kinds: no network, a broken archive, no room
+    except Exception as error:  # many kinds: no network, a broken archive, no room
         raise DdpmCodecError(
             f"CIFAR-10 could not be downloaded to {root} ({_first_line(error)}): try again, set DDPMCODEC_DATA to a "
-            "folder "
-            "that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
+            "folder that holds cifar-10-batches-py, or name a mosaic or a folder of pictures"
         ) from error
     return np.asarray(split.data, np.uint8)
 

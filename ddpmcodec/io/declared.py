@@ -1,4 +1,4 @@
-"""What a picture file says of its samples and colours, before Pillow converts them to 8 bits without a word.
+"""Declarations of a picture file about its samples and colours, before Pillow converts them to 8 bits without a word.
 
 Each container is read just far enough. Where one is damaged nothing is found here, and Pillow says what is wrong with
 it.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 PNG_START = b"\x89PNG\r\n\x1a\n"
 _JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
 _LARGEST_PROFILE = 16 << 20  # bytes
-_NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # of JPEG's markers from C0 to CF
+_NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # those of JPEG's markers from C0 to CF that begin no frame
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
 _SUBFILE_TYPE, _DEPTH, _FORMAT = 254, 258, 339  # TIFF's tags NewSubfileType, BitsPerSample and SampleFormat
 _REDUCED_OR_MASK = 1 | 4
@@ -27,20 +27,20 @@ _BC6H = range(94, 97)  # DirectDraw's formats of floating numbers, of which Pill
 
 @dataclass(frozen=True)
 class Declared:
-    """What a file declares. Unknown is what 8-bit RGB would be."""
+    """Declarations of a file. Where one is unknown it is that of 8-bit RGB."""
 
-    bits: int = 8  # of its deepest sample
+    bits: int = 8  # depth of its deepest sample
     signed: bool = False
     floating: bool = False
     colours: str = ""  # a colour space that Pillow would take for RGB or grey
     code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
-    pages: tuple[int, ...] = ()  # of a TIFF
-    profile: bytes | None = None  # ICC, of a PNG: Pillow refuses pictures whose profile is damaged or large
+    pages: tuple[int, ...] = ()  # a TIFF's
+    profile: bytes | None = None  # a PNG's ICC profile: Pillow refuses pictures whose profile is damaged or large
 
 
 def declared(data: bytes) -> Declared:
     """Return what a picture file declares of its samples and colours; runs no decoder and raises nothing."""
-    with suppress(Exception):  # of a damaged file nothing is found here
+    with suppress(Exception):  # nothing is found in a damaged file
         for starts, read in _READERS:
             if starts(data[:12]):
                 return read(data)
@@ -134,7 +134,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tiff(data: bytes) -> Declared:
-    """The deepest of all pages; thumbnails and masks are no pages."""
+    """Return what the deepest of all pages declares; thumbnails and masks are no pages."""
     pages = list(_tiff_pages(data))
     formats = {format for page in pages for format in page.get(_FORMAT, (_UNSIGNED,))}
     full = tuple(i for i, page in enumerate(pages) if not page.get(_SUBFILE_TYPE, (0,))[0] & _REDUCED_OR_MASK)

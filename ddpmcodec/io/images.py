@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import ImageError
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import as_shown
-
-MAX_PIXELS = 64 << 20  # of a picture, and of the canvas that it is coded on
 
 
 def as_rgb(image: Any, exact: bool = False) -> NDArray[np.uint8]:
-    """Return a picture as uint8 H×W×3: of an array, grey (H×W or H×W×1) expands; of a Pillow picture, what is shown of
-    it.
+    """Return a picture as uint8 H×W×3: a grey array (H×W or H×W×1) is expanded; of a Pillow picture it is what is
+    shown.
 
     exact: the picture's own values are meant, so one whose colours would have to be converted to sRGB is refused.
     Raises ImageError for anything else.

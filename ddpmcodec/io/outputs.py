@@ -1,5 +1,4 @@
-"""Where bytes go: regular files, which others replace whole (see `atomic`), and streams, which are only ever written
-to.
+"""Outputs: regular files, which others replace whole (see `atomic`), and streams, which are only ever written to.
 
 Streams are devices, pipes, sockets and the process's own open files, such as /dev/stdout and /dev/fd/3. They keep their
 place: what was written before stays before, and nothing is renamed over them.
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import stat
 import sys
 from collections.abc import Iterable
@@ -63,6 +61,8 @@ def send(path: PathLike, data: bytes) -> None:
     """Write bytes to a stream, behind what is there; a pipe waits for its reader. Raises OSError."""
     number, status = descriptor_of(path), status_of(path)
     if number is None and status is not None and stat.S_ISSOCK(status.st_mode):
+        import socket
+
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(os.fspath(path))
             connection.sendall(data)

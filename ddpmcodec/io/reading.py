@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.declared import PNG_START, declared, png_chunks
-from ddpmcodec.io.images import MAX_PIXELS
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Note, check_declared, check_depth, ignore_note, to_rgb
 
 _ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillow gives the whole or the largest
@@ -62,7 +62,7 @@ def read_frames(
 
 
 def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
-    """The file, nothing of it decoded, and the places of its frames."""
+    """Open the file, nothing of it decoded; return it with the places of its frames."""
     if not data:
         raise ImageError("the input is empty; expected a picture (PNG, JPEG, WebP, …)")
     about = declared(data)
@@ -115,7 +115,7 @@ def _check_size(file: Image.Image) -> None:
 
 
 def _frames(file: ImageFile.ImageFile, pages: tuple[int, ...]) -> list[int]:
-    """Places of what is a picture of its own: no thumbnails, layers or other sizes of the same one."""
+    """Return the places of what is a picture of its own: no thumbnails, layers or other sizes of the same one."""
     if file.format == "TIFF" and pages:
         return list(pages)
     count = getattr(file, "n_frames", 1)
@@ -129,7 +129,7 @@ def _frames(file: ImageFile.ImageFile, pages: tuple[int, ...]) -> list[int]:
 
 
 def _needed(data: bytes) -> bytes:
-    """A PNG without what nothing shown depends on; other files as they are.
+    """Return a PNG without what nothing shown depends on; other files as they are.
 
     Pillow refuses a picture for any chunk that is damaged or large. Whatever is cut off or beyond IEND stays.
     """
@@ -151,7 +151,7 @@ def _sound(name: bytes, content: bytes, check: bytes) -> bool:
 
 
 def _left_out(file: ImageFile.ImageFile, data: bytes) -> list[str]:
-    """What a file says beside its picture, in words. The orientation is no part of it: it is applied."""
+    """Say in words what a file has beside its picture. The orientation is no part of it: it is applied."""
     chunks = {name: content for name, content, _ in png_chunks(data)} if data.startswith(PNG_START) else {}
     texts = {b"tEXt", b"zTXt", b"iTXt"} & chunks.keys()
     xmp = b"XML:com.adobe.xmp" in chunks.get(b"iTXt", b"")
@@ -170,7 +170,7 @@ def _says_more(file: ImageFile.ImageFile) -> bool:
 
 
 def kind_of(data: bytes) -> str | None:
-    """Pillow's name of the format that a file's first bytes are those of; None for none that they tell."""
+    """Return Pillow's name of the format that a file's first bytes are those of; None for none that they tell."""
     Image.init()
     for kind in Image.ID:
         accepts = Image.OPEN[kind][1]

@@ -1,4 +1,4 @@
-"""What is shown of a Pillow picture: upright 8-bit sRGB, whatever its mode."""
+"""Pillow pictures as they are shown: upright 8-bit sRGB, whatever their mode."""
 
 from __future__ import annotations
 
@@ -110,8 +110,7 @@ def to_rgb(
         if exact:
             raise ImageError(
                 f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong "
-                "ones; "
-                "convert it to sRGB (--icc srgb), which is exact from there on"
+                "ones; convert it to sRGB (--icc srgb), which is exact from there on"
             )
         note(f"colours converted to sRGB ({conversion.name})")
         rgb = conversion.apply(rgb[:, :, 0].copy() if conversion.grey else rgb)
@@ -133,7 +132,7 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def _bytes_of(picture: ImageFile.ImageFile) -> bytes:
-    """The file of an opened picture, which is left where it was; b"" where it can't be read any more."""
+    """Return the file of an opened picture, which is left where it was; b"" where it can't be read any more."""
     with suppress(OSError, ValueError, AttributeError):
         file: Any = picture.fp
         at = file.tell()

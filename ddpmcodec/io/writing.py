@@ -38,13 +38,13 @@ _LOSSY = {
     "GIF": "holds 256 colours",
 }
 _RESIZED = {"ICO", "CUR", "ICNS"}
-_GREY = {".pbm", ".pgm", ".pfm", ".bw"}  # of formats that have RGB under other suffixes
+_GREY = {".pbm", ".pgm", ".pfm", ".bw"}  # suffixes of grey alone; the formats have RGB under other ones
 _BARE_JPEG2000 = {".j2k", ".j2c", ".jpc"}
-_FRAME_MS, _LAST_FRAME_MS = 200, 2000  # of an animation
+_FRAME_MS, _LAST_FRAME_MS = 200, 2000  # how long an animation shows a frame, and its last one
 
 
 def image_format(path: Path) -> str:
-    """Pillow's name of the format that a path's suffix stands for; PNG where it has none.
+    """Return Pillow's name of the format that a path's suffix stands for; PNG where it has none.
 
     Raises ImageError for one that it can't write, or that can't hold the picture's size or colours.
     """
@@ -60,7 +60,7 @@ def image_format(path: Path) -> str:
 
 
 def what_it_loses(path: Path) -> str | None:
-    """What a path's format does to a picture ("holds 256 colours"); None where it keeps every pixel. Raises
+    """Say what a path's format does to a picture ("holds 256 colours"); None where it keeps every pixel. Raises
     ImageError.
     """
     return _LOSSY.get(image_format(path))
@@ -85,7 +85,7 @@ def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
 
 
 def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
-    """Pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is
+    """Return pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is
     lossless.
     """
     buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]

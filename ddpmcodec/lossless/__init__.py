@@ -1,4 +1,4 @@
-"""The lossless tail: x_0 exactly, given the last x_t. Integers only, once the network's prediction has been rounded."""
+"""Lossless tail: x_0 exactly, given the last x_t. Integers only, once the network's prediction has been rounded."""
 
 from ddpmcodec.lossless.tail import TailLevel, decode_tail, encode_tail, usual_steps
 

@@ -60,7 +60,7 @@ def bits_of(mixture: Mixtures, values: NDArray[np.int64]) -> float:
 
 
 def _below(mixture: Mixtures, values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """2^TOTAL times the probability of less than each of the values (n or 1, k), for each of n mixtures."""
+    """Return 2^TOTAL times the probability of less than each of the values (n or 1, k), for each of n mixtures."""
     table, edges = tables(), values * UNIT - UNIT // 2
     weight = table["weight"][mixture.odds + MIX_BOUND][:, None]
     cumulative = np.zeros((len(weight), values.shape[1]), np.int64)

@@ -1,4 +1,4 @@
-"""In which order sub-pixels are coded, and what is known of the neighbours when one's turn comes.
+"""Lattices: in which order sub-pixels are coded, and what is known of the neighbours when one's turn comes.
 
 Twelve groups: four interleaved lattices of pixels, (even, even), (odd, odd), (even, odd), (odd, even), and in each
 green, red, blue. A group's members don't depend on each other, so a whole group is coded at once, and its contexts are
@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-RADIUS = 2  # neighbours up to two pixels away
+RADIUS = 2  # contexts have neighbours up to two pixels away
 _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 GREEN = 1
 _COLOURS = (GREEN, 0, 2)
@@ -35,7 +35,7 @@ class Group:
 
     @property
     def around(self) -> tuple[tuple[int, int, int], ...]:
-        """Neighbours in every colour, all but the sub-pixel itself: where the prediction is known."""
+        """Return the neighbours in every colour, all but the sub-pixel itself: where the prediction is known."""
         return tuple(o for o in _OFFSETS if o != (self.colour, 0, 0))
 
     def shape(self, height: int, width: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The tail's probabilities: a small network of integers for each group, trained once on CIFAR-10's training images.
+"""Probabilities of the tail: a small network of integers for each group, trained once on CIFAR-10's training images.
 
 In: a sub-pixel's neighbourhood of predictions, and of errors where they are known already. Out: a mixture of two
 Gaussians. Every number is an integer held exactly (products and sums stay below 2^53, so the order in which a matrix
@@ -23,7 +23,7 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 INPUT = 64  # an input of 1.0
 WEIGHT = 12  # fraction bits of the weights
 HIDDEN = 8  # fraction bits of hidden values
-_BOUND = 8 * INPUT  # of an input
+_BOUND = 8 * INPUT  # largest input
 _HIDDEN_BOUND = 1 << 16
 _OUTPUT_BOUND = 1 << 17  # +-32
 OCTAVE = 8  # scales come in steps of 2^(1/8)
@@ -64,13 +64,13 @@ def layers() -> tuple[Layers, ...]:
 
 @cache
 def _companded() -> NDArray[np.int64]:
-    """INPUT log2(1 + |d|) for d in 1/32 of a level, up to 256 levels."""
+    """Return INPUT log2(1 + |d|) for d in 1/32 of a level, up to 256 levels."""
     d = np.arange(32 * 256 + 1, dtype=np.uint64)
     return fixed_log2(d + np.uint64(32), 5) * INPUT >> 16
 
 
 def compand(difference: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Differences of predictions, in UNITs, to inputs: their sign, and the logarithm of their size."""
+    """Turn differences of predictions, in UNITs, into inputs: their sign, and the logarithm of their size."""
     size = np.minimum(np.abs(difference) * 32 // UNIT, 32 * 256)
     return np.sign(difference) * _companded()[size]
 
@@ -78,10 +78,10 @@ def compand(difference: NDArray[np.int64]) -> NDArray[np.int64]:
 def inputs(
     errors: NDArray[np.int64], around: NDArray[np.int64], own: NDArray[np.int64], scale: int, log_snr: int
 ) -> NDArray[np.float64]:
-    """Return inputs (n, inputs). errors: (n, known) of neighbours; around: (n, around) predictions; own: (n,)
-    prediction; all in UNITs.
+    """Return inputs (n, inputs).
 
-    scale: expected root mean square error, in UNITs. log_snr: of x_t, in 2^-16.
+    errors: (n, known) errors of the neighbours; around: (n, around) predictions; own: (n,) prediction; all in UNITs.
+    scale: expected root mean square error, in UNITs. log_snr: x_t's level, in 2^-16.
     """
     known = np.clip((errors * (2 * INPUT) // scale + 1) >> 1, -_BOUND, _BOUND)
     texture = compand(around - own[:, None])

@@ -1,11 +1,11 @@
-"""The same integers on both sides from floats that differ a little: rounding that stays clear of boundaries.
+"""Rounding that stays clear of boundaries: the same integers on both sides from floats that differ a little.
 
 Sender and receiver add shared noise (a dither) to the prediction and round down to cells of a quarter of a level. The
 sender tries one dither after another for each block of values until every value lies farther than TOLERANCE from the
 nearest boundary, and sends which one that was; a receiver whose floats are off by less than TOLERANCE then rounds
 alike. A block of n values needs (1 - p)^-n tries on average, p = 2 TOLERANCE / CELL, so naming one costs about 1.44 p +
 1.44 / n bits a value: 0.016. Flagging the values near a boundary instead, and saying which side they are on, costs
-several times that (`python -m ddpmcodec.eval.studies.tail_study`).
+several times that, measured on training images (`python -m ddpmcodec.eval.studies.tail_study`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ UNIT = 512  # integers below count in 1/512 of a level
 CELL = 128  # values are known to a quarter of a level afterwards; a finer cell costs more tries than it saves bits
 TOLERANCE = 9 / 16  # so floats may differ by 1.1e-3 of a level
 BLOCK = 512  # values that share a dither
-ESCAPE = 255  # this symbol stands for so many tries, and another symbol follows
+ESCAPE = 255  # this symbol stands for 255 failed tries, and another symbol follows
 _TOTAL = 1 << 20
 _TOGETHER = 64  # dithers tried at a time
-_MAX_TRIES = 1 << 16  # 1 in 92 succeeds: so many never fail on finite values
+_MAX_TRIES = 1 << 16  # 1 in 92 succeeds: on finite values this many never all fail
 
 
 def blocks(count: int) -> list[slice]:
@@ -52,7 +52,7 @@ def try_model(size: int) -> SymbolModel:
 
 
 def dithers(key: Key, size: int, first: int, count: int) -> NDArray[np.int64]:
-    """Return numbers (count, size) from 0 to CELL - 1: the `first`-th dither of a block and those after it."""
+    """Return dithers (count, size), numbers from 0 to CELL - 1: the `first`-th of a block and those after it."""
     words = -(-size // 16) * 4  # four numbers a word, and whole counters
     values = key.words(words * count, words * first).astype("<u4").view(np.uint8)
     return values.reshape(count, -1)[:, :size].astype(np.int64) % CELL

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
+from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.forked import remember_use
@@ -18,8 +18,6 @@ from ddpmcodec.models.outputs import output_like
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.models.space import Pixels, Space
 from ddpmcodec.numerics.arguments import whole
-
-DEFAULT_STEPS = 46
 
 
 class EpsModel(Protocol):
@@ -32,7 +30,7 @@ class EpsModel(Protocol):
 
 @dataclass(frozen=True)
 class CodecModel:
-    """An ε-model made a codec: what sender and receiver must have in common. `load_model` makes one."""
+    """Codec made of an ε-model: what sender and receiver must have in common. `load_model` makes one."""
 
     name: str
     eps_model: EpsModel
@@ -74,11 +72,11 @@ class CodecModel:
         return 1.0 if self.curve.bound is None else self.curve.bound / 65536
 
     def plan(self, steps: int | None = None) -> Plan:
-        """The plan of so many steps; None is the default, 46."""
+        """Return the plan of `steps` steps; None is the default, 46."""
         return make_plan(self.curve, whole(steps, "plan_steps") if steps is not None else default_steps(self.curve))
 
     def trained_level(self, log_snr: float) -> float:
-        """The level the network is asked at: beyond its training range, the nearest end of that."""
+        """Return the level the network is asked at: beyond its training range, the nearest end of that."""
         return min(max(log_snr, self.min_log_snr), self.max_log_snr)
 
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
@@ -124,10 +122,3 @@ def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr
             "its training diverged, or fp16 can't hold its weights"
         )
     return eps
-
-
-def default_steps(curve: ErrorCurve) -> int:
-    """Steps of the plan that a stream uses when its header names none: few bits more than the best plan, half its
-    calls.
-    """
-    return min(curve.usual_plan or DEFAULT_STEPS, most_steps(curve))

@@ -1,4 +1,4 @@
-"""What any network's configuration has to hold to, for it may come from a stranger's file."""
+"""Checks of any network's configuration, for it may come from a stranger's file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddpmcodec.errors import ModelError
 
 T = TypeVar("T")
 
-MAX_WIDTH = 1 << 16  # of any layer
+MAX_WIDTH = 1 << 16  # channels of the widest layer
 MAX_BLOCKS = 64  # a level
 MAX_WINDOW = 1024
 MAX_LOG_SNR = 64.0  # beyond, either way, nothing of the picture or of the noise is left in float64
@@ -29,7 +29,7 @@ def from_stored(kind: Callable[..., T], values: Any, what: str) -> T:
 
 
 def require_types(config: Any, what: str) -> None:
-    """Holds a dataclass to its annotations: JSON has numbers of any kind and size where a whole number of layers is
+    """Hold a dataclass to its annotations: JSON has numbers of any kind and size where a whole number of layers is
     meant.
 
     Raises ModelError.
@@ -51,6 +51,6 @@ def require_types(config: Any, what: str) -> None:
 
 
 def require_levels(low: float, high: float) -> None:
-    """Raises ModelError unless log-SNRs rise from `low` to `high` within ±MAX_LOG_SNR."""
+    """Raise ModelError unless log-SNRs rise from `low` to `high` within ±MAX_LOG_SNR."""
     if not -MAX_LOG_SNR <= low < high <= MAX_LOG_SNR:
         raise ModelError(f"log-SNRs from {low} to {high}: expected a rising pair within ±{MAX_LOG_SNR:g}")

@@ -1,4 +1,4 @@
-"""The ε-model for pictures of any size: a U-Net of convolutions only, the same function of a neighbourhood everywhere.
+"""U-Net for pictures of any size: an ε-model of convolutions only, the same function of a neighbourhood everywhere.
 
 It has no normalisation and no attention over space, whose statistics would change with the picture's size.
 """
@@ -73,14 +73,14 @@ class ConvUNet(nn.Module):
         self.precondition = Precondition(config.min_log_snr, config.max_log_snr, config.knots)
 
     def zero_branches(self) -> None:
-        """Makes every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""
+        """Make every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""
         for layer in [*(m.conv2 for m in self.modules() if isinstance(m, ResidualBlock)), self.head]:
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """x: (n, c, h, w) in the scale of x_t, sides multiples of `downsampling`; log_snr: (n,). Returns ε̂ like x."""
+        """Return ε̂ like x: (n, c, h, w) in the scale of x_t, sides multiples of `downsampling`; log_snr: (n,)."""
         config = self.config
         angle = (log_snr.float() / 4)[:, None] * self.frequencies
         embedding = self.embed(torch.cat([angle.sin(), angle.cos()], dim=1).to(x.dtype))
@@ -105,7 +105,7 @@ class ConvUNet(nn.Module):
 
 
 def _waves(x: Tensor, log_snr: Tensor, periods: tuple[int, ...]) -> Tensor:
-    """Sine and cosine of each value of x_t in levels of 255, (n, 2·periods·c, h, w): where whole levels lie.
+    """Return sine and cosine of each value of x_t in levels of 255, (n, 2·periods·c, h, w): where whole levels lie.
 
     x_0 = 2·level/255 − 1 with whole levels, so once noise is about a level wide, x_t itself says little but its phase
     does.

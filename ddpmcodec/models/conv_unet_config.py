@@ -1,4 +1,4 @@
-"""The fully convolutional U-Net's architecture as numbers: checked before anything is built, as `UNetConfig` is."""
+"""Architecture of the fully convolutional U-Net as numbers: checked before anything is built, as `UNetConfig` is."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ConvUNetConfig:
 
     @property
     def downsampling(self) -> int:
-        """Factor between the image's side and the coarsest level's; sides must be multiples of it."""
+        """Return the factor between the image's side and the coarsest level's; sides must be multiples of it."""
         return self.fold << (len(self.channels) - 1)
 
     @property
@@ -78,27 +78,31 @@ class ConvUNetConfig:
 
     @property
     def any_size(self) -> bool:
-        """Whether pictures of any size will do: yes, of sides that `canvas` divides."""
+        """Return whether pictures of any size will do: yes, of sides that `canvas` divides."""
         return True
 
     @property
     def canvas(self) -> int:
-        """Least side of what the chain runs on."""
+        """Return the least side of what the chain runs on."""
         return self.downsampling
 
     @property
     def planes(self) -> int:
-        """Planes a colour has at the input, and at the output: x_t itself, a sine and a cosine for each period."""
+        """Return the planes a colour has at the input, and at the output: x_t itself, a sine and a cosine for each
+        period.
+        """
         return 1 + 2 * len(self.periods)
 
     @property
     def folded(self) -> int:
-        """Channels of the input and the output once space is folded into depth."""
+        """Return the channels of the input and the output once space is folded into depth."""
         return self.image_channels * self.planes * self.fold**2
 
     @property
     def elements(self) -> int:
-        """Numbers in the state of the network that `build` makes, so that a file can be refused before it is built."""
+        """Count the numbers in the state of the network that `build` makes: a file can be refused before it is
+        built.
+        """
         embedding = self.embedding
 
         def conv(c_in: int, c_out: int, side: int) -> int:
@@ -113,7 +117,7 @@ class ConvUNetConfig:
         return total
 
     def multiplications_a_pixel(self) -> float:
-        """Multiplications of one call, divided by the picture's pixels."""
+        """Return the multiplications of one call, divided by the picture's pixels."""
         total = 2 * 9 * self.folded * self.channels[0] / self.fold**2
         for i, (c, down, up) in enumerate(zip(self.channels, self.down_blocks, self.up_blocks, strict=True)):
             total += (down + up) * 2 * 9 * c * c / (self.fold << i) ** 2
@@ -122,7 +126,7 @@ class ConvUNetConfig:
         return total
 
     def build(self) -> ConvUNet:
-        """The network, with initial weights."""
+        """Return the network, with initial weights."""
         from ddpmcodec.models.conv_unet import ConvUNet
 
         return ConvUNet(self)
@@ -132,5 +136,5 @@ class ConvUNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ConvUNetConfig:
-        """The configuration as a file stores it. Raises ModelError."""
+        """Return a configuration from what a file stores. Raises ModelError."""
         return from_stored(cls, values, "U-Net")

@@ -1,4 +1,4 @@
-"""A caller's network as a codec, without a file."""
+"""Networks of callers, each as a codec, without a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's name for the header: a hash over everything that decides a stream or its pictures."""
+"""Fingerprint, a model's name for the header: a hash over everything that decides a stream or its pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A U-Net without Python between its operations."""
+"""U-Net without Python between its operations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import torch
 
 from ddpmcodec.models.base import EpsModel
 from ddpmcodec.models.conv_unet import ConvUNet
+from ddpmcodec.models.level_ranges import LevelRanges, by_level
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.models.unet import UNet
 
 _freezing = threading.Lock()
 
 
-def frozen(network: UNet | ConvUNet) -> EpsModel:
-    """Return the same operations without Python between them: 1.7 times as fast for one window on a CPU, bit
-    for bit.
+def frozen(network: torch.nn.Module) -> EpsModel:
+    """Return the same operations without Python between them, bit for bit: 1.7 times as fast for one window on a CPU.
+
+    A network of another kind than ours comes back as it is: its operations may depend on its input.
     """
+    if isinstance(network, LevelRanges):
+        return by_level([frozen(of_range) for of_range in network.networks], network.config.bounds)
+    return _frozen(network) if isinstance(network, UNet | ConvUNet) else network
+
+
+def _frozen(network: UNet | ConvUNet) -> EpsModel:
     # The trace holds for any size, so the least will do.
     side, channels = network.config.downsampling, network.config.image_channels
     x_t, log_snr = (

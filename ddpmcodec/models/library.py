@@ -1,4 +1,4 @@
-"""A user's models: found by the fingerprint that a file names, listed, added, removed."""
+"""Models of a user: found by the fingerprint that a file names, listed, added, removed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ddpmcodec.errors import ModelError, UnknownModelError
 from ddpmcodec.io.atomic import replacing
+from ddpmcodec.models.info import ModelInfo, read_model_info
 from ddpmcodec.models.places import EMBEDDED, SUFFIX, file_name, folders, own_folder
-from ddpmcodec.models.weights import ModelInfo, read_model_info
 
 _MARK_DIGITS = 8  # hexadecimal: what a header holds of a fingerprint
 

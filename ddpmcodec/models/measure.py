@@ -20,7 +20,8 @@ from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.placement import placed
-from ddpmcodec.diffusion.resolution import Resolution, Resolutions, level_of_smaller
+from ddpmcodec.diffusion.resampling import level_of_smaller
+from ddpmcodec.diffusion.resolution import Resolution, Resolutions
 from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, band_covariances, by_class, class_counts
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import checked_eps
@@ -45,7 +46,7 @@ _TRIED = {
 
 @dataclass(frozen=True)
 class _Network:
-    """A network as a Denoiser that looks at one size."""
+    """Network as a Denoiser that looks at one size."""
 
     eps_model: Callable[[Tensor, Tensor], Tensor]
     window: int
@@ -159,7 +160,7 @@ def _candidates(level: float, factors: Sequence[int], any_size: bool) -> list[Re
 
 
 def _best(found: dict[Resolution, float]) -> Resolution:
-    """The smallest size whose error is next to the least."""
+    """Return the smallest size whose error is next to the least."""
     least = min(found.values())
     return max((r for r, v in found.items() if v <= _CHEAPER * least), key=lambda r: (not r.merged, r.factor))
 
@@ -179,7 +180,7 @@ def _weighed(covariances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @contextmanager
 def _evaluating(network: object) -> Iterator[None]:
-    """A network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
+    """Put a network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
     modules = list(network.modules()) if isinstance(network, torch.nn.Module) else []
     before = [module.training for module in modules]
     try:
@@ -192,7 +193,7 @@ def _evaluating(network: object) -> Iterator[None]:
 
 
 def _clean(images: NDArray[np.uint8], batch: int, space: Space | None) -> Iterator[NDArray[np.float32]]:
-    """x_0 of so many images at a time."""
+    """x_0 of `batch` images at a time."""
     for start in range(0, len(images), batch):
         pixels = np.ascontiguousarray(images[start : start + batch].transpose(0, 3, 1, 2))
         planes = pixels.astype(np.float32) / np.float32(127.5) - 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
 from ddpmcodec.models.foreign.config import DiffusersConfig
+from ddpmcodec.models.level_ranges_config import LevelRangesConfig
 from ddpmcodec.models.unet_config import UNetConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 class NetworkConfig(Protocol):
@@ -49,15 +51,17 @@ class NetworkConfig(Protocol):
 
     def to_dict(self) -> dict[str, Any]: ...
     def build(self) -> torch.nn.Module:
-        """The network with initial weights. Raises ModelError when what it needs is not installed."""
+        """Return the network with initial weights. Raises ModelError when what it needs is not installed."""
         ...
 
 
-_KINDS: tuple[Any, ...] = (UNetConfig, ConvUNetConfig, DiffusersConfig)
+_KINDS: tuple[Any, ...] = (UNetConfig, ConvUNetConfig, LevelRangesConfig, DiffusersConfig)
 
 
 def parse_config(architecture: str, values: dict[str, Any]) -> NetworkConfig:
-    """The configuration as a model file stores it. Raises ModelError for an architecture this version does not know."""
+    """Return a configuration from what a model file stores. ModelError for an architecture this version doesn't
+    know.
+    """
     for kind in _KINDS:
         if architecture == kind.architecture:
             return kind.from_dict(values)

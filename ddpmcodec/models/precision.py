@@ -23,8 +23,8 @@ _OPERATIONS = [("cuda", "matmul"), ("cuda", "conv"), ("mkldnn", "matmul"), ("mkl
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Plain float32 on `device`: no autocast, no TF32, no bfloat16 products. The caller's settings are put back
-    afterwards.
+    """Compute in plain float32 on `device`: no autocast, no TF32, no bfloat16 products. The caller's settings are
+    put back afterwards.
     """
     global _inside
     with _no_autocast(device.type):
@@ -61,7 +61,7 @@ def _put_back() -> None:
 
 
 def _switch_off() -> None:
-    """Changes only what has to be changed, so that all else stays as the caller left it, set or not."""
+    """Change only what has to be changed, so that all else stays as the caller left it, set or not."""
     has_cuda = bool(torch.backends.cuda.is_built())  # type: ignore[no-untyped-call]
     try:
         precision = torch.get_float32_matmul_precision()

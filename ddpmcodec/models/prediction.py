@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ddpmcodec.errors import ModelError
 
-Formula = Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, x_t, log_snr)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Formula = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]  # (output, x_t, log_snr)
 SIGMA_DATA = 0.5  # standard deviation of pictures on [-1, 1], as EDM takes it (Karras et al. 2022, table 1)
 
 
@@ -74,7 +76,7 @@ def edm_state(x_t: Tensor, log_snr: Tensor, sigma_data: float = SIGMA_DATA) -> T
 
 @dataclass(frozen=True)
 class Prediction:
-    """A kind of network: what it sees of x_t at a log-SNR, and how its output becomes ε."""
+    """Kind of a network: what it sees of x_t at a log-SNR, and how its output becomes ε."""
 
     state: Callable[[Tensor, Tensor], Tensor]
     eps: Formula

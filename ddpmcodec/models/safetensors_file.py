@@ -1,23 +1,38 @@
-"""Reads safetensors that may be a stranger's: numbers and text only, of a size that the file's own bounds."""
+"""Reading of safetensors that may be a stranger's: numbers and text only, of a size that the file's own bounds."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ddpmcodec.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_METADATA_BYTES = 4 << 20  # bytes of JSON before the weights; the largest models known have a tenth of it
 _DTYPES = {"F16", "BF16", "F32"}
 
 
-def read_file(path: Path, weights: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """A file's metadata and, where asked for, its tensors, all finite floating-point numbers. Raises ModelError."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return a file's metadata; its weights stay where they are, and torch is not asked. Raises ModelError."""
+    with _opened(path, "np") as file:
+        return dict(file.metadata() or {})
+
+
+def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return a file's metadata and its tensors, all finite floating-point numbers. Raises ModelError."""
+    with _opened(path, "pt") as file:
+        return dict(file.metadata() or {}), {k: _tensor(path, file, k) for k in file.keys()}  # noqa: SIM118  (not a dict)
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Any]:
     try:
         with path.open("rb") as start:
             length = int.from_bytes(start.read(8), "little")
@@ -26,15 +41,14 @@ def read_file(path: Path, weights: bool) -> tuple[dict[str, str], dict[str, Tens
                 f"{path} is not a readable safetensors file: its header takes {length} bytes, expected at most "
                 f"{MAX_METADATA_BYTES}"
             )
-        with safe_open(path, "pt") as file:
-            tensors = {k: _tensor(path, file, k) for k in file.keys()} if weights else {}  # noqa: SIM118  (not a dict)
-            return dict(file.metadata() or {}), tensors
+        with safe_open(path, kind) as file:
+            yield file
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object that a metadata entry holds. Raises ModelError."""
+    """Return the JSON object that a metadata entry holds. Raises ModelError."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -47,12 +61,12 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    """Names end up on terminals, where control characters could do anything."""
+    """Return a name fit for terminals, where control characters could do anything."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, short and safe to print."""
+    """Return what an error says, short and safe to print."""
     return printable(" ".join(str(error).split())[:300])
 
 
@@ -63,6 +77,6 @@ def _tensor(path: Path, file: Any, name: str) -> Tensor:
             f"{path}: weight {name[:80]!r} is of type {dtype}, expected one of {', '.join(sorted(_DTYPES))}"
         )
     tensor: Tensor = file.get_tensor(name)
-    if not bool(torch.isfinite(tensor).all()):
+    if not bool(tensor.isfinite().all()):
         raise ModelError(f"{path}: weight {name[:80]!r} has values that are no finite numbers: its training diverged")
     return tensor

@@ -1,4 +1,4 @@
-"""A trained network wherever it comes from: a model file, a training run, or a diffusers folder or hub id."""
+"""Sources of trained networks: a model file, a training run, or a diffusers folder or hub id."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.schedule import NoiseSchedule
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.custom import codec_model
-from ddpmcodec.models.foreign import DiffusersConfig, DiffusersEps, load_diffusers
+from ddpmcodec.models.foreign.config import DiffusersConfig
+from ddpmcodec.models.foreign.loading import load_diffusers
+from ddpmcodec.models.foreign.network import DiffusersEps
+from ddpmcodec.models.info import read_model_info
 from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.times import CLEANEST, NOISIEST, own_levels
-from ddpmcodec.models.weights import load_model, load_network, read_model_info
+from ddpmcodec.models.weights import load_model, load_network
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network that may not be a codec yet."""
+    """Source of a network that may not be a codec yet."""
 
     network: torch.nn.Module
     config: NetworkConfig
@@ -41,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True)
 class OpenDenoiser:
-    """A network ready to denoise, whether or not it is a codec."""
+    """Network ready to denoise, whether or not it is a codec."""
 
     network: CodecModel
     name: str
@@ -90,7 +93,7 @@ def _is_diffusers(name: str) -> bool:
 
 
 def open_network(name: str) -> Source:
-    """A model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises
+    """Open a model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises
     ModelError.
     """
     path = Path(name)

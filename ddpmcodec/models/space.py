@@ -14,7 +14,7 @@ Array = NDArray[np.float32]
 
 
 class Space(Protocol):
-    """A way from pictures to x_0, and back."""
+    """Way from pictures to x_0, and back."""
 
     @property
     def factor(self) -> int:

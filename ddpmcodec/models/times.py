@@ -1,20 +1,21 @@
-"""The network's own clock: which time to tell it at a log-SNR, and which log-SNRs it knows."""
+"""Clock of a network: which time to tell it at a log-SNR, and which log-SNRs it knows."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ddpmcodec.diffusion.schedule import NoiseSchedule, from_betas
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.prediction import flow_time
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Levels worth coding at: below, even a picture of 256×256 pixels sends less than a bit; above, an 8-bit picture is
 # exact.
@@ -23,7 +24,7 @@ MAX_TIMESTEPS = 1 << 16
 
 
 class Times(Protocol):
-    """A noise schedule seen from the network."""
+    """Noise schedule seen from the network."""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -32,7 +33,7 @@ class Times(Protocol):
 
     @property
     def schedule(self) -> NoiseSchedule | None:
-        """The only log-SNRs it knows; None: all within its limits."""
+        """Return the only log-SNRs it knows; None: all within its limits."""
         ...
 
     def of(self, log_snr: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class DiscreteTimes:
 
     def of(self, log_snr: Tensor) -> Tensor:
         nearest = self.schedule.nearest_timestep
-        return torch.tensor([nearest(level) - 1 for level in log_snr.tolist()], device=log_snr.device)
+        return log_snr.new_tensor([nearest(level) - 1 for level in log_snr.tolist()]).long()
 
     def to_dict(self) -> dict[str, Any]:
         return {"betas": list(self.betas)}

@@ -1,4 +1,4 @@
-"""The project's ε-model: a small U-Net conditioned on the log signal-to-noise ratio."""
+"""U-Net, the project's small ε-model, conditioned on the log signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Upsample(nn.Conv2d):
 
 
 class Pointwise(nn.Conv2d):
-    """A 1×1 convolution as the product of matrices that it is in channels_last: less overhead for one window."""
+    """Convolution of 1×1 as the product of matrices that it is in channels_last: less overhead for one window."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, 1)
@@ -158,7 +158,7 @@ class UNet(nn.Module):
         self.precondition = Precondition(*trained, config.knots) if config.knots else None
 
     def zero_branches(self) -> None:
-        """Makes every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""
+        """Make every residual branch and the output 0: training starts best there (Ho et al. 2020, appendix B)."""
         last = [m.conv2 for m in self.modules() if isinstance(m, ResidualBlock)]
         for layer in [*last, *(m.out for m in self.modules() if isinstance(m, SelfAttention)), self.conv_out]:
             nn.init.zeros_(layer.weight)
@@ -166,7 +166,7 @@ class UNet(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """x: (n, c, h, w) in the scale of x_t, sides multiples of `downsampling`; log_snr: (n,). Returns ε̂ like x."""
+        """Return ε̂ like x: (n, c, h, w) in the scale of x_t, sides multiples of `downsampling`; log_snr: (n,)."""
         config = self.config
         angle = (log_snr.float() / 4)[:, None] * self.frequencies
         embedding = self.embed(torch.cat([angle.sin(), angle.cos()], dim=1).to(x.dtype))

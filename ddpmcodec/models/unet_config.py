@@ -1,4 +1,4 @@
-"""The U-Net's architecture as numbers: checked before anything is built, for they may come from a stranger's file."""
+"""Architecture of the U-Net as numbers: checked before anything is built, for they may come from a stranger's file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class UNetConfig:
 
     @property
     def downsampling(self) -> int:
-        """Factor between the image's side and the coarsest level's; sides must be multiples of it."""
+        """Return the factor between the image's side and the coarsest level's; sides must be multiples of it."""
         return 1 << (len(self.channels) - 1)
 
     @property
@@ -83,17 +83,19 @@ class UNetConfig:
 
     @property
     def any_size(self) -> bool:
-        """Whether pictures of any size will do: no, only windows of its own."""
+        """Return whether pictures of any size will do: no, only windows of its own."""
         return False
 
     @property
     def canvas(self) -> int:
-        """Least side of what the chain runs on."""
+        """Return the least side of what the chain runs on."""
         return self.window
 
     @property
     def elements(self) -> int:
-        """Numbers in the state of the network that `build` makes, so that a file can be refused before it is built."""
+        """Count the numbers in the state of the network that `build` makes: a file can be refused before it is
+        built.
+        """
         modulation, embedding = (2 if self.scale else 1), self.embedding
 
         def conv(c_in: int, c_out: int, side: int = 3) -> int:
@@ -129,7 +131,7 @@ class UNetConfig:
         return total
 
     def build(self) -> UNet:
-        """The network, with initial weights."""
+        """Return the network, with initial weights."""
         from ddpmcodec.models.unet import UNet
 
         return UNet(self)
@@ -139,5 +141,5 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        """The configuration as a file stores it. Raises ModelError."""
+        """Return a configuration from what a file stores. Raises ModelError."""
         return from_stored(cls, values, "U-Net")

@@ -7,7 +7,6 @@ be that of the weights that are there, so memory is bounded by the file's size.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +18,15 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.conv_unet import ConvUNet
 from ddpmcodec.models.device import usable_device
 from ddpmcodec.models.fingerprint import canonical, fingerprint
 from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.frozen import frozen
-from ddpmcodec.models.network_config import NetworkConfig, parse_config
+from ddpmcodec.models.info import FORMAT, FORMAT_WITH_RESOLUTIONS, FORMAT_WITH_SPECTRUM, ModelInfo, info_of
+from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.places import DEFAULT_MODEL, EMBEDDED, find_model
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
 from ddpmcodec.models.space import Pixels
-from ddpmcodec.models.unet import UNet
-
-# A program that doesn't know spectra, or resolutions, must not take a model that has them for one that hasn't.
-FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS = (f"ddpmcodec-model-{version}" for version in (1, 2, 3))
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says of itself; enough to parse streams, without a network."""
-
-    name: str
-    path: Path
-    fingerprint: str
-    config: NetworkConfig
-    measured: ErrorCurve | None  # None: trained, but no codec yet
-    note: str = ""  # how it was made
-
-    @property
-    def window(self) -> int:
-        """Least side of what the chain runs on."""
-        return self.config.canvas
-
-    @property
-    def channels(self) -> int:
-        return self.config.image_channels
-
-    @property
-    def factor(self) -> int:
-        return self.config.factor
-
-    @property
-    def curve(self) -> ErrorCurve:
-        """The error curve; ModelError when it has not been measured yet."""
-        if self.measured is None:
-            raise ModelError(
-                f"{self.path} has no error curve yet, so it has no plan: run `ddpmcodec plan {self.path} --data "
-                "IMAGES` "
-                "on training images first"
-            )
-        return self.measured
 
 
 def save_model(
@@ -108,13 +67,8 @@ def _format_of(stored_curve: dict[str, Any]) -> str:
     return FORMAT_WITH_SPECTRUM if "spectrum" in stored_curve else FORMAT
 
 
-def read_model_info(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:
-    """Reads a model's metadata only. Raises ModelError when the file is not a ddpmcodec model."""
-    return _read(find_model(name_or_path), weights=False)[0]
-
-
 def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu") -> CodecModel:
-    """An embedded model by name, or a model file by path, ready to code on `device`, in float32.
+    """Return an embedded model by name, or a model file by path, ready to code on `device`, in float32.
 
     Raises ModelError for a file that is missing, damaged (its fingerprint is checked), or of another architecture, and
     for a device that isn't there.
@@ -127,7 +81,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     config = info.config
     model = CodecModel(
         name=info.name,
-        eps_model=frozen(network) if where.type == "cpu" and isinstance(network, UNet | ConvUNet) else network,
+        eps_model=frozen(network) if where.type == "cpu" else network,
         curve=curve,
         fingerprint=info.fingerprint,
         window=config.canvas,
@@ -144,11 +98,11 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
 
 
 def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[torch.nn.Module, ModelInfo]:
-    """The network itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata.
+    """Return the network itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata.
 
     It may have no error curve yet. Raises ModelError.
     """
-    info, tensors = _read(find_model(name_or_path), weights=True)
+    info, tensors = _read(find_model(name_or_path))
     try:
         network = _built(info.config, tensors)
     except ModelError as error:
@@ -172,33 +126,11 @@ def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module
     return network
 
 
-def _read(path: Path, weights: bool) -> tuple[ModelInfo, dict[str, Tensor]]:
-    """Metadata and, where asked for, the weights that its fingerprint was found to cover; of one opening of the
-    file.
-    """
-    metadata, tensors = read_file(path, weights)
-    if metadata.get("format") not in (FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS):
-        found = printable(metadata.get("format", "no format at all"))[:80]
-        expected = f"{FORMAT}, {FORMAT_WITH_SPECTRUM} or {FORMAT_WITH_RESOLUTIONS}"
-        raise ModelError(
-            f"{path} is not a ddpmcodec model this version reads: its metadata has {found}, expected {expected}"
-        )
-    try:
-        stored, stored_curve, mark = (
-            json_object(metadata["config"]),
-            json_object(metadata["curve"]),
-            metadata["fingerprint"],
-        )
-        config = parse_config(metadata.get("architecture", "unet"), stored)
-        curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
-        # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files
-        # alone.
-        name, note = printable(metadata["name"])[:200], printable(metadata.get("note", ""))
-        whole = not weights or fingerprint(tensors, stored, stored_curve) == mark
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except (KeyError, RecursionError) as error:
-        raise ModelError(f"{path}: the model's metadata is not understood: {error}; get the file again") from error
-    if not whole:
+def _read(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
+    """Metadata and the weights that its fingerprint was found to cover; of one opening of the file."""
+    metadata, tensors = read_file(path)
+    info = info_of(path, metadata)
+    # Over the configuration as it is stored: a later version's new fields, at their defaults, leave old files alone.
+    if fingerprint(tensors, json_object(metadata["config"]), json_object(metadata["curve"])) != info.fingerprint:
         raise ModelError(f"{path} is damaged: its fingerprint does not match its contents; get the file again")
-    return ModelInfo(name, path, mark, config, curve, note), tensors
+    return info, tensors

@@ -1,4 +1,4 @@
-"""What callers give and get: whole numbers of any type, and arrays that can be looked at and not written to."""
+"""Arguments and results: whole numbers of any type, and arrays that can be looked at and not written to."""
 
 from __future__ import annotations
 

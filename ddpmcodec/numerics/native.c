@@ -114,7 +114,7 @@ EXPORT int use_vectors(int most)
 
 /* viterbi.search of one code: metrics (steps, 2^older, 2^newer) to bits (steps,).
 
-   paths: 2 * 2^memory int16, both halves as the metrics are before step 0 (viterbi._initial); decisions: steps * 2^memory / 16. */
+   paths: 2 * 2^memory int16, both halves as the metrics are before step 0 (viterbi.initial); decisions: steps * 2^memory / 16. */
 EXPORT void search(const i16 *metrics, i64 steps, int memory, int older, int newer, i16 *paths, uint16_t *decisions, uint8_t *bits)
 {
     DISPATCH(search, metrics, steps, memory, older, newer, paths, decisions, bits);

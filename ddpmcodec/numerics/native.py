@@ -1,4 +1,4 @@
-"""The channel's inner loops in C (native.c), where they were built: the same integers as numpy's, sooner and without
+"""Inner loops of the channel in C (native.c), where they were built: the same integers as numpy's, sooner and without
 the GIL.
 
 The environment variable DDPMCODEC_SEARCH chooses: `native`, or `numpy`; unset, native code is used where it is there.
@@ -23,41 +23,38 @@ VARIABLE = "DDPMCODEC_SEARCH"
 
 
 def enabled() -> bool:
-    """Whether native code runs. Raises DdpmCodecError where DDPMCODEC_SEARCH asks for it in vain, or for something
-    else.
+    """Return whether native code runs. Raises DdpmCodecError where DDPMCODEC_SEARCH asks for it in vain, or for
+    something else.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "native", "numpy"):
         raise DdpmCodecError(f"{VARIABLE}={wanted!r}: expected native, numpy or nothing")
     if wanted == "native" and _library() is None:
         raise DdpmCodecError(
-            f"{VARIABLE}=native, but native code was not built, or does not load here: install again with a C compiler "
-            "(GCC or "
-            f"Clang), or unset {VARIABLE} to search with numpy"
+            f"{VARIABLE}=native, but native code was not built, or does not load here: install again with a C "
+            f"compiler (GCC or Clang), or unset {VARIABLE} to search with numpy"
         )
     return wanted != "numpy" and _library() is not None
 
 
 def built() -> bool:
-    """Whether there is native code for this machine, wanted or not."""
+    """Return whether there is native code for this machine, wanted or not."""
     return _library() is not None
 
 
 def description() -> str:
-    """What runs the search on the CPU, in a few words."""
+    """Say in a few words what runs the search on the CPU."""
     return f"native, {8 * use_vectors()}-bit vectors" if enabled() else "numpy"
 
 
 def use_vectors(most: int = 32) -> int:
-    """Bytes of the vectors that native code uses from now on: as many as the processor has, at most so many (for
-    tests).
-    """
+    """Limit the vectors of native code to `most` bytes, for tests; return how many it uses from now on."""
     return int(_loaded().use_vectors(most))
 
 
 def search(metrics: NDArray[np.int16], memory: int, initial: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """See `viterbi.search`, of one code. metrics: (steps, 2^older, 2^newer); initial: (2^memory,) metrics before step
-    0.
+    """Search one code like `viterbi.search`. metrics: (steps, 2^older, 2^newer); initial: (2^memory,) metrics before
+    step 0.
     """
     steps, older, newer = len(metrics), metrics.shape[1].bit_length() - 1, metrics.shape[2].bit_length() - 1
     paths, bits = np.empty((2, 1 << memory), np.int16), np.empty(steps, np.uint8)
@@ -70,19 +67,21 @@ def search(metrics: NDArray[np.int16], memory: int, initial: NDArray[np.int16]) 
 def branch_metrics(
     y: NDArray[np.int32], taps: NDArray[np.int16], edges: NDArray[np.int64], order: int, scale: float, limit: int
 ) -> NDArray[np.int16]:
-    """(steps, 2^order): round(scale * Σ ±y), clipped to ±limit; y and taps: (dims,), edges: (steps + 1,) into them."""
+    """Return (steps, 2^order): round(scale * Σ ±y), clipped to ±limit; y and taps: (dims,), edges: (steps + 1,) into
+    them.
+    """
     metrics = np.empty((len(edges) - 1, 1 << order), np.int16)
     _loaded().branch_metrics(*_at(y, taps, edges), len(metrics), order, scale, limit, *_at(metrics))
     return metrics
 
 
 def hadamard(x: NDArray[np.int32]) -> None:
-    """Walsh-Hadamard transform of each row (rows, 2^order), order >= 4, in place; sums must fit 32 bits."""
+    """Transform each row (rows, 2^order), order >= 4, in place by Walsh and Hadamard; sums must fit 32 bits."""
     _loaded().hadamard(*_at(x), len(x), x.shape[1].bit_length() - 1)
 
 
 def philox(first: int, count: int, rest: tuple[int, int, int], key: int) -> NDArray[np.uint32]:
-    """(count, 4) words of the counters (first + i, *rest)."""
+    """Return the words (count, 4) of the counters (first + i, *rest)."""
     words = np.empty((count, 4), np.uint32)
     _loaded().philox(*_at(words), count, first, *rest, key)
     return words
@@ -101,7 +100,7 @@ def _loaded() -> ctypes.CDLL:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """What setup.py built beside this file; None where it didn't, or where it was built for another machine."""
+    """Load what setup.py built beside this file; None where it didn't, or where it was built for another machine."""
     for path in (Path(__file__).with_name("_native" + suffix) for suffix in EXTENSION_SUFFIXES):
         try:
             library = ctypes.CDLL(str(path))

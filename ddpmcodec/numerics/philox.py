@@ -24,7 +24,7 @@ _MASK, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 # Purposes keep the uses of one step's randomness apart. They are part of the stream format.
 NOISE, TRELLIS, CANDIDATES, ARRIVALS = 0, 1, 2, 3
 SAMPLING = 4  # outside streams: samplers and measurements, which may go on from a stream's x_t with its own seed
-ROUNDING = 5  # of the lossless tail's predictions
+ROUNDING = 5  # dithers for the lossless tail's predictions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SymbolModel:
-    """`count` symbols in a row of one model: uniform over `size` values, or the given integer frequencies."""
+    """Model of `count` symbols in a row: uniform over `size` values, or by the given integer frequencies."""
 
     count: int
     size: int
@@ -20,7 +20,7 @@ class SymbolModel:
 
     @cached_property
     def model(self) -> Any:
-        """The constriction model; None where the only possible symbol is 0 and costs nothing."""
+        """Return the constriction model; None where the only possible symbol is 0 and costs nothing."""
         if self.size == 1:
             return None
         return (

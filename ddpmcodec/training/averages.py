@@ -22,12 +22,12 @@ class Averages:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the weights as they are now into every average."""
+        """Take the weights as they are now into every average."""
         for decay, sums in self._sums.items():
             torch._foreach_lerp_(sums, self._weights, 1 - decay)
 
     def after(self, updates: int) -> dict[float, dict[str, Tensor]]:
-        """Copies of the averages after so many updates, by decay; the weights themselves before the first."""
+        """Return copies of the averages after `updates` updates, by decay; the weights themselves before the first."""
         found = {}
         for decay, sums in self._sums.items():
             values = [s / (1 - decay**updates) for s in sums] if updates else [w.clone() for w in self._weights]
@@ -35,14 +35,14 @@ class Averages:
         return found
 
     def state(self) -> dict[float, dict[str, Tensor]]:
-        """Copies of the sums themselves, by decay, for a checkpoint."""
+        """Return copies of the sums themselves, by decay, for a checkpoint."""
         return {
             d: {k: s.cpu().clone() for k, s in zip(self._names, sums, strict=True)} for d, sums in self._sums.items()
         }
 
     @torch.no_grad()
     def load_state(self, state: dict[float, dict[str, Tensor]]) -> None:
-        """Takes over what `state` gave. Raises KeyError or RuntimeError when it is another network's."""
+        """Restore what `state` gave. Raises KeyError or RuntimeError when it is another network's."""
         for decay, sums in self._sums.items():
             for name, total in zip(self._names, sums, strict=True):
                 total.copy_(state[decay][name])

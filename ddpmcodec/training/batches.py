@@ -19,7 +19,7 @@ from torch import Tensor
 from ddpmcodec.errors import TrainingError
 from ddpmcodec.training.picture_pool import PicturePool
 
-_DIGEST_VALUES = 1 << 20  # sampled for a digest
+_DIGEST_VALUES = 1 << 20  # values sampled for a digest
 
 
 class TrainingImages:
@@ -65,12 +65,12 @@ class TrainingImages:
         return len(self._sides)
 
     def count(self, side: int) -> int:
-        """Pictures of which a side x side crop can be taken."""
+        """Return how many pictures a side x side crop can be taken of."""
         return len(self._of_at_least(side))
 
     def picks(self, step: int, size: int, side: int, stream: int = 0, part: slice = slice(None)) -> NDArray[np.int64]:
-        """(n, 4): picture, top, left and mirrored for each crop of a step's batch of `size`, or for the given part of
-        it.
+        """Return (n, 4): picture, top, left and mirrored for each crop of a step's batch of `size`, or for the given
+        part of it.
 
         Each pass over the pictures large enough is a new permutation, and batches run on across passes. Streams of one
         step are independent of one another. Raises TrainingError when no picture is large enough.
@@ -89,7 +89,7 @@ class TrainingImages:
         return np.column_stack([picture, corner, flip])[part]
 
     def crops(self, picks: Tensor, side: int) -> Tensor:
-        """(n, side, side, 3) uint8 on the device, of `picks` there."""
+        """Return the crops (n, side, side, 3) uint8 that `picks` on the device name."""
         picture, top, left, flip = picks.unbind(1)
         along = torch.arange(side, device=picks.device)
         columns = left[:, None] + torch.where(flip[:, None] > 0, side - 1 - along, along)
@@ -98,7 +98,7 @@ class TrainingImages:
         return self._values[places[..., None] + torch.arange(3, device=picks.device)]
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> NDArray[np.uint8]:
-        """A step's crops of the window's size, (n, window, window, 3), or the given part of them."""
+        """Return a step's crops of the window's size, (n, window, window, 3), or the given part of them."""
         picks = torch.from_numpy(self.picks(step, size, self.window, part=part)).to(self._values.device)
         return self.crops(picks, self.window).cpu().numpy()
 
@@ -108,7 +108,7 @@ class TrainingImages:
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A 63-bit seed from non-negative numbers; other numbers give, all but surely, another seed."""
+    """Return a 63-bit seed from non-negative numbers; other numbers give, all but surely, another seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -122,7 +122,7 @@ def _permutation(seed: int, epoch: int, count: int, stream: int) -> NDArray[np.i
 
 
 def _digest(sides: NDArray[np.int64], values: NDArray[np.uint8]) -> str:
-    """What tells these pictures from others, in hexadecimal digits: number, sizes and order, and a sample of their
+    """Return hexadecimal digits that tell these pictures from others, by number, sizes, order and a sample of their
     values.
 
     Copies of the files on another machine, under other names and dates, have the same one.

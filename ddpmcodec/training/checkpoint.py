@@ -21,7 +21,7 @@ _FORMAT = "ddpmcodec-checkpoint-2"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a run after `step` steps. Batches and noise are functions of (seed, step), so no generator is
+    """State of a run after `step` steps. Batches and noise are functions of (seed, step), so no generator is
     stored.
     """
 
@@ -31,31 +31,29 @@ class Checkpoint:
     images: int  # seen so far, all processes together
     seconds: float  # trained so far
     weights: dict[str, Tensor]
-    averages: dict[float, dict[str, Tensor]]  # of `Averages`, by decay
+    averages: dict[float, dict[str, Tensor]]  # state of `Averages`, by decay
     optimiser: list[dict[str, Any]]
     goal: Goal  # the learning rate's decay is measured against it
     pictures: int  # training images there were
-    processes: int  # that shared each batch
+    processes: int  # how many shared each batch
     best: float | None  # the least held-out bound of any model this run has written, bits/dim
     data: str | None = None  # `TrainingImages.digest`; None in checkpoints of before it was stored
 
     def recipe_for(self, processes: int) -> Recipe:
-        """The recipe for so many processes, with the same whole batch, hence the same trajectory. Raises
+        """Return the recipe for `processes` processes, with the same whole batch, hence the same trajectory. Raises
         TrainingError.
         """
         whole = self.recipe.with_batch(self.recipe.batch * self.processes)
         if any(part % processes for part in (whole.batch, *(v.count for v in whole.views))):
             raise TrainingError(
                 f"the run's batches of {whole.batch} images came from {self.processes} processes and can't be shared "
-                "by "
-                f"{processes}: start as many again (torchrun --nproc-per-node {self.processes}), or a number that "
-                "divides "
-                f"{whole.batch}"
+                f"by {processes}: start as many again (torchrun --nproc-per-node "
+                f"{self.processes}), or a number that divides {whole.batch}"
             )
         return whole.with_batch(whole.batch // processes)
 
     def save(self, directory: Path) -> None:
-        """Raises TrainingError when it can't be written; the one before is then still there."""
+        """Write the checkpoint. Raises TrainingError when it can't be written; the one before is then still there."""
         values = {
             "format": _FORMAT,
             "architecture": self.network.architecture,
@@ -84,13 +82,13 @@ class Checkpoint:
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:
-    """Reads tensors and numbers only, never code. Raises TrainingError."""
+    """Read a checkpoint: tensors and numbers only, never code. Raises TrainingError."""
     path = directory / NAME
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"no checkpoint in {directory}: expected {path}, which training writes") from error
-    except Exception as error:  # of many kinds: torch stumbles over damaged files in its own ways
+    except Exception as error:  # many kinds: torch stumbles over damaged files in its own ways
         raise TrainingError(f"{path} is not a readable checkpoint: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise TrainingError(f"{path} is not a checkpoint of this version: expected format {_FORMAT}")

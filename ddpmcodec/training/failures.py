@@ -10,14 +10,14 @@ from ddpmcodec.models.memory import is_out_of_memory
 
 
 class LocalError(TrainingError):
-    """A failure of one process among several, so that it has to report it itself."""
+    """Failure of one process among several, so that it has to report it itself."""
 
     local = True
 
 
 @contextmanager
 def explained(compiled: bool = False) -> Iterator[None]:
-    """Turns memory that runs out, and a torch.compile that can't, into TrainingErrors.
+    """Turn memory that runs out, and a torch.compile that can't, into TrainingErrors.
 
     compiled: the block runs a network that torch.compile made.
     """
@@ -28,18 +28,16 @@ def explained(compiled: bool = False) -> Iterator[None]:
             raise _no_memory(error) from error
         if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise LocalError(
-                f"torch.compile can't compile the network here: {_first_line(error)}; it needs a C++ compiler and "
-                "Python's "
-                "headers; leave out --compile"
+                f"torch.compile can't compile the network here: {_first_line(error)}; it needs a C++ "
+                "compiler and Python's headers; leave out --compile"
             ) from error
         raise
 
 
 def _no_memory(error: BaseException) -> LocalError:
     return LocalError(
-        f"out of memory: {_first_line(error)}; a smaller --batch needs less, as does --bf16 on a GPU; the last "
-        "checkpoint, if "
-        "there is one, is kept"
+        f"out of memory: {_first_line(error)}; a smaller --batch needs less, as does --bf16 on a "
+        "GPU; the last checkpoint, if there is one, is kept"
     )
 
 

@@ -13,7 +13,7 @@ _AHEAD = 4  # steps that the host may be ahead of a GPU
 
 
 class Handover:
-    """An int64 tensor on the device, whose `values` the host replaces before every step.
+    """Tensor of int64 on the device, whose `values` the host replaces before every step.
 
     To a GPU they go through page-locked buffers in turn: a copy from ordinary memory would wait for all that the GPU
     has yet to do, and leave it idle while the next step is prepared.
@@ -21,7 +21,7 @@ class Handover:
 
     def __init__(self, shape: tuple[int, ...], device: torch.device):
         self.values = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.waited_seconds = 0.0  # for a device that was behind
+        self.waited_seconds = 0.0  # while the device was behind
         self._buffers, self._copied, self._turn = [self.values], [], 0
         if device.type == "cuda":
             self._buffers = [torch.zeros(shape, dtype=torch.int64, pin_memory=True) for _ in range(_AHEAD)]
@@ -29,11 +29,11 @@ class Handover:
                 self._copied = [torch.cuda.Event() for _ in self._buffers]  # type: ignore[no-untyped-call]
 
     def replace(self, write: Callable[[NDArray[np.int64]], None]) -> None:
-        """Lets `write` fill an array of the tensor's shape, and sends it off on the current stream."""
+        """Let `write` fill an array of the tensor's shape, and sends it off on the current stream."""
         buffer = self._buffers[self._turn]
         if self._copied:
             start = time.perf_counter()
-            self._copied[self._turn].synchronize()  # of the step that had this buffer last
+            self._copied[self._turn].synchronize()  # the copy for the step that had this buffer last
             self.waited_seconds += time.perf_counter() - start
         write(buffer.numpy())
         if self._copied:

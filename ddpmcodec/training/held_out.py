@@ -18,14 +18,14 @@ from torch import Tensor
 from ddpmcodec.numerics.philox import Key, gaussian
 from ddpmcodec.training.objective import denoising_errors
 
-_SPACING = 1.0  # between log-SNRs at which a run in progress is measured
-_PICTURES = 64  # at most
+_SPACING = 1.0  # distance between the log-SNRs at which a run in progress is measured
+_PICTURES = 64  # largest number of pictures that a run in progress is measured on
 _AT_A_TIME = 1 << 18  # sub-pixels in the network at once
 
 
 def is_held_out(name: str, one_in: int = 16) -> bool:
-    """Whether a picture of this name is kept from training: where the SHA-1 of the name begins with a zero digit (two,
-    …).
+    """Return whether a picture of this name is kept from training: where the SHA-1 of the name begins with a zero digit
+    (two, …).
     """
     digits = round(math.log(one_in, 16))
     return hashlib.sha1(name.encode()).hexdigest()[:digits] == "0" * digits
@@ -47,14 +47,16 @@ class HeldOut:
         min_log_snr: float,
         max_log_snr: float,
     ) -> HeldOut | None:
-        """The middles of at most 64 of the pictures, evenly taken; None where none is large enough."""
+        """Return the middles of at most 64 of the pictures, evenly taken; None where none is large enough."""
         able = [p for p in pictures if min(p.shape[:2]) >= side]
         chosen = [able[i * len(able) // min(len(able), _PICTURES)] for i in range(min(len(able), _PICTURES))]
         middles = [p[(p.shape[0] - side) // 2 :, (p.shape[1] - side) // 2 :][:side, :side] for p in chosen]
         return cls(np.stack(middles), min_log_snr, max_log_snr) if middles else None
 
     def bound(self, network: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> float:
-        """Ideal bits/dim of a chain of many steps over these levels: ½∫E|ε − ε̂|²/d dλ (Kingma et al. 2021, eq. 17)."""
+        """Return ideal bits/dim of a chain of many steps over these levels: ½∫E|ε − ε̂|²/d dλ (Kingma et al. 2021,
+        eq. 17).
+        """
         steps = max(1, round((self.max_log_snr - self.min_log_snr) / _SPACING))
         levels = np.linspace(self.min_log_snr, self.max_log_snr, steps + 1)
         errors = level_errors(network, self.crops, levels, device)
@@ -69,8 +71,8 @@ def level_errors(
     device: torch.device,
     factor: int = 1,
 ) -> NDArray[np.float64]:
-    """E|ε − ε̂|²/d at each log-SNR, (len(levels),), of crops (n, side, side, 3); one noise a crop, the same at every
-    level.
+    """Return E|ε − ε̂|²/d at each log-SNR, (len(levels),), over crops (n, side, side, 3); one noise a crop, the same at
+    every level.
 
     factor: the network sees factor × factor pixels averaged, at the log-SNR that this makes; the error is still that of
     the full picture, whose x̂_0 is the small one enlarged.
@@ -95,8 +97,8 @@ def level_errors(
 def _of_smaller(
     network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, log_snr: Tensor, eps: Tensor, factor: int
 ) -> Tensor:
-    """As `denoising_errors`, through x̂_0 of the picture at 1/factor of its size: a mean of k² pixels has k² times the
-    SNR.
+    """Return `denoising_errors` through x̂_0 of the picture at 1/factor of its size: a mean of k² pixels has k²
+    times the SNR.
     """
     small_level = log_snr + 2 * math.log(factor)
     signal, noise = (torch.sigmoid(v * small_level).sqrt()[:, None, None, None] for v in (1, -1))

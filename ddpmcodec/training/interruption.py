@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets; the second acts as usual. Outside the main thread,
+    """Yield an event that the first Ctrl-C, SIGTERM or SIGHUP sets; the second acts as usual. Outside the main thread,
     nothing does.
 
     Under nohup SIGHUP stays ignored.

@@ -23,7 +23,7 @@ class Levels:
 
 
 def draw_levels(recipe: Recipe, span: tuple[float, float], count: int, generator: torch.Generator) -> Levels:
-    """Levels of `count` crops between two log-SNRs, on the generator's device.
+    """Draw the levels of `count` crops between two log-SNRs, on the generator's device.
 
     vlb: λ uniform over the span, one draw in each of `count` equal strata. The rate of a chain of many steps is
     ½ ∫ E|ε − ε̂|²/d dλ nats a dimension (Kingma et al. 2021, eq. 17), so the plain loss is the bound.
@@ -42,7 +42,7 @@ def draw_levels(recipe: Recipe, span: tuple[float, float], count: int, generator
 
 @lru_cache(maxsize=4)  # a step that is recorded brings nothing to the device
 def _chain(schedule: str, timesteps: int, device: torch.device) -> Levels:
-    """Every level of a discrete chain, noisiest last."""
+    """Return every level of a discrete chain, noisiest last."""
     levels = torch.from_numpy(named(schedule, timesteps).log_snrs).to(device, torch.float32)
     steps = levels[:-1] - levels[1:]
     # Step t goes from λ_t to λ_{t-1}; the last one, to the picture itself, is not part of the chain's rate.
@@ -50,7 +50,9 @@ def _chain(schedule: str, timesteps: int, device: torch.device) -> Levels:
 
 
 def denoising_errors(network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
-    """|ε − ε̂(x_t, λ)|²/d of each image, (n,) float32; x_0: (n, c, h, w) on [-1, 1]. Ho et al. 2020, eq. 12 and 14."""
+    """Return |ε − ε̂(x_t, λ)|²/d of each image, (n,) float32; x_0: (n, c, h, w) on [-1, 1] (Ho et al. 2020, eq. 12,
+    14).
+    """
     alpha_bar = torch.sigmoid(log_snr)[:, None, None, None]
     x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
     predicted = network(x_t.contiguous(memory_format=torch.channels_last), log_snr)

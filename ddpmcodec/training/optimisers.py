@@ -1,4 +1,4 @@
-"""Which optimiser serves which weights, as one thing with one state."""
+"""Optimisers: which one serves which weights, as one thing with one state."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ class Optimisers:
         adamw = torch.optim.AdamW(groups, lr=self.rates[0], betas=(0.9, recipe.beta2), **options)
         self._parts: list[torch.optim.Optimizer] = [adamw]
         if kernels:
-            self._parts.append(Muon(kernels, lr=self.rates[1], weight_decay=recipe.weight_decay))
+            precision = torch.bfloat16 if recipe.bf16 or graphed else torch.float32
+            self._parts.append(Muon(kernels, self.rates[1], weight_decay=recipe.weight_decay, precision=precision))
 
     @property
     def parts(self) -> tuple[torch.optim.Optimizer, ...]:
-        """AdamW, and Muon where there is one."""
+        """Return AdamW, and Muon where there is one."""
         return tuple(self._parts)
 
     @property
     def rate(self) -> float:
-        """AdamW's learning rate now."""
+        """Return AdamW's learning rate now."""
         return float(self._parts[0].param_groups[0]["lr"])
 
     def set_rate(self, share: float) -> None:
-        """Sets every learning rate to this share of its peak."""
+        """Set every learning rate to this share of its peak."""
         for i, (part, peak) in enumerate(zip(self._parts, self._peaks, strict=True)):
             rate = self.rates[i]
             if isinstance(rate, Tensor):
@@ -54,21 +55,21 @@ class Optimisers:
                 group["lr"] = peak * share
 
     def zero_grad(self) -> None:
-        """Forgets all gradients."""
+        """Forget all gradients."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """Takes a step with the gradients that are there."""
+        """Take a step with the gradients that are there."""
         for part in self._parts:
             part.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The states of all parts."""
+        """Return the states of all parts."""
         return [part.state_dict() for part in self._parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Takes a state over. Raises ValueError, KeyError or RuntimeError when it is another network's or recipe's."""
+        """Restore a state. Raises ValueError, KeyError or RuntimeError when it is another network's or recipe's."""
         if len(states) != len(self._parts):
             raise ValueError(f"the state of {len(states)} optimisers, expected {len(self._parts)}")
         for part, state in zip(self._parts, states, strict=True):

@@ -1,4 +1,4 @@
-"""Pictures to take crops of: more of them than fit in memory."""
+"""Pictures to take crops of, more of them than fit in memory."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class PicturePool(Sequence[NDArray[np.uint8]]):
                     self._file.close()
                 raise TrainingError(
                     f"{len(self._places)} pictures are {end} bytes decoded, and can't be kept in "
-                    f"{tempfile.gettempdir()} "
-                    f"({error.strerror or error}): set TMPDIR to a folder with room for all of them"
+                    f"{tempfile.gettempdir()} ({error.strerror or error}): set "
+                    "TMPDIR to a folder with room for all of them"
                 ) from error
         self._file.seek(0)
         mapped = end > in_memory
@@ -49,7 +49,7 @@ class PicturePool(Sequence[NDArray[np.uint8]]):
 
     @property
     def values(self) -> NDArray[np.uint8]:
-        """All pictures' values, one after another; read-only."""
+        """Return all pictures' values, one after another; read-only."""
         return np.frombuffer(self._bytes, np.uint8)
 
     @overload

@@ -16,7 +16,7 @@ from ddpmcodec.errors import TrainingError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among those of one run."""
+    """Place of this process among those of one run."""
 
     rank: int
     count: int
@@ -24,13 +24,13 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """True in the one process that writes files and reports."""
+        """Return whether this is the one process that writes files and reports."""
         return self.rank == 0
 
     @contextmanager
     def one_goes_first(self) -> Iterator[None]:
-        """A block that one process of each machine has finished when the others enter it: what it downloads,
-        they find.
+        """Have one process of each machine finish the block before the others enter it: what it downloads, they
+        find.
         """
         first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
         if self.count > 1 and not first_here:
@@ -40,13 +40,13 @@ class Processes:
             dist.barrier()
 
     def sum(self, values: Tensor) -> Tensor:
-        """Element-wise sum over all processes."""
+        """Return the element-wise sum over all processes."""
         if self.count > 1:
             dist.all_reduce(values)
         return values
 
     def most(self, values: list[float]) -> list[float]:
-        """Element-wise maximum over all processes: what one of them saw, all act on."""
+        """Return the element-wise maximum over all processes: what one of them saw, all act on."""
         if self.count == 1:
             return values
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -56,7 +56,7 @@ class Processes:
 
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """Joins the run that `torchrun` started, if it did; nccl for GPUs, each process its own, gloo for CPUs.
+    """Join the run that `torchrun` started, if it did; nccl for GPUs, each process its own, gloo for CPUs.
 
     Where the caller has a process group already, that one is used and left as it is. torchrun's store keeps the
     addresses of a group that has ended, so a process that runs twice should hold one group around both.

@@ -1,4 +1,4 @@
-"""What is trained, and how: presets of architecture and optimisation, stored with every checkpoint."""
+"""Recipes: what is trained, and how. Presets of architecture and optimisation, stored with every checkpoint."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class View:
     the levels are those of the full picture: what the network is asked at is 2 ln(factor) cleaner.
     """
 
-    side: int  # of the crop, after scaling down
-    factor: int  # that pixels are averaged over, each way
-    count: int  # crops of a step, of one process
+    side: int  # the crop's, after scaling down
+    factor: int  # pixels that are averaged, each way
+    count: int  # crops of this kind in a step of one process
     min_log_snr: float
     max_log_snr: float
 
@@ -36,24 +36,24 @@ class View:
 
     @property
     def levels(self) -> tuple[float, float]:
-        """The log-SNRs that the network is asked at."""
+        """Return the log-SNRs that the network is asked at."""
         cleaner = 2 * math.log(self.factor)
         return self.min_log_snr + cleaner, self.max_log_snr + cleaner
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training trajectory besides the data and the network's architecture."""
+    """Recipe: everything that decides a training trajectory besides the data and the network's architecture."""
 
     objective: str = "vlb"  # vlb: log-SNR uniform and stratified, plain ε-MSE; simple: the paper's L_simple, t uniform
     schedule: str = "linear"  # simple only: the discrete chain whose timesteps are drawn
     timesteps: int = 1000  # simple only
-    batch: int = 128  # crops of one process; with views, the sum of their counts
+    batch: int = 128  # crops in a step of one process; with views, the sum of their counts
     views: tuple[View, ...] = ()  # none: crops of the network's window, at all its levels
     tilt: float = 0.0  # a crop's loss counts exp(-tilt·λ) times: what is above 0 moves effort to noisy levels
     muon: bool = True  # for the convolutions between features; False: AdamW for all
     muon_lr: float = 0.01
-    lr: float = 1e-3  # of AdamW
+    lr: float = 1e-3  # AdamW's
     warmup: int = 200  # steps of linearly rising learning rate
     decay: bool = True  # cosine from lr to lr / 100 at the end of training; False: constant
     beta2: float = 0.99
@@ -83,12 +83,12 @@ class Recipe:
         self.noise_schedule()  # raises for a bad name or length
 
     def noise_schedule(self) -> NoiseSchedule:
-        """The discrete chain of the simple objective."""
+        """Return the discrete chain of the simple objective."""
         return named(self.schedule, self.timesteps)
 
     def with_batch(self, batch: int) -> Recipe:
-        """The same mixture of views in batches of another size. Raises TrainingError when that would take parts of
-        crops.
+        """Return the same mixture of views in batches of another size. Raises TrainingError when that would take
+        parts of crops.
         """
         if any(v.count * batch % self.batch for v in self.views) or batch < 1:
             whole = self.batch // math.gcd(self.batch, *(v.count for v in self.views))
@@ -99,7 +99,7 @@ class Recipe:
         return replace(self, batch=batch, views=views)
 
     def views_of(self, network: NetworkToTrain) -> tuple[View, ...]:
-        """The crops of a step, whether or not the recipe names views."""
+        """Return the crops of a step as views, whether or not the recipe names any."""
         whole = View(network.window, 1, self.batch, network.min_log_snr, network.max_log_snr)
         return self.views or (whole,)
 
@@ -108,7 +108,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """The recipe as a checkpoint stores it. Raises TypeError or TrainingError for what is none."""
+        """Return a recipe from what a checkpoint stores. Raises TypeError or TrainingError for what is none."""
         given = dict(values)
         given["views"] = tuple(View(**v) for v in given.get("views", ()))
         given["ema"] = tuple(given.get("ema", cls.ema))
@@ -117,7 +117,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Goal:
-    """Where a run ends; the learning rate falls towards it. Exactly one is given."""
+    """Goal of a run: where it ends, with the learning rate falling towards it. Exactly one is given."""
 
     steps: int | None = None
     minutes: float | None = None
@@ -128,13 +128,13 @@ class Goal:
             raise TrainingError("expected a positive number of steps or of minutes, one of the two")
 
     def progress(self, step: int, seconds: float) -> float:
-        """Part of the run that is done, 1 at its end."""
+        """Return the part of the run that is done, 1 at its end."""
         return step / self.steps if self.steps is not None else seconds / 60 / (self.minutes or 1.0)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A network and the recipe that suits it."""
+    """Network and the recipe that suits it."""
 
     network: NetworkToTrain
     recipe: Recipe
@@ -151,8 +151,8 @@ _PHOTO_VIEWS = (
 
 
 def _paper() -> Preset:
-    """Ho et al. 2020, appendix B: 35.7 M parameters, T = 1000, linear beta, L_simple, Adam 2e-4, batch 128, EMA
-    0.9999.
+    """Return the preset of Ho et al. 2020, appendix B: 35.7 M parameters, T = 1000, linear beta, L_simple, Adam
+    2e-4, batch 128, EMA 0.9999.
     """
     recipe = Recipe(
         objective="simple", muon=False, lr=2e-4, warmup=5000, decay=False, beta2=0.999, weight_decay=0.0, ema=(0.9999,)
@@ -175,8 +175,11 @@ def _paper() -> Preset:
 
 
 def presets() -> dict[str, Preset]:
-    """By name: `cifar10-small` and `photo-small` (what the package embeds), `cifar10-base` (for a GPU), `ddpm-paper`
-    (the paper's setting)."""
+    """Return the presets by name: `cifar10-small` and `photo-small` (what the package embeds), `cifar10-base` (for a
+    GPU), `ddpm-paper` (the paper's setting).
+    """
+    # Variants of the two small ones were compared on pictures held out from their training data: CIFAR-10's training
+    # images (docs/models.md), and photographs. For `cifar10-base` docs/ has no comparison yet.
     base = UNetConfig(channels=(96, 160, 224), blocks=2, attention_levels=(1, 2), groups=32, embedding=384, knots=36)
     return {
         "cifar10-small": Preset(UNetConfig(middle_blocks=4, knots=36), Recipe(batch=64)),
@@ -189,7 +192,7 @@ def presets() -> dict[str, Preset]:
 
 
 def preset(name: str, network: dict[str, Any] | None = None, recipe: dict[str, Any] | None = None) -> Preset:
-    """A preset by name, with some fields replaced. Raises TrainingError for an unknown name or a bad value."""
+    """Return a preset by name, with some fields replaced. Raises TrainingError for an unknown name or a bad value."""
     known = presets()
     if name not in known:
         raise TrainingError(f"preset {name!r}: expected one of {', '.join(known)}")

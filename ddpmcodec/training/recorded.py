@@ -1,5 +1,5 @@
-"""A step that is the same work every time: on a GPU recorded once and replayed, so that the host has next to nothing to
-do.
+"""Recorded steps: a step that is the same work every time is recorded once on a GPU and replayed, so that the host has
+next to nothing to do.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Recorded:
         self._calls += 1
 
     def _warm_up(self) -> None:
-        """Runs the work beside the default stream, which a recording can't be made of."""
+        """Run the work beside the default stream, which a recording can't be made of."""
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side), _convolutions_tried_out(), warnings.catch_warnings():
@@ -64,7 +64,7 @@ class Recorded:
 
 @contextmanager
 def _convolutions_tried_out() -> Iterator[None]:
-    """cuDNN times its kernels the first time that it sees a shape, and keeps to the fastest."""
+    """Have cuDNN time its kernels the first time that it sees a shape, and keep to the fastest."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

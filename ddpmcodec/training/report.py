@@ -1,4 +1,6 @@
-"""What a run leaves beside its checkpoint: a log, a plot of the loss against the noise level, a sheet of samples."""
+"""Reports: a log, a plot of the loss against the noise level, a sheet of samples, which a run leaves beside
+checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ _KEYS = {"step", "images", "bits_per_dim", "log_snr", "loss_by_log_snr"}  # what
 
 
 def append_log(directory: Path, record: Record) -> None:
-    """One line of JSON; levels at which nothing was drawn are null. Raises TrainingError."""
+    """Append a record as one line of JSON; levels at which nothing was drawn are null. Raises TrainingError."""
     values = {
         "step": record.step,
         "images": record.images,
@@ -51,13 +53,15 @@ def append_log(directory: Path, record: Record) -> None:
 
 
 def append_warning(directory: Path, step: int, text: str) -> None:
-    """A line of the log that is no record. Raises nothing: what it warns of need not stop a run, and nor need this."""
+    """Append a line that is no record. Raises nothing: what it warns of need not stop a run, and nor need this."""
     with suppress(OSError), (directory / LOG).open("a") as file:
         file.write(json.dumps({"step": step, "warning": text}) + "\n")
 
 
 def read_log(directory: Path, until_step: int) -> list[dict[str, Any]]:
-    """Lines of a log up to a step; a resumed run drops what came after its checkpoint. Empty when there is none."""
+    """Return the lines of a log up to a step; a resumed run drops what came after its checkpoint. Empty without a
+    log.
+    """
     try:
         lines = (directory / LOG).read_text(errors="replace").splitlines()
     except FileNotFoundError:
@@ -75,7 +79,7 @@ def read_log(directory: Path, until_step: int) -> list[dict[str, Any]]:
 
 
 def rewrite_log(directory: Path, values: list[dict[str, Any]]) -> None:
-    """Replaces a log by these lines."""
+    """Replace a log by these lines."""
     try:
         write_whole(directory / LOG, "".join(json.dumps(v) + "\n" for v in values).encode())
     except OSError as error:
@@ -83,7 +87,7 @@ def rewrite_log(directory: Path, values: list[dict[str, Any]]) -> None:
 
 
 def plot_losses(directory: Path) -> None:
-    """Draws the log. Raises TrainingError when matplotlib (extra [train]) is not installed, OSError when it can't
+    """Draw the log. Raises TrainingError when matplotlib (extra [train]) is not installed, OSError when it can't
     write.
     """
     try:
@@ -127,7 +131,7 @@ class Reporter:
         self.model = directory / MODEL
         self.last: Record | None = None
         self.notes: list[str] = []
-        self.bounds: dict[float, float] = {}  # held out, of the newest save, by average
+        self.bounds: dict[float, float] = {}  # the newest save's held-out bounds, by average
         if trainer.where.first:
             remove_leftovers(directory)
             rewrite_log(
@@ -140,11 +144,11 @@ class Reporter:
 
     @property
     def held_out_bound(self) -> float | None:
-        """Of the newest save, the best average's, bits/dim."""
+        """Return the held-out bound of the newest save's best average, bits/dim."""
         return min(self.bounds.values(), default=None)
 
     def save(self, draw: bool = True) -> None:
-        """Writes the model file (averaged weights, no error curve yet) and, unless draw is False, plot and samples.
+        """Write the model file (averaged weights, no error curve yet) and, unless draw is False, plot and samples.
 
         Raises TrainingError when the model can't be written; what fails of plot and samples is a warning in the log.
         """
@@ -160,7 +164,7 @@ class Reporter:
         self._attempt(PLOT, lambda: plot_losses(self.directory))
 
     def _bounds(self, averages: dict[float, dict[str, Tensor]]) -> dict[float, float]:
-        """The held-out bound of each average, bits/dim; into the log. Empty without held-out pictures."""
+        """Return the held-out bound of each average, bits/dim, and log them. Empty without held-out pictures."""
         if self.held_out is None:
             return {}
         network, device = self._network(), self.trainer.where.device
@@ -194,16 +198,16 @@ class Reporter:
         trainer.best = bound
 
     def _attempt(self, name: str, draw: Callable[[], None]) -> None:
-        """A picture is no reason to lose a run."""
+        """Draw, and only warn where that fails: a picture is no reason to lose a run."""
         try:
             draw()
-        except Exception as error:  # of any kind: fonts, backends, a full disk, a network that predicts no numbers yet
+        except Exception as error:  # any kind: fonts, backends, a full disk, a network that predicts no numbers yet
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self.notes.append(f"{name} was not drawn: {reason}")
             append_warning(self.directory, self.trainer.step, self.notes[-1])
 
     def _save_samples(self) -> None:
-        """Samples by DDIM, from the same noise each time, so that sheets compare."""
+        """Save a sheet of samples by DDIM, from the same noise each time, so that sheets compare."""
         denoiser = open_denoiser(str(self.model), self.trainer.where.device).network
         window = denoiser.window
         x_0 = ddim(denoiser, draw_x_T(denoiser, _SAMPLES, window, window), levels_from(linear(), _SAMPLE_STEPS))

@@ -1,4 +1,4 @@
-"""Where training images come from, and which of them are held out."""
+"""Sources of training images, and which of them are held out."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ddpmcodec.training.picture_pool import PicturePool
 
 Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 _BEHIND = (255, 255, 255)  # transparent pixels
-_ONE_IN, _ONE_TILE_IN = 16, 256  # pictures and mosaic tiles that are held out
+_ONE_IN, _ONE_TILE_IN = 16, 256  # one picture in 16 is held out, and one tile of a mosaic in 256
 
 
 @dataclass(frozen=True)
 class Sources:
-    """All images of a run's sources: (n, h, w, 3) uint8, or a sequence of (h, w, 3) where sizes may differ."""
+    """Images of all of a run's sources: (n, h, w, 3) uint8, or a sequence of (h, w, 3) where sizes may differ."""
 
     training: Images
     held_out: Images
 
 
 def training_images(sources: Sequence[str], window: int, hold_out: bool = False, skip: Skip = None) -> Sources:
-    """Reads sources: each `cifar10`, a mosaic of window × window tiles, a folder, or a .zip or .tar of pictures of any
+    """Read sources: each `cifar10`, a mosaic of window × window tiles, a folder, or a .zip or .tar of pictures of any
     size.
 
     hold_out: one picture in sixteen, by its name, is kept from training, and one tile in 256, by its place. skip: is
@@ -89,7 +89,7 @@ def _divided(pictures: Iterable[tuple[str, NDArray[np.uint8]]], hold_out: bool) 
 def _archived(
     path: Path, members: Callable[[Path], Iterator[tuple[str, bytes]]], skip: Skip
 ) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
-    """Each picture of an archive, by the archive's path and its name in there; other members are passed over."""
+    """Yield each picture of an archive, by the archive's path and its name in there; other members are passed over."""
     found = False
     try:
         for name, data in members(path):

@@ -1,4 +1,4 @@
-"""One training step: what the host prepares, and what the device does with it."""
+"""Training step: what the host prepares, and what the device does with it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ddpmcodec.training.processes import Processes
 from ddpmcodec.training.recipe import NetworkToTrain, Recipe, View
 from ddpmcodec.training.recorded import Recorded
 
-BINS = 35  # of the log-SNR range, in which losses are reported
+BINS = 35  # parts of the log-SNR range in which losses are reported
 
 
 class TrainingStep:
-    """A network, its optimisers and averages, and the step that changes them. Raises TrainingError for crops of a bad
+    """Network, its optimisers and averages, and the step that changes them. Raises TrainingError for crops of a bad
     size.
 
     `sums` collects, for each bin of log-SNRs, the number of crops at full size, their losses, and what those are worth
@@ -71,7 +71,7 @@ class TrainingStep:
         self._work = Recorded(self._update, where.device, self._generator, record and where.count == 1)
 
     def take(self, step: int, rate: float) -> None:
-        """Takes step number `step`, with this share of the peak learning rates."""
+        """Take step number `step`, with this share of the peak learning rates."""
         start = time.perf_counter()
         self.prepare(step, rate)
         self.host_seconds += time.perf_counter() - start
@@ -79,11 +79,11 @@ class TrainingStep:
 
     @property
     def waited_seconds(self) -> float:
-        """What of `host_seconds` the host only waited for the device."""
+        """Return for how much of `host_seconds` the host only waited for the device."""
         return self._handover.waited_seconds
 
     def prepare(self, step: int, rate: float) -> None:
-        """Brings what changes from step to step to the device: seeds, picks, learning rates. All that the host does."""
+        """Bring what changes from step to step to the device: seeds, picks, learning rates. All that the host does."""
         self._generator.manual_seed(mixed_seed(self.recipe.seed, step))
         self._handover.replace(lambda rows: self._pick(rows, step))
         self.optimisers.set_rate(rate)
@@ -91,7 +91,7 @@ class TrainingStep:
             torch.manual_seed(mixed_seed(self.recipe.seed, step, self.where.rank + 1))
 
     def _pick(self, rows: NDArray[np.int64], step: int) -> None:
-        """Writes which crops the step takes, view by view."""
+        """Write which crops the step takes, view by view."""
         first = 0
         for stream, view in enumerate(self.views):
             whole, side = view.count * self.where.count, view.side * view.factor
@@ -99,7 +99,7 @@ class TrainingStep:
             first += view.count
 
     def _update(self) -> None:
-        """The device's work: it reads nothing back, and does the same every time, so that it can be recorded."""
+        """Do the device's work: it reads nothing back, and does the same every time, so that it can be recorded."""
         self.optimisers.zero_grad()
         pixels = sum(view.count * view.side**2 for view in self.views)
         for i, (view, picks) in enumerate(zip(self.views, self._picks, strict=True)):
@@ -111,7 +111,7 @@ class TrainingStep:
         self.averages.update()
 
     def _losses(self, view: View, picks: Tensor) -> Tensor:
-        """The losses of this process's crops of a view, (count,)."""
+        """Return the losses of this process's crops of a view, (count,)."""
         recipe, where, mine = self.recipe, self.where, self._mine(view)
         # Every process draws the whole batch's noise and takes its share: the same numbers whatever their count.
         whole = view.count * where.count
@@ -137,5 +137,5 @@ class TrainingStep:
         return slice(self.where.rank * view.count, (self.where.rank + 1) * view.count)
 
     def _gradients_kept(self, until_last: bool) -> AbstractContextManager[None]:
-        """Several views' gradients are added up before processes exchange them."""
+        """Add up several views' gradients before processes exchange them."""
         return self._shared.no_sync() if self._shared is not None and until_last else nullcontext()

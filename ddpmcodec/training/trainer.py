@@ -1,4 +1,4 @@
-"""The training loop: Algorithm 1, averages of the weights, checkpoints; on one process or several."""
+"""Training loop: Algorithm 1, averages of the weights, checkpoints; on one process or several."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ddpmcodec.training.processes import Processes
 from ddpmcodec.training.recipe import Goal, NetworkToTrain, Recipe
 from ddpmcodec.training.step import BINS, TrainingStep
 
-_FLOOR = 0.01  # of the learning rate, where its decay ends
+_FLOOR = 0.01  # part of the learning rate at which its decay ends
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of the steps since the last record."""
+    """Record of the steps since the last one."""
 
     step: int
     images: int  # crops seen so far
@@ -42,7 +42,7 @@ class Record:
 
 
 class Trainer:
-    """A network in training. `run` until a goal; `checkpoint` whenever you like."""
+    """Network in training. `run` until a goal; `checkpoint` whenever you like."""
 
     def __init__(
         self,
@@ -59,20 +59,22 @@ class Trainer:
         self.step, self.seen, self.seconds = 0, 0, 0.0
         self.best: float | None = None  # the least held-out bound of any model written
         self._since = 0.0, 0
-        self._taken = 0  # steps of this process
+        self._taken = 0  # steps that this process has taken
 
     def averages(self) -> dict[float, dict[str, Tensor]]:
-        """Copies of the weights' averages as they are now, by decay."""
+        """Return copies of the weights' averages as they are now, by decay."""
         return self._step.averages.after(self.step)
 
     def host_times(self) -> dict[str, float]:
-        """What the host does to prepare a step, and waits for the device to catch up, in milliseconds a step so far."""
+        """Return how long the host prepares a step, and waits for the device to catch up, in milliseconds a step so
+        far.
+        """
         step, taken = self._step, max(1, self._taken)
         work = step.host_seconds - step.waited_seconds
         return {"host_ms_a_step": 1e3 * work / taken, "waited_ms_a_step": 1e3 * step.waited_seconds / taken}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Starts from trained weights; TrainingError when they are another architecture's."""
+        """Start from trained weights; TrainingError when they are another architecture's."""
         try:
             self.net.load_state_dict(weights)
         except RuntimeError as error:
@@ -81,7 +83,7 @@ class Trainer:
             ) from error
 
     def resume(self, state: Checkpoint) -> None:
-        """Goes on where `state` was taken, to the same trajectory."""
+        """Go on where `state` was taken, on the same trajectory."""
         try:
             self.net.load_state_dict(state.weights)
             self._step.averages.load_state(state.averages)
@@ -93,7 +95,7 @@ class Trainer:
         self._since = state.seconds, state.images
 
     def checkpoint(self, goal: Goal) -> Checkpoint:
-        """A copy of the state now."""
+        """Return a copy of the state now."""
         weights = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}
         averages = self._step.averages.state()
         state = copy.deepcopy(self._step.optimisers.state_dict())
@@ -111,7 +113,7 @@ class Trainer:
         on_record: Callable[[Record], None] = lambda record: None,
         on_save: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Trains to the goal, and saves there and on the way. True when it was reached, False when a signal stopped it.
+        """Train to the goal, and save there and on the way. True when it was reached, False when a signal stopped it.
 
         Signals (SIGINT, SIGTERM, SIGHUP) let the step finish and save. Raises TrainingError when the loss is no number
         any more, memory runs out, or a checkpoint can't be written; the last good checkpoint is then still in
@@ -151,7 +153,7 @@ class Trainer:
         self.seen += self.recipe.batch * self.where.count
 
     def _rate(self, goal: Goal) -> float:
-        """The share of the peak learning rates that this step has."""
+        """Return the share of the peak learning rates that this step has."""
         recipe = self.recipe
         warm = min(1.0, (self.step + 1) / recipe.warmup) if recipe.warmup else 1.0
         if not recipe.decay:
@@ -183,7 +185,7 @@ class Trainer:
         )
 
     def _require_finite_weights(self, directory: Path) -> None:
-        """A step can spoil the weights although its own loss was still a number."""
+        """Raise where weights are no numbers: a step can spoil them although its own loss was still a number."""
         if not all(bool(torch.isfinite(p).all()) for p in self.net.parameters()):
             raise self._diverged(directory, "the weights are no finite numbers")
 

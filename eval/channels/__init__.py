@@ -1,1 +1,1 @@
-"""The channel codes against each other: `python -m ddpmcodec.eval.channels.compare`."""
+"""Channel codes against each other: `python -m ddpmcodec.eval.channels.compare`."""

@@ -1,28 +1,20 @@
-"""Channels on real chains: the same pictures on the same plan, by each channel in turn. Used by `channels`.
+"""Channels on real chains: the same pictures on the same plan, by each channel in turn. Used by `compare`.
 
-- payload bits: of the stream of so many steps, as `rd` has them: channel symbols, bit counts, END, rounding to whole
-  bytes.
-- ratio: payload bits over ideal bits at equal RMSE (mean over images), ideal bits being those along exact draws from
-  q.
-- achieved shift: Σ z·w / Σ |w|^2 over the pictures and the steps so far, w the wanted shift and z the channel's
-  sample, both in units of the noise's standard deviation. 1 is unbiased; what a step leaves undone, later steps have
-  to do.
-- afforded shift: that of a channel without bias, given the bit counts that the sender chose from the grid.
+- payload bits: those of the stream that ends after a step, as `rd` has them: channel symbols, bit counts, END, rounding
+  to whole bytes.
 - seconds: the sender's processor time for one picture of the batch, network included.
 
 DiffC's rule (see `diffc_rule`) is simulated: its races are run on scalars, but what wins is a draw of the whole sample,
 which the chain goes on from. It is charged for what the codec's channels are charged for: its KL stands for the bit
 count, rounded only where it is paid for. Its prior, N(mu_p, b I), costs more than the ideal rate's, and more so the
 larger the steps; `own_kl_along` is its own divergence.
-
-`*_error` are standard errors over pictures, of ratios and shifts by the jackknife.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,46 +24,34 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.bit_counts import END, BitCountModel
 from ddpmcodec.bitstream.range_coder import information
 from ddpmcodec.codec.sender import Sender
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.gaussians import ideal_bits, posterior
 from ddpmcodec.errors import ImageError
-from ddpmcodec.eval.channels.diffc_rule import diffc_chunks, kl_bits, race, zipf_bits
+from ddpmcodec.eval.channels.chain_statistics import Floats, Table, curve_of, end_of, ratio_at
+from ddpmcodec.eval.channels.diffc_rule import DIFFC, diffc_chunks, kl_bits, race, zipf_bits
 from ddpmcodec.eval.rd import measure
-from ddpmcodec.eval.rd.curves import (
-    IDEAL,
-    PAYLOAD,
-    RMSE,
-    Curve,
-    distortion_curve,
-    finite,
-    ideal_curve,
-    rate_at,
-    with_error,
-)
+from ddpmcodec.eval.rd.curves import finite, ideal_curve
 from ddpmcodec.io.images import to_bytes, to_plane
 from ddpmcodec.models import CodecModel
 from ddpmcodec.numerics.symbol_model import SymbolModel
 
-DIFFC = "DiffC's rule"
 RMSES = (12.0, 1.0)  # where ratios are given; the second, where a chain ends above it, gives way to the highest end
-Floats = NDArray[np.float64]
-Table = dict[str, Floats]
 
 
 class _Step(NamedTuple):
-    """One step of n pictures, sent: the chain is at its end."""
+    """Step of n pictures that was sent: the chain is at its end."""
 
     shifts: NDArray[np.float32]  # (n, dims) w
     samples: NDArray[np.float32]  # (n, dims) z
     afforded: Floats  # (n,) the |w| that the chosen bit counts pay for
-    payload_bits: list[float]  # of the stream, were it to end here
+    payload_bits: list[float]  # the streams', were they to end here
     seconds: float  # NaN where it is simulated
 
 
 def compare(
     model: CodecModel, images: NDArray[np.uint8], names: Sequence[str], plan_steps: int | None, seed: int
 ) -> dict[str, Any]:
-    """Curves of each channel and of the ideal rate, and what they come to, on pictures (n, h, w, 3)."""
+    """Return curves of each channel and of the ideal rate, and what they come to, on pictures (n, h, w, 3)."""
     # All priors are white: DiffC's rule is for such, and the channels are to be compared under the same ones.
     model = replace(model, curve=replace(model.curve, spectrum=None))
     exact = measure.ideal(model, list(images), plan_steps, seed)
@@ -82,12 +62,12 @@ def compare(
     dims = images[0].size
     result = {}
     for name, table in tables.items():
-        at = [_ratio_at(exact, table, dims, rmse) for rmse in (RMSES[0], max(RMSES[1], *ends))]
+        at = [ratio_at(exact, table, dims, rmse) for rmse in (RMSES[0], max(RMSES[1], *ends))]
         result[name] = {
             "seconds_an_image": finite(np.array([seconds[name] / len(images)]))[0],
             "at": at,
-            "end": _end(name, table, dims),
-            "curve": _curve(table, dims),
+            "end": end_of(name, table, dims),
+            "curve": curve_of(table, dims),
         }
     return {"ideal": ideal_curve(exact, np.full(len(images), float(dims))), "channels": result}
 
@@ -95,8 +75,8 @@ def compare(
 def chain_table(
     model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None, name: str, seed: int
 ) -> tuple[Table, float]:
-    """Of each picture and step: payload_bits, mse, ideal_bits, along (z·w), afforded and wanted (|w|^2); and all
-    seconds.
+    """Return a table by picture and step: payload_bits, mse, ideal_bits, along (z·w), afforded and wanted (|w|^2); and
+    all seconds.
 
     images: (n, h, w, 3), of a size that needs no padding, else ImageError. name: a channel's, or DIFFC.
     """
@@ -127,7 +107,7 @@ def chain_table(
 
 
 def _steps(sender: Sender) -> Iterator[_Step]:
-    """What `encode` does, step by step."""
+    """Send as `encode` does, step by step."""
     chain, x_0 = sender.chain, np.stack([to_plane(picture) for picture in sender.pictures])
     x_t, start = chain.x_t, time.process_time()
     for sent in sender.send():
@@ -143,7 +123,7 @@ def _steps(sender: Sender) -> Iterator[_Step]:
 
 
 def _diffc_steps(sender: Sender) -> Iterator[_Step]:
-    """The same with samples as DiffC's rule draws them."""
+    """Send likewise with samples as DiffC's rule draws them."""
     chain = sender.chain
     rng = np.random.default_rng(chain.seed)
     counts = [BitCountModel(chain.plan, chain.channel, chain.dims) for _ in sender.pictures]
@@ -166,7 +146,7 @@ def _diffc_steps(sender: Sender) -> Iterator[_Step]:
 
 
 def diffc_sample(shift: NDArray[np.float32], rng: np.random.Generator) -> tuple[float, NDArray[np.float32]]:
-    """Bits and sample (dims,) of DiffC's rule for a shift (dims,), dimensions dealt to the chunks at random, as
+    """Return bits and sample (dims,) of DiffC's rule for a shift (dims,), dimensions dealt to the chunks at random, as
     published.
 
     A race depends on a candidate only through its component along the shift, so the winner's others are plain normal
@@ -187,67 +167,3 @@ def diffc_sample(shift: NDArray[np.float32], rng: np.random.Generator) -> tuple[
 
 def _symbol_bits(symbol_model: SymbolModel, symbol: int) -> float:
     return information([symbol_model], np.array([symbol], np.int32))
-
-
-def _curve(table: Table, dims: int) -> Curve:
-    """Means over pictures by number of steps; achieved_shift is that of all steps so far."""
-    return {
-        **with_error(PAYLOAD, table["payload_bits"] / dims),
-        **distortion_curve(table["mse"]),
-        "achieved_shift": finite(_shift(np.cumsum(table["along"], axis=1), np.cumsum(table["wanted"], axis=1))),
-    }
-
-
-def _shift(along: Floats, wanted: Floats) -> Floats:
-    return np.asarray(along.sum(axis=0) / wanted.sum(axis=0))
-
-
-def _end(name: str, table: Table, dims: int) -> dict[str, Any]:
-    """Of the whole chain. ideal_along: ideal bits along the chain's own path; they and ratio need no equal RMSE."""
-    payload, along = (
-        float(table["payload_bits"][:, -1].mean()) / dims,
-        float(table["ideal_bits"].sum(axis=1).mean()) / dims,
-    )
-    of_pictures, wanted = table["along"].sum(axis=1), table["wanted"].sum(axis=1)
-    shift = with_jackknife(lambda kept: float(_shift(of_pictures[kept], wanted[kept])), len(wanted))
-    return {
-        "rmse": float(np.sqrt(table["mse"][:, -1]).mean()),
-        "real_payload": payload,
-        "ideal_along": along,
-        "ratio": payload / along,
-        "achieved_shift": shift[0],
-        "achieved_shift_error": shift[1],
-        "afforded_shift": float(table["afforded"].sum() / wanted.sum()),
-    } | ({"own_kl_along": float(wanted.mean()) / 2 * math.log2(math.e) / dims} if name == DIFFC else {})
-
-
-def _ratio_at(exact: Table, table: Table, dims: int, rmse: float) -> dict[str, float | None]:
-    def ideal_and_real(kept: NDArray[np.intp]) -> tuple[float | None, float | None]:
-        of_exact = ideal_curve({k: v[kept] for k, v in exact.items()}, np.full(len(kept), float(dims)))
-        of_channel = _curve({k: v[kept] for k, v in table.items()}, dims)
-        return rate_at(of_exact, IDEAL, rmse), rate_at(of_channel, PAYLOAD, rmse)
-
-    def ratio(kept: NDArray[np.intp]) -> float:
-        ideal, real = ideal_and_real(kept)
-        return real / ideal if ideal and real else math.nan
-
-    ideal, real = ideal_and_real(np.arange(len(table["mse"])))
-    value, error = with_jackknife(ratio, len(table["mse"]))
-    return {"rmse": rmse, "ideal": ideal, "real_payload": real, "ratio": value, "ratio_error": error}
-
-
-def with_jackknife(statistic: Callable[[NDArray[np.intp]], float], count: int) -> tuple[float | None, float | None]:
-    """A statistic of pictures, given by their places, and its standard error; None where it can't be had."""
-    every = np.arange(count)
-    without = [statistic(np.delete(every, i)) for i in every] if count > 1 else [math.nan]
-    error = math.sqrt((count - 1) * np.var(without))
-    value, error_or_none = finite(np.array([statistic(every), error]))
-    return value, error_or_none
-
-
-def overhead_curve(ideal: Curve, curve: Curve) -> tuple[Floats, Floats]:
-    """(payload bits/dim, payload over ideal bits at equal RMSE) after each step that both curves reach."""
-    pairs = zip(curve[PAYLOAD], curve[RMSE[0]], strict=True)
-    points = [(r, r / a) for r, d in pairs if r and d and (a := rate_at(ideal, IDEAL, d))]
-    rates, ratios = np.array(points).reshape(-1, 2).T
-    return rates, ratios

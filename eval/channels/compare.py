@@ -1,4 +1,4 @@
-"""The channels compared: bits over ideal, achieved shift and seconds, on synthetic Gaussian shifts and on real chains.
+"""Channels compared: bits over ideal, achieved shift and seconds, on synthetic Gaussian shifts and on real chains.
 
     python -m ddpmcodec.eval.channels.compare -o results/channels.json --plot results/channels.png \\
       --data MOSAIC --images 20
@@ -6,8 +6,8 @@
 
 Channels: the trellis with 2^8 … 2^16 states; ordered random coding with 2^14 candidates a chunk, run, and simulated
 since running it is too slow for small errors; DiffC's rule as published, simulated (see `diffc_rule`). Terms:
-`synthetic` for single steps, `chains` for real chains. Ordered random coding has 2^12 candidates in chains: 2^14 take
-four times as long. Seconds are processor time, so with OMP_NUM_THREADS=1 those of one core.
+`synthetic` for single steps, `chains` and `chain_statistics` for real chains. Ordered random coding has 2^12 candidates
+in chains: 2^14 take four times as long. Seconds are processor time, so with OMP_NUM_THREADS=1 those of one core.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from ddpmcodec.channel.names import channel_of, parse_channel
 from ddpmcodec.channel.random_coding import RandomCodingChannel
-from ddpmcodec.eval.channels.chains import DIFFC, compare
+from ddpmcodec.eval.channels.chains import compare
+from ddpmcodec.eval.channels.diffc_rule import DIFFC
 from ddpmcodec.eval.channels.plot import SIMULATED, draw
 from ddpmcodec.eval.channels.synthetic import (
     DIMS,
@@ -45,7 +46,7 @@ CHAIN_CHANNELS = ("trellis:8", "trellis:10", "trellis:12", "trellis:14", "trelli
 
 
 def synthetic(names: Sequence[str], bits: Sequence[int], scale: float, seed: int) -> dict[str, list[Row]]:
-    """Rows of each channel, one for each B. scale: of the numbers of draws."""
+    """Return rows of each channel, one for each B. scale: factor on the numbers of draws."""
     rows: dict[str, list[Row]] = {}
     for name in names:
         channel = channel_of(parse_channel(name), DIMS)
@@ -62,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--data", type=Path, help="mosaic of 32x32 tiles; default: scikit-image's astronaut at 256x256, cut up"
     )
-    parser.add_argument("--images", type=int, default=20, help="of the real chains; 0: synthetic part only")
+    parser.add_argument(
+        "--images", type=int, default=20, help="number of pictures on real chains; 0: synthetic part only"
+    )
     parser.add_argument("--model", default="cifar10-small")
     parser.add_argument("--plan-steps", type=int)
     parser.add_argument("--channels", nargs="*", default=list(CHANNELS), help="of the synthetic part")
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
-    """All that the command's options ask for."""
+    """Measure all that the command's options ask for."""
     bits, scale = ((8, 64), 0.01) if args.quick else (BITS, 1.0)
     if args.quick:
         args.channels, args.chain_channels = ["trellis:8", "trellis:10", "orc:8"], ["trellis:8", DIFFC]

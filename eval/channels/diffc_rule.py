@@ -25,25 +25,26 @@ from numpy.typing import NDArray
 
 from ddpmcodec.channel.random_coding import RandomCodingChannel
 
+DIFFC = "DiffC's rule"  # its name among the channels
 MAX_CHUNK_BITS = 16  # log2(candidates) of the largest chunk
 PADDING_BITS = 2  # log2(candidates) less a chunk's divergence
 
 
 class Draw(NamedTuple):
-    """One sent step, in units of the noise's standard deviation: all that the comparison needs of it."""
+    """Draw of one sent step, in units of the noise's standard deviation: all that the comparison needs of it."""
 
-    bits: float  # information of the channel's symbols
+    bits: float  # the channel's symbols' information
     along: float  # z·w/|w|
     across: float  # variance of z in the other directions
 
 
 def kl_bits(shift: NDArray[np.floating]) -> float:
-    """KL(N(w, I) || N(0, I)) = |w|^2/2 log2(e)."""
+    """Return KL(N(w, I) || N(0, I)) = |w|^2/2 log2(e)."""
     return float(np.square(shift, dtype=np.float64).sum()) / 2 * math.log2(math.e)
 
 
 def diffc_chunks(divergence: float) -> list[int]:
-    """log2(candidates) of each chunk of a step of so many bits."""
+    """Return log2(candidates) of each chunk of a step whose divergence is given, in bits."""
     whole = math.ceil(divergence)
     count = math.ceil(whole / (MAX_CHUNK_BITS - PADDING_BITS))
     total = whole + PADDING_BITS * count
@@ -51,7 +52,7 @@ def diffc_chunks(divergence: float) -> list[int]:
 
 
 def race(norm: float, log2_candidates: int, rng: np.random.Generator) -> tuple[int, float]:
-    """The first race of a chunk with |w| = norm: the winner's index, from 0, and its z·w/|w|.
+    """Race a chunk with |w| = norm: return the winner's index, from 0, and its z·w/|w|.
 
     Poisson functional representation cut off after 2^log2_candidates arrivals, log(q/p) = z·w and a constant. Without
     the cut the winner is a draw from N(norm, 1); with it, norm is beyond reach as norm^2/2 log2(e) nears
@@ -64,7 +65,7 @@ def race(norm: float, log2_candidates: int, rng: np.random.Generator) -> tuple[i
 
 
 def zipf_bits(index: int, chunk_kl: float, log2_candidates: int) -> float:
-    """-log2 of the index's probability: (index + 1)^-s normalised, s = 1 + 1/(chunk_kl + ln(e + 1)/e), as DiffC
+    """Return -log2 of the index's probability: (index + 1)^-s normalised, s = 1 + 1/(chunk_kl + ln(e + 1)/e), as DiffC
     has it.
     """
     s = 1 + 1 / (chunk_kl + math.log(math.e + 1) / math.e)
@@ -77,7 +78,7 @@ def _log2_zipf_sum(s: float, log2_candidates: int) -> float:
 
 
 def diffc_draw(shift: NDArray[np.float32], rng: np.random.Generator) -> Draw:
-    """Sends a shift (dims,) by DiffC's rule. Its coordinates must be exchangeable: chunks aren't dealt at
+    """Send a shift (dims,) by DiffC's rule. Its coordinates must be exchangeable: chunks aren't dealt at
     random here.
     """
     divergence = kl_bits(shift)
@@ -95,7 +96,7 @@ def diffc_draw(shift: NDArray[np.float32], rng: np.random.Generator) -> Draw:
 def random_coding_draw(
     shift: NDArray[np.float32], rng: np.random.Generator, bits: int, channel: RandomCodingChannel
 ) -> Draw:
-    """Sends a shift (dims,) of a step of `bits` bits as `channel` would; see there for the method."""
+    """Send a shift (dims,) of a step of `bits` bits as `channel` would; see there for the method."""
     (symbol_model,) = channel.symbol_models(bits, len(shift))
     assert symbol_model.frequencies is not None
     snr, n, spent, parts = channel.snr(bits, len(shift)), symbol_model.size, 0.0, []
@@ -113,7 +114,7 @@ def random_coding_draw(
 
 
 def _joined(bits: float, parts: list[tuple[float, float, float]], dims: int) -> Draw:
-    """parts: |w|, z·w/|w| and |z|^2 across w of each chunk."""
+    """Join chunks to a draw. parts: |w|, z·w/|w| and |z|^2 across w of each chunk."""
     norm, along, rest = np.array(parts).T
     total = float(norm @ along / math.sqrt(norm @ norm))
     return Draw(bits, total, float(along @ along + rest.sum() - total**2) / (dims - 1))

@@ -1,4 +1,4 @@
-"""The figure of `channels`: single steps above, real chains below; a channel has the same colour in both."""
+"""Figure of `compare`: single steps above, real chains below; a channel has the same colour in both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ddpmcodec.channel.names import default_memory
-from ddpmcodec.eval.channels.chains import DIFFC, overhead_curve
+from ddpmcodec.eval.channels.chain_statistics import overhead_curve
+from ddpmcodec.eval.channels.diffc_rule import DIFFC
 from ddpmcodec.eval.channels.synthetic import DIMS
 from ddpmcodec.eval.rd.curves import PAYLOAD
 from ddpmcodec.io.atomic import replacing
@@ -23,7 +24,7 @@ _BARS = {"elinewidth": 0.8, "capsize": 2}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draws a result of `channels`, with its real chains where it has them; PNG or, if the name ends so, SVG."""
+    """Draw a result of `compare`, with its real chains where it has them; PNG or, if the name ends so, SVG."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -46,7 +47,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def _draw_steps(part: Any, synthetic: dict[str, Any]) -> None:
-    """Overhead, achieved shift and microseconds a bit against B."""
+    """Draw overhead, achieved shift and microseconds a bit against B."""
     overhead, shift, seconds = part.subplots(1, 3)
     places: set[int] = set()
     for name, rows in synthetic["channels"].items():
@@ -86,7 +87,7 @@ def _draw_steps(part: Any, synthetic: dict[str, Any]) -> None:
 
 
 def _draw_chains(part: Any, chains: dict[str, Any]) -> None:
-    """Overhead at equal RMSE and achieved shift against the rate, and seconds an image."""
+    """Draw overhead at equal RMSE and achieved shift against the rate, and seconds an image."""
     overhead, shift, seconds = part.subplots(1, 3)
     measured = chains["channels"]
     for name, channel in measured.items():
@@ -125,7 +126,7 @@ def _draw_chains(part: Any, chains: dict[str, Any]) -> None:
 
 
 def _kind(name: str) -> tuple[str, int]:
-    """ "trellis" and L, "orc" and log2 of its candidates; DiffC's rule and 0."""
+    """Return "trellis" and L, "orc" and log2 of its candidates, or DiffC's rule and 0."""
     if name == DIFFC:
         return DIFFC, 0
     kind, _, parameter = name.removesuffix(f" {SIMULATED}").partition(":")

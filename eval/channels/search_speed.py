@@ -1,4 +1,4 @@
-"""What a bit costs the sender: microseconds of the trellis search, natively and with numpy, on one core.
+"""Speed of the search: microseconds that a bit costs the sender, natively and with numpy, on one core.
 
     taskset -c 0 env OMP_NUM_THREADS=1 python -m ddpmcodec.eval.channels.search_speed [-o results/search-speed.json]
 
@@ -33,7 +33,7 @@ KEY = Key(1, 2)
 
 
 def least_us(function: Callable[[], Any], seconds: float) -> float:
-    """Microseconds of processor time of the fastest of as many calls as take so long, three at least."""
+    """Return the microseconds of processor time of the fastest call, of as many as fit in the time, three at least."""
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         start = time.process_time()
@@ -43,7 +43,7 @@ def least_us(function: Callable[[], Any], seconds: float) -> float:
 
 
 def measured(memory: int, bits: int, seconds: float) -> dict[str, float]:
-    """Microseconds a bit of one step, by whichever search is enabled."""
+    """Return microseconds a bit of one step, by whichever search is enabled."""
     channel, power = TrellisChannel(memory), np.geomspace(8, 0.05, 24)
     prior = Prior(tuple(power / power.mean()), DIMS)
     shift = np.random.default_rng(bits).standard_normal((1, DIMS), np.float32) * np.float32(

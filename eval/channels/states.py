@@ -1,5 +1,4 @@
-"""How many states pay: payload and seconds of the trellis with 2^12 … 2^16 states on real chains, with the default
-priors.
+"""States that pay: payload and seconds of the trellis with 2^12 … 2^16 states on real chains, with the default priors.
 
     OMP_NUM_THREADS=1 python -m ddpmcodec.eval.channels.states -o results/states.json --data train-4.webp --images 100
     … python -m ddpmcodec.eval.channels.states -o results/states-photos.json \\
@@ -31,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.codec.sender import Sender
-from ddpmcodec.eval.channels.chains import with_jackknife
+from ddpmcodec.eval.channels.chain_statistics import with_jackknife
 from ddpmcodec.eval.data import load_tiles
 from ddpmcodec.eval.rd import measure
 from ddpmcodec.eval.rd.curves import IDEAL, PAYLOAD, distortion_curve, ideal_curve, rate_at, with_error
@@ -48,7 +47,7 @@ Table = dict[str, NDArray[np.float64]]
 def sent(
     model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None, memory: int, seed: int
 ) -> tuple[Table, float]:
-    """Of each picture and step: payload_bits so far, mse, bits and ideal_bits of the step; and seconds of the search.
+    """Return by picture and step payload_bits so far, mse, bits and ideal_bits of the step; and seconds of the search.
 
     images: (n, h, w, 3), neither side below the model's window.
     """
@@ -71,7 +70,7 @@ def sent(
 
 
 def payload_at(table: Table, kept: NDArray[np.intp], dims: int, rmse: float) -> float:
-    """Bits a dimension at an RMSE, of some of the pictures; NaN beyond the chain's end."""
+    """Return bits a dimension at an RMSE, over some of the pictures; NaN beyond the chain's end."""
     curve = with_error(PAYLOAD, table["payload_bits"][kept] / dims) | distortion_curve(table["mse"][kept])
     return rate_at(curve, PAYLOAD, rmse) or math.nan
 
@@ -84,7 +83,7 @@ def ideal_at(table: Table, kept: NDArray[np.intp], dims: int, rmse: float) -> fl
 def row_of(
     table: Table, seconds: float, first: Table, exact: Table, dims: int, rmses: Sequence[float]
 ) -> dict[str, Any]:
-    """What the tables of one L, of the first L and of exact draws come to."""
+    """Return what the tables of one L, of the first L and of exact draws come to."""
     count, at = len(table["bits"]), []
     for rmse in rmses:
 
@@ -107,7 +106,7 @@ def row_of(
 
 
 def pictures(paths: Sequence[Path], images: int, crop: int | None) -> NDArray[np.uint8]:
-    """(n, h, w, 3): the first tiles of a mosaic, or a square from the middle of each photograph."""
+    """Return (n, h, w, 3): the first tiles of a mosaic, or a square from the middle of each photograph."""
     if crop is None:
         return load_tiles(paths[0], images)
     photos = [read_image(path.read_bytes()) for path in paths]

@@ -1,4 +1,4 @@
-"""Channels on synthetic Gaussian shifts: bits over ideal, achieved shift and seconds. Used by `channels`.
+"""Channels on synthetic Gaussian shifts: bits over ideal, achieved shift and seconds. Used by `compare`.
 
 Every channel is asked for the same: a shift w of d = 3072 dimensions in a random direction, |w|^2 = d v/b, where the
 step's *ideal* bits B = d/2 log2(1 + v/b) = KL(N(w, I) || N(0, (1 + v/b) I)). (The trellis spends the whole number of
@@ -6,7 +6,7 @@ bits that pays for the nearest such shift, as a sender does, and is asked for th
 every channel alike,
 
 - achieved shift: mean of z·w/|w|^2; 1 is unbiased.
-- variance across: of z in the d - 1 other directions; 1 is right.
+- variance across: that of z in the d - 1 other directions; 1 is right.
 - ideal bits of what was achieved: d/2 log2(1 + m^2/(d s)), m the mean of z·w/|w| and s the variance across. For the
   trellis, whose |z|^2 is constant, that is -d/2 log2(1 - m^2/|z|^2). So a channel that falls short is measured by the
   shift that it delivers, not by the one it was asked for: a bias doesn't look like a saving.
@@ -43,14 +43,14 @@ from ddpmcodec.numerics.philox import Key
 
 Row = dict[str, Any]
 DIMS = 3072
-SEARCHED_BITS = 16384  # by the trellis for each B: decides its number of draws
+SEARCHED_BITS = 16384  # bits that the trellis searches for each B: decides its number of draws
 RACES = 8  # draws of real ordered random coding for each B: about two seconds each
-CANDIDATES = 1 << 26  # of a simulated channel for each B
+CANDIDATES = 1 << 26  # candidates that a simulated channel draws for each B
 MOST_DRAWS = 4000
 
 
 def random_shifts(ratio: float, draws: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Shifts (DIMS,) with |w|^2 = DIMS * ratio, in the same random directions for every channel."""
+    """Yield shifts (DIMS,) with |w|^2 = DIMS * ratio, in the same random directions for every channel."""
     rng = np.random.default_rng(seed)
     for _ in range(draws):
         w = rng.standard_normal(DIMS)
@@ -58,18 +58,18 @@ def random_shifts(ratio: float, draws: int, seed: int) -> Iterator[NDArray[np.fl
 
 
 def ratio_of(bits: float) -> float:
-    """The v/b of `bits` ideal bits: the inverse of `ideal_bits`."""
+    """Return the v/b of `bits` ideal bits: the inverse of `ideal_bits`."""
     return float(2.0 ** (2 * bits / DIMS) - 1)
 
 
 def budget_of(channel: Channel, bits: float) -> int:
-    """The channel's bit count that pays for the number of ideal bits nearest to `bits`."""
+    """Return the channel's bit count that pays for the number of ideal bits nearest to `bits`."""
     budgets = range(1, min(channel.max_bits(DIMS), 2 * math.ceil(bits) + 16) + 1)
     return min(budgets, key=lambda b: abs(ideal_bits(channel.snr(b, DIMS), DIMS) - bits))
 
 
 def summary(draws: Sequence[Draw], ratio: float) -> Row:
-    """What the draws show of a channel that was asked for |w|^2 = DIMS * ratio."""
+    """Return what the draws show of a channel that was asked for |w|^2 = DIMS * ratio."""
     bits, along, across = np.array(draws).T
     real, m, s = (float(v.mean()) for v in (bits, along, across))
     got = m**2 / (DIMS * s)
@@ -94,7 +94,7 @@ def summary(draws: Sequence[Draw], ratio: float) -> Row:
 
 
 def measure(channel: Channel, bits: int, draws: int, seed: int) -> Row:
-    """One of the codec's channels, run."""
+    """Measure one of the codec's channels by running it."""
     budget = budget_of(channel, bits)
     ratio, symbol_models = channel.snr(budget, DIMS), channel.symbol_models(budget, DIMS)
     sent, encode, decode = [], [], []
@@ -116,7 +116,7 @@ def measure(channel: Channel, bits: int, draws: int, seed: int) -> Row:
 
 
 def simulate(draw: Callable[[NDArray[np.float32], np.random.Generator], Draw], bits: int, draws: int, seed: int) -> Row:
-    """A channel of which there is a simulation by scalars."""
+    """Measure a channel by its simulation by scalars."""
     ratio, rng = ratio_of(bits), np.random.default_rng([seed, bits])
     row = summary([draw(shift, rng) for shift in random_shifts(ratio, draws, seed)], ratio)
     return {"bits": bits, "budget": None, **row, "encode_us_per_bit": None, "decode_us_per_bit": None}
@@ -133,7 +133,7 @@ def measure_trellis(channel: Channel, bits: int, scale: float, seed: int) -> Row
 
 
 def measure_random_coding(channel: RandomCodingChannel, bits: int, scale: float, seed: int) -> Row:
-    """The channel itself: few draws, for its seconds and as a check of the simulation."""
+    """Measure the channel itself: few draws, for its seconds and as a check of the simulation."""
     return measure(channel, bits, _count(RACES, scale), seed)
 
 
@@ -148,5 +148,5 @@ def _count(draws: float, scale: float) -> int:
 
 
 def _without_own_kl(row: Row) -> Row:
-    """Only DiffC's rule has that prior."""
+    """Return a row without what only DiffC's prior has."""
     return {k: v for k, v in row.items() if "own_kl" not in k}

@@ -1,1 +1,1 @@
-"""A day on a GPU machine without network: what it takes along, what it does, what it brings home. See docs/gpu.md."""
+"""Day on a GPU machine without network: what it takes along, what it does, what it brings home. See docs/gpu.md."""

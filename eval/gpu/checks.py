@@ -1,4 +1,4 @@
-"""Whether a GPU codes as a CPU does, and in what time: the first job of a first day."""
+"""Checks that a GPU codes as a CPU does, and in what time: the first job of a first day."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SEARCHED_IN_SMALL: Searched = ((8, (300, 40, 1)), (12, (60, 59, 16)))
 
 
 def check(setting: Setting) -> None:
-    """Reports, part by part: the card, searches, the determinism table's row, files made here, seconds and memory."""
+    """Report, part by part: the card, searches, the determinism table's row, files made here, seconds and memory."""
     found: dict[str, Any] = {"card": card(setting.device)}
     parts: list[tuple[str, Callable[[Setting], dict[str, Any]]]] = [
         ("search", lambda s: compare_searches(torch.device(s.device), SEARCHED_IN_SMALL if s.small else SEARCHED)),
@@ -53,12 +53,12 @@ def check(setting: Setting) -> None:
 
 
 def _without_native(part: Callable[[Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:
-    os.environ[native.VARIABLE] = "numpy"  # of this process, whose last parts these are
+    os.environ[native.VARIABLE] = "numpy"  # for the rest of this process, whose last parts these are
     return part(setting)
 
 
 def card(device: str) -> dict[str, Any]:
-    """What the device is."""
+    """Return what the device is."""
     if torch.device(device).type != "cuda":
         return {"name": device, "torch": torch.__version__}
     properties = torch.cuda.get_device_properties(device)
@@ -73,7 +73,7 @@ def card(device: str) -> dict[str, Any]:
 
 @contextmanager
 def peak_memory(device: str) -> Iterator[dict[str, float]]:
-    """Fills in, when the block ends, the most that was allocated on a GPU in it, and the most the process ever had."""
+    """Fill in, when the block ends, the most that was allocated on a GPU in it, and the most the process ever had."""
     found: dict[str, float] = {}
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
@@ -85,8 +85,8 @@ def peak_memory(device: str) -> Iterator[dict[str, float]]:
 
 
 def compare_searches(device: torch.device, searched: Searched = SEARCHED) -> dict[str, Any]:
-    """Whether the trellis search on the device finds the CPU's bits, of codes of several lengths together; both in
-    seconds.
+    """Return whether the trellis search on the device finds the CPU's bits, for codes of several lengths together;
+    and the seconds of both.
     """
     random = np.random.default_rng(0)
     found: dict[str, Any] = {"equal": True}
@@ -105,8 +105,8 @@ def compare_searches(device: torch.device, searched: Searched = SEARCHED) -> dic
 
 
 def compare_devices(setting: Setting) -> dict[str, Any]:
-    """The determinism table's row: files of another CPU decoded here, and lossless files made here, on the CPU and for
-    home.
+    """Return the determinism table's row: files of another CPU decoded here, and lossless files made here, on the
+    CPU and for home.
     """
     cases = _cases(setting)
     reference_model = load_model()
@@ -132,7 +132,7 @@ def _exact(data: bytes, picture: NDArray[np.uint8], model: CodecModel) -> bool:
 
 
 def _cases(setting: Setting) -> dict[str, tuple[NDArray[np.uint8], dict[str, Any], bytes]]:
-    """Picture, options and file of a CPU, by the determinism table's names."""
+    """Return picture, options and file of a CPU, by the determinism table's names."""
     if setting.small:
         picture = shipped_picture(32)
         options: dict[str, Any] = {"plan_steps": 4, "lossless": True}
@@ -155,20 +155,20 @@ def _brought(folder: Path | None, i: int) -> tuple[NDArray[np.uint8], bytes] | N
 
 
 def time_tiles(setting: Setting) -> dict[str, Any]:
-    """64 small pictures together, all steps."""
+    """Time 64 small pictures together, all steps."""
     tiles = list(shipped_tiles())
     return coded(load_model(device=setting.device), tiles[:2] if setting.small else tiles, 4 if setting.small else None)
 
 
 def time_photo(setting: Setting) -> dict[str, Any]:
-    """A photograph of 768 × 512, 20 steps."""
+    """Time a photograph of 768 × 512, 20 steps."""
     photo = shipped_photo()
     photo, steps = (photo[:32, :48], 2) if setting.small else (photo, 20)
     return coded(load_model(device=setting.device), [photo], steps)
 
 
 def coded(model: CodecModel, images: list[NDArray[np.uint8]], plan_steps: int | None) -> dict[str, Any]:
-    """Seconds of encoding and decoding pictures of one size together, after a warm-up, and what came out."""
+    """Return seconds of encoding and decoding pictures of one size together, after a warm-up, and what came out."""
     small = [image[:32, :32] for image in images]
     ddpmcodec.decode_batch(ddpmcodec.encode_batch(small, model=model, plan_steps=2), model=model)
     start = time.perf_counter()

@@ -25,7 +25,7 @@ _POLL = 0.2
 
 @dataclass(frozen=True)
 class Setting:
-    """What a job is given."""
+    """Setting that a job is given."""
 
     name: str
     device: str  # cuda, or cpu, where everything is done in small
@@ -45,13 +45,13 @@ class Setting:
         return self.deadline - time.monotonic()
 
     def report(self, values: dict[str, Any]) -> None:
-        """Replaces the job's result by this one: called whenever there is more of it."""
+        """Replace the job's result by this one: called whenever there is more of it."""
         write_json(self.scratch / f"{self.name}.json", values)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work that reports as it goes, and its share of the day."""
+    """Job: work that reports as it goes, and its share of the day."""
 
     name: str
     share: float
@@ -60,7 +60,7 @@ class Job:
 
 
 def run_day(jobs: Sequence[Job], seconds: float, setting: Setting) -> dict[str, Any]:
-    """Does the jobs in order and returns what is in `day.json`, which is written anew, whole, whenever there is more to
+    """Do the jobs in order and return what is in `day.json`, which is written anew, whole, whenever there is more to
     tell.
 
     A job may last until all shares so far are used up: what one leaves the next ones have. What fails or is cut off
@@ -124,7 +124,9 @@ def _run(job: Job, setting: Setting, keep: Callable[[dict[str, Any]], None]) -> 
 
 
 def _process(work: Callable[[Setting], None], setting: Setting, reason: Path) -> BaseProcess:
-    """A fork of a process that has imported everything and never used a GPU, which no fork could use any more."""
+    """Return a fork of a process that has imported everything and never used a GPU, which no fork could use any
+    more.
+    """
     context = multiprocessing.get_context("forkserver" if setting.forked else "spawn")
     if setting.forked:
         context.set_forkserver_preload(["ddpmcodec.eval.gpu.jobs"])
@@ -144,7 +146,7 @@ def _child(work: Callable[[Setting], None], setting: Setting, reason: Path, log:
 
 
 def _end(process: BaseProcess) -> None:
-    """A request first: training answers it by saving."""
+    """End a process, by a request first: training answers it by saving."""
     process.terminate()
     process.join(_GRACE)
     if process.is_alive():

@@ -1,4 +1,4 @@
-"""The trained weights as a codec: its plan, ideal and real rates of small test pictures, and pictures a second."""
+"""Coding with the trained weights: the plan, ideal and real rates of small test pictures, and pictures a second."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ RMSES = (12.0, 0.951)
 
 
 def measure_rates(setting: Setting) -> None:
-    """Measures what training sent home, else the embedded model: ideal rates first, then files of few and of all
-    pictures.
-    """
+    """Measure what training sent home, else the embedded model: ideal rates first, then files, few and then all."""
     model, origin = codec(setting)
     found: dict[str, Any] = {"model": origin, "plan_steps": model.plan(4 if setting.small else None).steps}
     setting.report(found)
@@ -48,7 +46,7 @@ def measure_rates(setting: Setting) -> None:
 
 
 def codec(setting: Setting) -> tuple[CodecModel, str]:
-    """The newest weights with their plan, measured on training pictures, and where they come from."""
+    """Return the newest weights with their plan, measured on training pictures, and where they come from."""
     trained = [p for p in join_parts(setting.output) if p.stem == NAME]
     if not trained:
         return load_model(NAME, setting.device), "embedded"
@@ -70,7 +68,7 @@ def codec(setting: Setting) -> tuple[CodecModel, str]:
 
 
 def _rates(result: dict[str, Any]) -> dict[str, Any]:
-    """Of each curve, bits/dim at the RMSEs that the project states."""
+    """Return each curve's bits/dim at the RMSEs that the project states."""
     return {
         name: {kind: [rate_at(curve, kind, rmse) for rmse in RMSES] for kind in curve if kind.endswith("bits_per_dim")}
         for name, curve in result["curves"].items()

@@ -1,4 +1,4 @@
-"""The jobs of a day, by priority, with their shares of it."""
+"""Jobs of a day, by priority, with their shares of it."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ JOBS = (
     Job("cifar10-base", 400, train, records=True),
 )
 FIRST_DAY = tuple(job.name for job in JOBS[:5])
-EVEN = 100  # the share of every job where all is done in small
+EVEN = 100  # share of every job where all is done in small

@@ -1,5 +1,4 @@
-"""Takes home what a day brought: its files decoded on this CPU, the determinism table's row, the results without the
-files.
+"""Landing of what a day brought: its files decoded on this CPU, the determinism table's row, the results without files.
 
     python -m ddpmcodec.eval.gpu.landing DAY -o results/gpu-day-1.json [--determinism results/determinism.json]
 
@@ -27,8 +26,8 @@ from ddpmcodec.models import CodecModel, load_model
 
 
 def decoded_here(day: dict[str, Any], model: CodecModel) -> dict[str, Any]:
-    """Of each file that the day made: whether it parses here to whole steps and, if lossless, is exact. Takes the files
-    out.
+    """Return of each file that the day made whether it parses here to whole steps and, if lossless, is exact. Takes the
+    files out.
     """
     shown = determinism.pictures()
     found = {}

@@ -1,4 +1,4 @@
-"""Runs Python in this checkout on a machine that has torch but not this package, and no network.
+"""Machine without network or this package, but with torch: runs Python in this checkout there.
 
     python3 eval/gpu/machine.py FOLDER -m ddpmcodec.eval.studies.gpu_day -o OUT --data FOLDER
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def missing_wheels(folder: Path) -> list[Path]:
-    """Wheels of packages that aren't installed."""
+    """Return the wheels of packages that aren't installed."""
     return [
         w for w in sorted((folder / "wheels").glob("*.whl")) if not _installed(w.name.split("-")[0].replace("_", "-"))
     ]
@@ -38,13 +38,13 @@ def _installed(name: str) -> bool:
 
 
 def install(wheels: Sequence[Path], place: Path) -> None:
-    """Unpacks wheels into a folder, each as it is. Raises CalledProcessError."""
+    """Unpack wheels into a folder, each as it is. Raises CalledProcessError."""
     options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--target", str(place)]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, *map(str, wheels)], check=True)
 
 
 def make_importable(root: Path, folder: Path) -> None:
-    """Puts the packages that lie beside `ddpmcodec` inside it, as links, and native code: brought along, else built."""
+    """Put the packages that lie beside `ddpmcodec` inside it, as links, and native code: brought along, else built."""
     for name in ("cli", "eval"):
         link = root / "ddpmcodec" / name
         if not link.exists():
@@ -58,7 +58,7 @@ def make_importable(root: Path, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Takes this process's place with Python and the arguments after FOLDER."""
+    """Take this process's place with Python and the arguments after FOLDER."""
     folder, *command = arguments
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     wheels = missing_wheels(Path(folder))

@@ -1,4 +1,4 @@
-"""Makes the folder that a day takes along: pictures to train on, held-out and test ones, weights, native code, files.
+"""Packing of the folder that a day takes along: training, held-out and test pictures, weights, native code, files.
 
     python -m ddpmcodec.eval.gpu.packing .gpu-day --photos PHOTOS --tiles TRAIN-*.webp --test TEST.webp \\
       --init photo-small=FILE
@@ -32,20 +32,21 @@ from ddpmcodec.io.datasets import load_tiles, named_pictures
 from ddpmcodec.training.held_out import is_held_out
 
 _MIB = 1 << 20
-_SIDE, _HELD_OUT_SIDE = 32, 128  # of tiles; of the middles of held-out photographs, which is all that is looked at
+_SIDE = 32  # the tiles'
+_HELD_OUT_SIDE = 128  # the middles' of held-out photographs, which is all that is looked at
 _CHUNK, _COLUMNS = 2500, 50  # tiles of a mosaic
 _ONE_TILE_IN = 256
 
 
 def checkout_bytes(root: Path) -> int:
-    """Bytes of the files that git tracks, or would: they travel too. 0 outside a checkout."""
+    """Return the bytes of the files that git tracks, or would: they travel, too. 0 outside a checkout."""
     command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True)
     return sum(p.stat().st_size for n in listed.stdout.split("\0") if n and (p := root / n).is_file())
 
 
 def pack_photos(folder: Path, photos: Path, room: int, day: int) -> dict[str, int]:
-    """Photographs as they are, into an archive of at most `room` bytes; the middles of all that are held out into
+    """Pack photographs as they are into an archive of at most `room` bytes; the middles of all held-out ones into
     another.
     """
     files = sorted(p for p in photos.iterdir() if p.suffix == ".webp")
@@ -71,7 +72,7 @@ def pack_photos(folder: Path, photos: Path, room: int, day: int) -> dict[str, in
 
 
 def pack_tiles(folder: Path, mosaics: Sequence[Path], room: int, day: int) -> dict[str, int]:
-    """Training tiles into mosaics of at most `room` bytes together, and all held-out ones into one."""
+    """Pack training tiles into mosaics of at most `room` bytes together, and all held-out ones into one."""
     training, held = [], []
     for mosaic in mosaics:
         tiles = load_tiles(mosaic, None, _SIDE)
@@ -95,7 +96,7 @@ def pack_tiles(folder: Path, mosaics: Sequence[Path], room: int, day: int) -> di
 
 
 def pack_test(folder: Path, mosaic: Path, count: int) -> dict[str, int]:
-    """The first test tiles, with their names."""
+    """Pack the first test tiles, with their names."""
     tiles = load_tiles(mosaic, count, _SIDE)
     (folder / TEST).write_bytes(_mosaic(tiles))
     names = mosaic.with_suffix(".names.txt")
@@ -106,9 +107,7 @@ def pack_test(folder: Path, mosaic: Path, count: int) -> dict[str, int]:
 
 
 def pack_native(folder: Path) -> dict[str, int]:
-    """Native code as it was built here: the same for every Python, and a bare machine may have nothing to build it
-    with.
-    """
+    """Pack native code as it was built here: the same for every Python, and a bare machine may have no compiler."""
     built = sorted(Path(ddpmcodec.__file__).parent.glob("*/_native*.so"))
     for library in built:
         place = folder / "native" / library.parent.name
@@ -118,7 +117,7 @@ def pack_native(folder: Path) -> dict[str, int]:
 
 
 def pack_streams(folder: Path) -> dict[str, int]:
-    """The determinism table's pictures and their files, made on this CPU."""
+    """Pack the determinism table's pictures and their files, made on this CPU."""
     (folder / STREAMS).mkdir()
     shown = pictures()
     for i, (picture, options) in enumerate(shown.values()):
@@ -140,7 +139,7 @@ def _webp(picture: NDArray[np.uint8]) -> bytes:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files in it."""
+    """Return the bytes of all files in a folder."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 

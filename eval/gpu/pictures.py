@@ -1,4 +1,4 @@
-"""The pictures of a day: those that were brought along (packing.py makes the folder), or generated ones."""
+"""Pictures of a day: those that were brought along (packing.py makes the folder), or generated ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GENERATED = 24
 
 
 def sources(folder: Path | None, window: int, photos: bool) -> Sources:
-    """Training pictures and held-out ones: photographs, or tiles of window × window. Raises DdpmCodecError."""
+    """Return training pictures and held-out ones: photographs, or tiles of window × window. Raises DdpmCodecError."""
     names = (
         []
         if folder is None
@@ -35,7 +35,7 @@ def sources(folder: Path | None, window: int, photos: bool) -> Sources:
 
 
 def unseen_pictures(folder: Path | None, count: int) -> Pictures:
-    """The first test pictures of 32 × 32. Raises DdpmCodecError."""
+    """Return the first test pictures of 32 × 32. Raises DdpmCodecError."""
     if folder is None or not (folder / TEST).exists():
         images = list(_generated(32)[:count])
         return Pictures(images, [f"generated/{i}" for i in range(len(images))], "generated")
@@ -43,14 +43,14 @@ def unseen_pictures(folder: Path | None, count: int) -> Pictures:
 
 
 def initial_model(folder: Path | None, name: str, embedded: list[str]) -> str | None:
-    """The weights that a network of this name starts from: brought along, else embedded, else none."""
+    """Return the weights that a network of this name starts from: brought along, else embedded, else none."""
     if folder is not None and (folder / INIT / f"{name}.safetensors").exists():
         return str(folder / INIT / f"{name}.safetensors")
     return name if name in embedded else None
 
 
 def _generated(side: int) -> NDArray[np.uint8]:
-    """Slopes of random colours."""
+    """Generate pictures: slopes of random colours."""
     random = np.random.default_rng(0)
     slope, base = random.uniform(-90, 90, (_GENERATED, 1, 1, 3, 2)), random.uniform(90, 160, (_GENERATED, 1, 1, 3))
     y, x = np.mgrid[:side, :side] / side

@@ -1,6 +1,4 @@
-"""How fast a training step is: batches, with and without a CUDA graph and torch.compile; and the card's own
-ceilings.
-"""
+"""Speed of a training step: batches, with and without a CUDA graph and torch.compile; and the card's own ceilings."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ from ddpmcodec.eval.gpu.training import settings
 from ddpmcodec.training import Preset, Processes, TrainingImages, preset
 from ddpmcodec.training.step import TrainingStep
 
-_SECONDS = 2.5  # of each way, after the warm-up
-_WARM_UP = 6  # steps: three, the recording, and two of the recording's own
+_SECONDS = 2.5  # how long each way is measured, after the warm-up
+_WARM_UP = 6  # steps: three, the recording, and two that replay it
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way of taking steps."""
+    """Way of taking steps."""
 
     preset: str
     batch: int
@@ -50,7 +48,7 @@ SMALL = (Way("cifar10-small", 2),)
 
 
 def measure_speed(setting: Setting) -> None:
-    """Reports, way by way: images a second, the step's milliseconds and the host's part of them, peak memory."""
+    """Report, way by way: images a second, the step's milliseconds and the host's part of them, peak memory."""
     found: dict[str, Any] = {"card": card(setting.device), "ceilings": ceilings(setting), "ways": {}}
     for way in SMALL if setting.small else WAYS:
         if setting.seconds_left < 5:
@@ -64,7 +62,7 @@ def measure_speed(setting: Setting) -> None:
 
 
 def ceilings(setting: Setting) -> dict[str, float]:
-    """What a large product in bfloat16 (TFLOP/s) and a large copy (GB/s, read and written) reach; medians."""
+    """Measure what a large product in bfloat16 (TFLOP/s) and a large copy (GB/s, read and written) reach; medians."""
     device, side = torch.device(setting.device), 256 if setting.small else 8192
     a = torch.randn(side, side, device=device).bfloat16()
     from_, to = (
@@ -87,7 +85,7 @@ def _median_seconds(work: Callable[[], Any], device: torch.device, repeats: int 
 
 
 def step_speed(way: Way, setting: Setting) -> dict[str, float]:
-    """Images a second of training steps on pictures of noise."""
+    """Measure images a second of training steps on pictures of noise."""
     chosen = (
         settings(way.preset, True) if setting.small else preset(way.preset, None, {"batch": way.batch, "bf16": True})
     )
@@ -113,7 +111,7 @@ def step_speed(way: Way, setting: Setting) -> dict[str, float]:
 
 
 def noise_step(chosen: Preset, device: torch.device, record: bool = True, compiled: bool = False) -> TrainingStep:
-    """A step on pictures of noise, large enough for every view."""
+    """Return a step on pictures of noise, large enough for every view."""
     side = max(v.side * v.factor for v in chosen.recipe.views_of(chosen.network))
     noise = np.random.default_rng(0).integers(0, 256, (64, side, side, 3), np.uint8)
     images = TrainingImages(noise, chosen.network.window, 0, device)

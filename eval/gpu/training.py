@@ -27,18 +27,18 @@ from ddpmcodec.training import (
 )
 from ddpmcodec.training.report import Reporter
 
-# Crops of a step. Its 1,100 kernels take 3 ms however small they are, the 2,400 of `photo-small`'s five views 6 ms
+# Crops in a step. Its 1,100 kernels take 3 ms however small they are, the 2,400 of `photo-small`'s five views 6 ms
 # (eval.studies.gpu_arithmetic); with these batches that is a quarter and a half of a step. The coarsest convolutions of
 # `cifar10-small` are products of 64·batch × 128 matrices: 512 pictures make 256 tiles of 128 × 128, two for each of an
 # H100's 132 multiprocessors. 576 crops of `photo-small`'s views have 2.5 million pixels, 9,600 positions at the
 # coarsest level, where 224 channels make 150 tiles.
 BATCHES = {"cifar10-small": 512, "photo-small": 576, "cifar10-base": 512}
-_SAVES = 5  # on the way
+_SAVES = 5  # how often a job saves on the way
 _SMALL_STEPS = 2
 
 
 def train(setting: Setting) -> None:
-    """Trains the preset that the job is named after; reports speed, the held-out bound before, on the way and after.
+    """Train the preset that the job is named after; reports speed, the held-out bound before, on the way and after.
 
     Raises TrainingError.
     """
@@ -96,7 +96,9 @@ def train(setting: Setting) -> None:
 
 
 def settings(name: str, small: bool) -> Preset:
-    """A preset as a GPU trains it: bfloat16, batches that fill the card. small: the same network, two crops a step."""
+    """Return a preset as a GPU trains it: bfloat16, batches that fill the card. small: same network, two crops a
+    step.
+    """
     if not small:
         return preset(name, None, {"batch": BATCHES[name], "bf16": True})
     found = preset(name)

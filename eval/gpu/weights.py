@@ -10,7 +10,7 @@ PART_BYTES = 15 << 20
 
 
 def send_home(model: Path, output: Path, name: str) -> None:
-    """Copies a model file into `output`, whole or in parts of 15 MiB. Raises OSError."""
+    """Copy a model file into `output`, whole or in parts of 15 MiB. Raises OSError."""
     data = model.read_bytes()
     if len(data) <= PART_BYTES:
         write_whole(output / f"{name}.safetensors", data)
@@ -20,7 +20,7 @@ def send_home(model: Path, output: Path, name: str) -> None:
 
 
 def join_parts(folder: Path) -> list[Path]:
-    """Makes whole files of the parts in a folder, and returns all model files there."""
+    """Make whole files of the parts in a folder, and returns all model files there."""
     for first in folder.glob("*.safetensors.part0"):
         parts = sorted(folder.glob(f"{first.stem}.part*"), key=lambda p: int(p.suffix.removeprefix(".part")))
         write_whole(folder / first.stem, b"".join(p.read_bytes() for p in parts))

@@ -21,12 +21,12 @@ from ddpmcodec.eval.rd import codecs, payload
 
 Image = NDArray[np.uint8]  # (h, w, 3)
 
-EXACT = (0.0,)  # the settings of a lossless codec: the error allowed
+EXACT = (0.0,)  # the one setting of a lossless codec: the error allowed
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A codec with its settings, from the coarsest to the finest; `scale` says what the numbers are.
+    """Codec with its settings, from the coarsest to the finest; `scale` says what the numbers are.
 
     encode(image, setting) gives the complete file, decode(file) the image, payload(file) the bytes in it that aren't
     container or fixed header. needs: the package to install or update where the codec isn't available.
@@ -44,13 +44,13 @@ class Baseline:
 
     @property
     def left_out(self) -> str:
-        """What of a file isn't payload, in a line."""
-        return (self.payload.__doc__ or "").partition("\n")[0].removeprefix("Left out: ")
+        """Say in a line what of a file isn't payload."""
+        return " ".join((self.payload.__doc__ or "").partition("\n\n")[0].split()).removeprefix("Left out: ")
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One codec over a set of images; arrays are (settings, images) unless said otherwise."""
+    """Measurement of one codec over a set of images; arrays are (settings, images) unless said otherwise."""
 
     settings: NDArray[np.float64]  # (settings,)
     dims: NDArray[np.int64]  # (images,): numbers in each, 3 a pixel
@@ -61,13 +61,13 @@ class Measurement:
 
 
 def available(baseline: Baseline) -> str | None:
-    """None when the codec works here, else why not and what to install. Codes and decodes a small grey picture."""
+    """Return None when the codec works here, on a small grey picture, else why not and what to install."""
     try:
         baseline.decode(baseline.encode(np.full((32, 32, 3), 128, np.uint8), baseline.settings[0]))
     except ModuleNotFoundError:
         return f"{baseline.label} needs {baseline.needs}, which isn't installed: pip install 'ddpmcodec[eval]'"
     except Exception as error:
-        # Of many kinds: each library has its own way to say that a format was left out of its build
+        # Many kinds: each library has its own way to say that a format was left out of its build
         reason = (str(error) or type(error).__name__).splitlines()[0]
         return (
             f"{baseline.label} doesn't work in the installed {baseline.needs} ({reason}): "
@@ -77,7 +77,7 @@ def available(baseline: Baseline) -> str | None:
 
 
 def parse_baselines(text: str) -> list[Baseline]:
-    """Baselines by their names with commas between, 'all' of them, or none: 'none' or ''. Raises DdpmCodecError."""
+    """Return baselines by names with commas between, 'all' of them, or none ('none' or ''). Raises DdpmCodecError."""
     known = {b.name: b for b in BASELINES}
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if names == ["all"]:
@@ -96,7 +96,7 @@ def measure(
     on_image: Callable[[], None] = lambda: None,
     similarity: Callable[[Image, Image], float] | None = None,
 ) -> Measurement:
-    """Rates and distortions of every image, (h, w, 3) uint8 each, at every setting.
+    """Measure rate and distortion of every image, (h, w, 3) uint8 each, at every setting.
 
     on_image is called after each image at each setting; similarity(image, decoded) is any further score, such as SSIM.
     Raises DdpmCodecError where the codec fails, changes an image's size, or calls itself lossless and isn't.
@@ -123,12 +123,12 @@ def measure(
 
 
 def _through(baseline: Baseline, setting: float, image: Image, index: int) -> tuple[bytes, Image]:
-    """The file and its decoded image, checked."""
+    """Return the file and its decoded image, checked."""
     what = f"{baseline.label} at {baseline.scale} {setting:g}, image {index} of {image.shape[1]}x{image.shape[0]}"
     try:
         data = baseline.encode(image, setting)
         decoded = baseline.decode(data)
-    except Exception as error:  # of many kinds, such as a picture too large for the format
+    except Exception as error:  # many kinds, such as a picture too large for the format
         raise DdpmCodecError(f"{what}: the codec failed ({error}); leave out {baseline.name!r} or the image") from error
     if decoded.shape != image.shape or decoded.dtype != np.uint8:
         raise DdpmCodecError(

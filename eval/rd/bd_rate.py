@@ -14,7 +14,7 @@ LEAST_OVERLAP = 1.0  # dB
 
 
 def bd_rate(anchor: Points, test: Points) -> dict[str, Any]:
-    """{"percent", "from_psnr", "to_psnr"} over the PSNRs that both curves reach, or {"refused": why}.
+    """Return {"percent", "from_psnr", "to_psnr"} over the PSNRs that both curves reach, or {"refused": why}.
 
     Negative: the test curve needs fewer bits. Akima's interpolation of log rate (package bjontegaard), as in JVET's
     practice. Points at which a curve needs more bits for less PSNR are left out.
@@ -41,7 +41,7 @@ def bd_rate(anchor: Points, test: Points) -> dict[str, Any]:
 
 
 def _rising(points: Points) -> list[tuple[float, float]]:
-    """Those that no cheaper point matches, by rising rate and PSNR."""
+    """Return the points that no cheaper one matches, by rising rate and PSNR."""
     kept: list[tuple[float, float]] = []
     for rate, psnr in sorted((r, p) for r, p in points if r and p is not None):
         if not kept or (psnr > kept[-1][1] and rate > kept[-1][0]):

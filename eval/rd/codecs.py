@@ -1,4 +1,4 @@
-"""How each classical codec is called: pictures (h, w, 3) uint8 to files and back, on one thread."""
+"""Calls of each classical codec: pictures (h, w, 3) uint8 to files and back, on one thread."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def webp(image: Image, quality: float) -> bytes:
 
 
 def webp_lossless(image: Image, _: float) -> bytes:
-    """Method 6 at this quality takes seconds for a 256×256 photograph, 2% smaller, and is worse on 32×32."""
+    """Encode by a fast method: 6 at this quality takes seconds for a 256×256 photograph, 2% smaller; worse on 32×32."""
     return pillow(image, "WEBP", lossless=True, quality=100, method=4)
 
 
 def j2k_resolutions(image: Image, of_small: int) -> int:
-    """OpenJPEG's default of 6 for sides of 64 and more; small ones gain by fewer, and must halve without vanishing."""
+    """Return OpenJPEG's default of 6 for sides of 64 on; small ones gain by fewer, and must halve without vanishing."""
     side = min(image.shape[:2])
     return min(6 if side >= 64 else of_small, side.bit_length())
 
@@ -60,8 +60,8 @@ def avif(image: Image, quality: float, subsampling: str, speed: int = 6, **optio
 
 
 def avif_lossless(image: Image, _: float) -> bytes:
-    """Pillow can't ask for the identity matrix, without which RGB doesn't come back. Speed 0: 0.5% smaller, far
-    slower.
+    """Encode without Pillow, which can't ask for the identity matrix, without which RGB doesn't come back. Speed 0:
+    0.5% smaller, far slower.
     """
     return imagecodecs("avif_encode", image, level=100, speed=4, pixelformat="444", matrix=0, numthreads=1)
 
@@ -87,8 +87,8 @@ def imagecodecs_decode(data: bytes, function: str) -> Image:
 
 
 def heic(image: Image, quality: float, chroma: int, **options: Any) -> bytes:
-    """libheif pads sides below 64 to 64. Without Pillow's plugin, which would have to be registered for the whole
-    process.
+    """Encode by libheif, which pads sides below 64 to 64. Without Pillow's plugin, which would have to be registered
+    for the whole process.
     """
     file, heif = io.BytesIO(), import_module("pillow_heif").from_pillow(PIL.Image.fromarray(image))
     heif.save(file, quality=int(quality), chroma=chroma, **options)

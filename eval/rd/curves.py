@@ -1,4 +1,4 @@
-"""From results picture by picture to curves: means over pictures, each with its standard error.
+"""Curves from results picture by picture: means over pictures, each with its standard error.
 
 Rates are bits per dimension, a picture's dimensions being its values, three a pixel. Both conventions of the RMSE are
 given, and of the PSNR: mean over images of each one's, and that of the mean squared error over all.
@@ -22,19 +22,19 @@ REAL, PAYLOAD, IDEAL = "file_bits_per_dim", "payload_bits_per_dim", "ideal_bits_
 
 
 def joined(tables: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
-    """Tables of several batches as one: rows are pictures."""
+    """Return tables of several batches as one: rows are pictures."""
     return {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
 
 
 def with_error(name: str, values: Floats) -> Curve:
-    """Column means, and the standard errors of them (None for a single picture)."""
+    """Return column means, and the standard errors of them (None for a single picture)."""
     n = len(values)
     error = values.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.full(values.shape[1], math.nan)
     return {name: finite(values.mean(axis=0)), f"{name}_error": finite(error)}
 
 
 def distortion_curve(mse: Floats, ssim: Floats | None = None) -> Curve:
-    """Distortion by column, from (n, columns) squared errors on [0, 255]."""
+    """Return distortion by column, from (n, columns) squared errors on [0, 255]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         psnr = 10 * np.log10(255**2 / mse)
         curve = with_error(RMSE[0], np.sqrt(mse)) | {RMSE[1]: finite(np.sqrt(mse.mean(axis=0)))}
@@ -44,7 +44,7 @@ def distortion_curve(mse: Floats, ssim: Floats | None = None) -> Curve:
 
 
 def real_curve(table: dict[str, Floats], dims: Floats) -> Curve:
-    """Of files: `file_bytes` and their `payload_bytes`, or `header_bytes` to take from them."""
+    """Return the curve of files: `file_bytes` and their `payload_bytes`, or `header_bytes` to take from them."""
     payload = table["payload_bytes"] if "payload_bytes" in table else table["file_bytes"] - table["header_bytes"]
     rates = with_error(REAL, 8 * table["file_bytes"] / dims[:, None]) | with_error(PAYLOAD, 8 * payload / dims[:, None])
     return rates | distortion_curve(table["mse"], table["ssim"])
@@ -56,9 +56,9 @@ def ideal_curve(table: dict[str, Floats], dims: Floats) -> Curve:
 
 
 def breakdown(table: dict[str, Floats], dims: Floats) -> dict[str, Any]:
-    """Where the bits of the files go, in bits/dim: by step, and of the file of n steps for each n.
+    """Return where the bits of the files go, in bits/dim: by step, and for each n in the file of n steps.
 
-    Of a file: ideal bits, what the channel code takes beyond them, side information (bit counts and END) and container
+    A file has ideal bits, what the channel code takes beyond them, side information (bit counts and END) and container
     (header, check and rounding to whole bytes). They add up to `file_bits_per_dim`.
     """
     per_dim = {name: table[name] / dims[:, None] for name in ("ideal_bits", "channel_bits", "count_bits", "end_bits")}
@@ -81,7 +81,7 @@ def breakdown(table: dict[str, Floats], dims: Floats) -> dict[str, Any]:
 
 
 def rate_at(curve: Curve, rate: str, rmse: float, convention: str = RMSE[0]) -> float | None:
-    """Rate at an RMSE, interpolated in the logarithms of both; None beyond the curve's ends."""
+    """Return the rate at an RMSE, interpolated in the logarithms of both; None beyond the curve's ends."""
     points = sorted((-math.log(d), math.log(r)) for d, r in zip(curve[convention], curve[rate], strict=True) if d and r)
     at = -math.log(rmse)
     if not points or not points[0][0] <= at <= points[-1][0]:
@@ -91,7 +91,7 @@ def rate_at(curve: Curve, rate: str, rmse: float, convention: str = RMSE[0]) -> 
 
 
 def real_over_ideal(real: Curve, ideal: Curve) -> dict[str, Any]:
-    """Payload and file rates over the ideal rate at equal RMSE, at fixed RMSEs and at fixed payload rates.
+    """Return payload and file rates over the ideal rate at equal RMSE, at fixed RMSEs and at fixed payload rates.
 
     By convention of the RMSE, a dict of lists; rows that lie beyond a curve's end are left out.
     """
@@ -111,12 +111,12 @@ def real_over_ideal(real: Curve, ideal: Curve) -> dict[str, Any]:
 
 
 def _rmse_at(curve: Curve, rate: float, convention: str) -> float | None:
-    """RMSE at a payload rate, interpolated as `rate_at` does."""
+    """Return the RMSE at a payload rate, interpolated as `rate_at` does."""
     points = [(math.log(r), math.log(d)) for r, d in zip(curve[PAYLOAD], curve[convention], strict=True) if r and d]
     x, y = zip(*points, strict=True)
     return math.exp(float(np.interp(math.log(rate), x, y))) if x[0] <= math.log(rate) <= x[-1] else None
 
 
 def finite(values: Floats) -> list[float | None]:
-    """JSON has neither NaN nor infinity: they become null."""
+    """Turn NaN and infinity into None, since JSON has neither."""
     return [float(v) if math.isfinite(v) else None for v in values]

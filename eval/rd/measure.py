@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import finish, read_info, require_complete
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
-from ddpmcodec.codec.decoding import Decoded, decode_batch_progressive, read_header
+from ddpmcodec.codec.decoding import Decoded, decode_batch_progressive
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.reverse_chain import ReverseChain
 from ddpmcodec.codec.sender import Sender, SentStep
@@ -50,13 +51,13 @@ def real(
     on_step: Callable[[], None] = _ignore,
     decode: bool = True,
 ) -> Table:
-    """Encodes pictures of one size and decodes the files, step by step: columns are prefixes of 1 … K steps.
+    """Encode pictures of one size and decodes the files, step by step: columns are prefixes of 1 … K steps.
 
-    file_bytes: the complete file of so many steps. header_bytes: header and check of it. Bits of the step itself:
+    file_bytes: size of the complete file of the prefix; header_bytes: of its header and check. Bits of the step itself:
     ideal_bits (along the path the sender took), channel_bits (information of the channel's symbols), count_bits (of the
-    bit count); end_bits: of END, were the stream to end there. coloured: 1 where the step's prior was. mse, ssim: of
-    the decoded picture. decode=False only parses the files, and takes the pictures from the sender, which knows what
-    its receiver has. `on_step` is called once a step, and once more for decoding. Raises DdpmCodecError where a file
+    bit count); end_bits: END's, were the stream to end there. coloured: 1 where the step's prior was. mse, ssim: the
+    decoded picture's. decode=False only parses the files, and takes the pictures from the sender, which knows what its
+    receiver has. `on_step` is called once a step, and once more for decoding. Raises DdpmCodecError where a file
     doesn't give what was sent.
     """
     sent: list[tuple[tuple[Packet, ...], NDArray[np.float64]]] = []  # not the steps themselves: they hold large states
@@ -128,7 +129,7 @@ def ideal(
     first: int = 0,
     on_step: Callable[[], None] = _ignore,
 ) -> Table:
-    """The same chain with exact draws from q in place of a channel: ideal_bits of each step, mse, ssim.
+    """Run the same chain with exact draws from q in place of a channel: ideal_bits of each step, mse, ssim.
 
     first: place of the first picture in the whole set; noise goes by it, so that results don't depend on the batches.
     """
@@ -159,7 +160,7 @@ def denoised(
     first: int = 0,
     on_step: Callable[[], None] = _ignore,
 ) -> Table:
-    """x̂_0 of one draw of x_t ~ q(x_t | x_0) at each timestep: exact_mse of x̂_0 as it is, mse of it in whole levels.
+    """Measure x̂_0 of one draw of x_t ~ q(x_t | x_0) at each timestep: exact_mse as it is, mse in whole levels.
 
     Both in squared levels; columns are timesteps. Pictures are of one size, at least the model's window.
     """
@@ -179,12 +180,12 @@ def denoised(
 
 
 def squared_error(image: Image, decoded: Image) -> float:
-    """Mean squared error, in squared levels of [0, 255]."""
+    """Return the mean squared error, in squared levels of [0, 255]."""
     return float(np.mean((decoded.astype(np.float64) - image) ** 2))
 
 
 def similarity(image: Image, decoded: Image) -> float:
-    """SSIM by scikit-image's defaults, colours averaged (Wang et al. 2004); NaN for a picture smaller than its
+    """Return SSIM by scikit-image's defaults, colours averaged (Wang et al. 2004); NaN for a picture smaller than its
     window.
     """
     from skimage.metrics import structural_similarity
@@ -202,7 +203,9 @@ def _distortions(
     on_step: Callable[[], None],
     with_ssim: bool = True,
 ) -> Table:
-    """Distortion of each yielded list of pictures, which are the given ones as decoded after one more step."""
+    """Return the distortion of each yielded list of pictures, which are the given ones as decoded after one more
+    step.
+    """
     names = ("mse", "ssim") if with_ssim else ("mse",)
     table = {name: np.zeros((len(images), steps)) for name in names}
     for n, decoded in enumerate(pictures):

@@ -22,12 +22,12 @@ from ddpmcodec.eval.rd.results import Options, assemble
 from ddpmcodec.models import CodecModel
 
 _ALONE = Share()
-_BASELINE_PIXELS = 50 << 10  # of the pictures that one task codes with all of a baseline's settings
+_BASELINE_PIXELS = 50 << 10  # pixels of the pictures that one task codes with all of a baseline's settings
 
 
 @dataclass(frozen=True)
 class Job:
-    """All tasks of a measurement, by the curve they belong to, and what can't be measured here."""
+    """Job: all tasks of a measurement, by the curve they belong to, and what can't be measured here."""
 
     tasks: dict[str, list[Task]]
     notes: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Job:
 
 
 def job(model: CodecModel, pictures: Pictures, options: Options) -> Job:
-    """The tasks, in an order in which every `count`-th are of like cost."""
+    """Return the tasks, in an order in which every `count`-th are of like cost."""
     steps, images = model.plan(options.plan_steps).steps, pictures.images
     batches = pictures.batches(options.batch * model.window**2)
     tasks: dict[str, list[Task]] = {}
@@ -124,8 +124,7 @@ def _table4_tasks(model: CodecModel, pictures: Pictures, options: Options) -> li
 
 
 class Measurement:
-    """One run in a directory, or its going on there. In several processes each does its share; the first has the
-    result.
+    """Measurement in a directory, begun or resumed. In several processes each does its share; the first has the result.
 
     Raises DdpmCodecError where the directory holds parts of another measurement, or can't be written to.
     """
@@ -144,16 +143,16 @@ class Measurement:
         }
         self.parts = Parts(directory / "parts", same)
         self.missing = self.parts.missing(self.job.all, share)
-        self.units = sum(task.units for task in self.missing)  # of work that is left to this process
+        self.units = sum(task.units for task in self.missing)  # the work that is left to this process
 
     def measure(self, advance: Callable[[], None] = lambda: None) -> None:
-        """Does what is missing, part by part; `advance` is called once a unit."""
+        """Do what is missing, part by part; `advance` is called once a unit."""
         while self.missing:
             self.parts.do(self.missing[0], advance)
             self.missing.pop(0)
 
     def result(self) -> dict[str, Any]:
-        """The whole measurement, once all processes have done their shares."""
+        """Return the whole measurement, once all processes have done their shares."""
         results = self.parts.collect(self.job.all)
         found = {curve: [results[t.name] for t in tasks] for curve, tasks in self.job.tasks.items()}
         made = next((found.pop(curve) for curve in list(found) if curve.startswith("reconstruct-")), [])

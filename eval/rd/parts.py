@@ -1,4 +1,4 @@
-"""A long measurement in parts: each is a file, so an interrupted run goes on where it was, and processes share the
+"""Parts of a long measurement: each is a file, so an interrupted run goes on where it was, and processes share the
 work.
 """
 
@@ -24,16 +24,16 @@ Table = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work whose result is a table of arrays."""
+    """Task: a piece of work whose result is a table of arrays."""
 
-    name: str  # of its file
-    units: int  # of progress
+    name: str  # its file's
+    units: int  # how many units of progress it is
     run: Callable[[Callable[[], None]], Table]  # calls its argument once a unit
 
 
 @dataclass(frozen=True)
 class Share:
-    """This process's place among those that `torchrun` started; it does every `count`-th task."""
+    """Share of this process among those that `torchrun` started; it does every `count`-th task."""
 
     rank: int = 0
     count: int = 1
@@ -43,12 +43,12 @@ class Share:
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def device(self, name: str) -> str:
-        """The device this process uses: each its own GPU, where plain cuda is asked for."""
+        """Return the device this process uses: each its own GPU, where plain cuda is asked for."""
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" and self.count > 1 else name
 
 
 class Parts:
-    """The files of one run, in a directory of their own. `options`: what the results depend on."""
+    """Files of one run, in a directory of their own. `options`: what the results depend on."""
 
     def __init__(self, directory: Path, options: dict[str, Any]):
         self.directory = directory
@@ -65,7 +65,7 @@ class Parts:
             raise DdpmCodecError(f"can't write to {directory}: {error.strerror or error}") from error
 
     def load(self, task: Task) -> Table | None:
-        """A task's result; None where it isn't there, or is damaged."""
+        """Return a task's result; None where it isn't there, or is damaged."""
         try:
             with np.load(self._path(task), allow_pickle=False) as file:
                 return dict(file)
@@ -73,7 +73,7 @@ class Parts:
             return None
 
     def missing(self, tasks: Sequence[Task], share: Share) -> list[Task]:
-        """Those of this process's tasks that are still to be done."""
+        """Return those of this process's tasks that are still to be done."""
         return [t for t in tasks[share.rank :: share.count] if self.load(t) is None]
 
     def do(self, task: Task, advance: Callable[[], None]) -> None:
@@ -85,8 +85,8 @@ class Parts:
             raise DdpmCodecError(f"can't write {self._path(task)}: {error.strerror or error}") from error
 
     def collect(self, tasks: Sequence[Task]) -> dict[str, Table]:
-        """Every task's result, by name, once all processes have theirs done. (One that fails, torchrun ends with the
-        rest.)
+        """Return every task's result, by name, once all processes have theirs done. (Where one fails, torchrun ends
+        them all.)
         """
         results: dict[str, Table] = {}
         for task in tasks:
@@ -103,7 +103,6 @@ def _require_same(stored: Any, options: dict[str, Any], directory: Path) -> None
     differing = [k for k, v in options.items() if not isinstance(stored, dict) or stored.get(k) != v]
     if differing:
         raise DdpmCodecError(
-            f"{directory} holds parts of another measurement: {', '.join(differing)} differ; name another output "
-            "directory, or "
-            "remove the parts"
+            f"{directory} holds parts of another measurement: {', '.join(differing)} differ; "
+            "name another output directory, or remove the parts"
         )

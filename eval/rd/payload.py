@@ -144,7 +144,7 @@ def _uint(data: bytes, at: int, size: int, order: Literal["big", "little"] = "bi
 
 
 def _scans(data: bytes, is_ls: bool) -> int:
-    """Bytes of entropy-coded data of a JPEG or JPEG-LS file."""
+    """Return the bytes of entropy-coded data of a JPEG or JPEG-LS file."""
     kind, frames = "JPEG-LS" if is_ls else "JPEG", set()
     _expect(data.startswith(b"\xff\xd8"), kind, data)
     at, total = 2, 0
@@ -161,7 +161,7 @@ def _scans(data: bytes, is_ls: bool) -> int:
 
 
 def _scan_end(data: bytes, at: int, is_ls: bool) -> int:
-    """Where the first marker is that is neither stuffing nor, in JPEG, a restart."""
+    """Return where the first marker is that is neither stuffing nor, in JPEG, a restart."""
     while (at := data.find(b"\xff", at)) >= 0:
         after = _uint(data, at + 1, 1)
         if not (after < 0x80 if is_ls else after == 0 or 0xD0 <= after <= 0xD7):
@@ -171,7 +171,7 @@ def _scan_end(data: bytes, at: int, is_ls: bool) -> int:
 
 
 def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:
-    """Contents of the top-level boxes of a name (ISO/IEC 14496-12, 4.2)."""
+    """Yield the contents of the top-level boxes of a name (ISO/IEC 14496-12, 4.2)."""
     at = 0
     while at < len(data):
         length, header = _uint(data, at, 4), 8
@@ -185,7 +185,7 @@ def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:
-    """Position after the number at `at`, and the number: seven bits a byte, least significant first."""
+    """Return the position after the number at `at`, and the number: seven bits a byte, least significant first."""
     value = shift = 0
     while True:
         byte = _uint(data, at, 1)

@@ -1,4 +1,4 @@
-"""The pictures of a measurement: their names, and the batches they are coded in."""
+"""Pictures of a measurement: their names, and the batches they are coded in."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class Pictures:
 
     @property
     def side(self) -> int | None:
-        """The side of them all, if they are squares of one size."""
+        """Return the side of all pictures, if they are squares of one size."""
         shapes = {i.shape[:2] for i in self.images}
         height, width = next(iter(shapes))
         return height if len(shapes) == 1 and height == width else None
 
     @property
     def dims(self) -> NDArray[np.float64]:
-        """(n,) values of each picture: three a pixel."""
+        """Return the number of values of each picture (n,): three a pixel."""
         return np.array([i.size for i in self.images], np.float64)
 
     def digest(self) -> str:
-        """SHA-256 over sizes and pixels, so that parts of one measurement can't be mixed with another's."""
+        """Return the SHA-256 over sizes and pixels, so that parts of one measurement can't be mixed with another's."""
         total = hashlib.sha256()
         for image in self.images:
             total.update(repr(image.shape).encode() + image.tobytes())
         return total.hexdigest()
 
     def batches(self, pixels: int) -> list[range]:
-        """Runs of pictures of one size, of at most so many pixels together, or one picture."""
+        """Yield runs of pictures of one size, of at most this many pixels together, or of one picture."""
         runs: list[range] = []
         for i, image in enumerate(self.images):
             last = runs[-1] if runs else range(0)
@@ -59,7 +59,7 @@ class Pictures:
 
 
 def load_pictures(data: str | os.PathLike[str], window: int = 32, limit: int | None = None) -> Pictures:
-    """The first `limit` pictures of a folder, of a mosaic of window × window tiles, or of CIFAR-10's test split.
+    """Return the first `limit` pictures of a folder, of a mosaic of window × window tiles, or of CIFAR-10's test split.
 
     A mosaic's names are the lines of the text file beside it (test-a.names.txt beside test-a.webp), where there is one.
     Raises DdpmCodecError.

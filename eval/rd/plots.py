@@ -1,4 +1,4 @@
-"""The figures of `rd`: a curve has the same colour in each of them."""
+"""Figures of `rd`: a curve has the same colour in each of them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _NAMES = {
 
 
 def colour(name: str) -> str:
-    """A curve's colour, the same in each figure and run."""
+    """Return a curve's colour, the same in each figure and run."""
     spare = ("#bcbd22", "#e377c2", "#98df8a", "#ffbb78", "#aec7e8", "#f7b6d2")
     return _COLOURS.get(name) or spare[sum(name.encode()) % len(spare)]
 
 
 def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
-    """Every figure of a result as PNG and SVG. Returns the files."""
+    """Draw every figure of a result as PNG and SVG; return the files."""
     figures: dict[str, Callable[[], Any]] = {
         "rmse": lambda: _figure(result, "rmse_mean_over_images", 1.0),
         "psnr": lambda: _figure(result, "psnr_of_mean_mse", 3.0),
@@ -67,7 +67,7 @@ def draw_all(result: dict[str, Any], directory: Path) -> list[Path]:
 
 
 def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
-    """Distortion against rate, with a logarithmic and a linear rate axis. unit: dimensions a unit of the rate
+    """Draw distortion against rate, with a logarithmic and a linear rate axis. unit: dimensions a unit of the rate
     counts.
     """
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
 def _lines(
     result: dict[str, Any], distortion: str, unit: float
 ) -> list[tuple[str, list[float], list[float], dict[str, Any]]]:
-    """(label, rates, distortions, style) of each curve, ours first."""
+    """Yield (label, rates, distortions, style) of each curve, ours first."""
     lines = []
 
     def add(label: str, curve: dict[str, Any], rate: str, **style: Any) -> None:
@@ -136,7 +136,9 @@ def _lines(
 
 
 def _bits_figure(result: dict[str, Any], name: str, parts: dict[str, Any]) -> Any:
-    """Where the bits go: of each step, of the whole file's rate by prefix, and as a share beyond the ideal bits."""
+    """Draw where the bits go: of each step, of the whole file's rate by prefix, and as a share beyond the ideal
+    bits.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.5, 4.0), layout="constrained")
@@ -168,7 +170,7 @@ def _bits_figure(result: dict[str, Any], name: str, parts: dict[str, Any]) -> An
 
 
 def _reconstruct_figure(result: dict[str, Any]) -> Any:
-    """Distortion and looks of each reconstruction of a prefix."""
+    """Draw distortion and looks of each reconstruction of a prefix."""
     from matplotlib.figure import Figure
 
     scores = {

@@ -42,7 +42,7 @@ TABLE4 = (
 
 
 def _points(name: str, kind: str, source: str, *points: tuple[float, float]) -> Published:
-    """From (bits/pixel, PSNR)."""
+    """Return a curve from points (bits/pixel, PSNR)."""
     return Published(
         name, kind, source, tuple(b / 3 for b, _ in points), tuple(255 / 10 ** (p / 20) for _, p in points)
     )
@@ -78,7 +78,7 @@ PUBLISHED = (
     ),
 )
 
-# Of the 24 Kodak pictures: bits a pixel and PSNR in dB, both means over pictures, rounded.
+# Bits a pixel and PSNR in dB of the 24 Kodak pictures, both means over pictures, rounded.
 _COMPRESSAI = "CompressAI, results/image/kodak"
 PUBLISHED_KODAK = (
     _points(

@@ -1,4 +1,5 @@
-"""What a receiver makes of a prefix: the mean of what the picture may be, a sample of it, or the flow's end.
+"""Reconstructions that a receiver makes of a prefix: the mean of what the picture may be, a sample of it, the flow's
+end.
 
 *mean* is x̂_0, of least squared error; *sample* goes on from x_t by ancestral sampling, and looks like a picture where
 the mean is a blur; *ddim* goes on by the deterministic flow. Samples trade RMSE for looks, so perceptual measures come
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.file import read_info
-from ddpmcodec.codec.decoding import read_header
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.receiver import Receiver
 from ddpmcodec.codec.reconstruction import flow, mean, sample
@@ -31,7 +32,7 @@ POINTS = 6  # prefixes looked at
 
 
 def parse_modes(text: str) -> tuple[str, ...]:
-    """Modes by name, a comma between; "none" for none. Raises DdpmCodecError."""
+    """Return modes by name, a comma between; "none" for none. Raises DdpmCodecError."""
     names = tuple(dict.fromkeys(m.strip() for m in text.split(",") if m.strip() not in ("", "none")))
     for name in names:
         if name not in MODES:
@@ -40,12 +41,12 @@ def parse_modes(text: str) -> tuple[str, ...]:
 
 
 def prefixes(plan: Plan) -> list[int]:
-    """Steps after which reconstructions are compared: evenly spread, the last one being the whole stream."""
+    """Return the steps after which reconstructions are compared: evenly spread, the last one being the whole stream."""
     return sorted({max(1, round(plan.steps * (i + 1) / POINTS)) for i in range(POINTS)})
 
 
 def network_calls(plan: Plan, modes: Sequence[str]) -> int:
-    """Units of work of `measured`."""
+    """Return the units of work of `measured`."""
     going_on = sum(plan.steps - n + 1 for n in prefixes(plan)) * len([m for m in modes if m != "mean"])
     return 2 * plan.steps + going_on
 
@@ -60,10 +61,10 @@ def measured(
     first: int,
     on_step: Callable[[], None],
 ) -> dict[str, NDArray[Any]]:
-    """Encodes pictures of one size, decodes their prefixes and goes on from there by each mode, along the plan's own
+    """Encode pictures of one size, decode their prefixes and go on from there by each mode, along the plan's own
     levels.
 
-    Of each mode: {mode}_mse and {mode}_ssim, (n, prefixes), and {mode}_pictures, (n, prefixes, h, w, 3).
+    Each mode has {mode}_mse and {mode}_ssim, (n, prefixes), and {mode}_pictures, (n, prefixes, h, w, 3).
     """
     plan, (height, width, _) = model.plan(plan_steps), images[0].shape
     datas = encode_batch(
@@ -98,7 +99,9 @@ def curves(
     at: Sequence[int],
     device: str = "cpu",
 ) -> tuple[dict[str, Any], list[str]]:
-    """A curve a mode, with the rates of `rates` (of the same files) after `at` steps, and notes on what was skipped."""
+    """Return a curve a mode, with the rates of `rates` (the same files') after `at` steps, and notes on what was
+    skipped.
+    """
     found: dict[str, Any] = {}
     notes: list[str] = []
     for mode in modes:
@@ -118,11 +121,13 @@ def curves(
 
 
 class Unavailable(Exception):
-    """A measure that can't be computed here, and why."""
+    """Measure that can't be computed here, and why."""
 
 
 def lpips(images: Sequence[Image], pictures: Sequence[NDArray[np.uint8]], device: str = "cpu") -> Curve:
-    """LPIPS (Zhang et al. 2018, AlexNet) of each picture, mean by column, by torchmetrics. Raises Unavailable."""
+    """Return LPIPS (Zhang et al. 2018, AlexNet) of each picture, mean by column, by torchmetrics. Raises
+    Unavailable.
+    """
     metric = _metric("lpip", "LearnedPerceptualImagePatchSimilarity", device, net_type="alex", normalize=True)
     scores = np.zeros((len(images), len(pictures[0])))
     for i, (image, row) in enumerate(zip(images, pictures, strict=True)):
@@ -132,7 +137,8 @@ def lpips(images: Sequence[Image], pictures: Sequence[NDArray[np.uint8]], device
 
 
 def fid(images: Sequence[Image], pictures: Sequence[NDArray[np.uint8]], device: str = "cpu") -> Curve:
-    """Fréchet inception distance (Heusel et al. 2017) of all pictures of a column to the originals. Raises Unavailable.
+    """Return the Fréchet inception distance (Heusel et al. 2017) of a column's pictures to the originals, or raise
+    Unavailable.
 
     It falls with the number of pictures: compare only values of equally many.
     """
@@ -149,7 +155,7 @@ def fid(images: Sequence[Image], pictures: Sequence[NDArray[np.uint8]], device: 
 
 
 def _metric(module: str, name: str, device: str, **options: Any) -> Any:
-    """A torchmetrics measure, its weights loaded; Unavailable where package or weights are not there."""
+    """Return a torchmetrics measure, its weights loaded; Unavailable where package or weights are not there."""
     from importlib import import_module
 
     try:
@@ -158,7 +164,7 @@ def _metric(module: str, name: str, device: str, **options: Any) -> Any:
             return getattr(import_module(f"torchmetrics.image.{module}"), name)(**options).to(device)
     except ImportError as error:
         raise Unavailable(f"{_line(error)}: pip install 'ddpmcodec[perceptual]'") from error
-    except Exception as error:  # of many kinds: no network for the weights, a torchvision built for another torch
+    except Exception as error:  # many kinds: no network for the weights, a torchvision built for another torch
         raise Unavailable(f"its network can't be loaded ({_line(error)})") from error
 
 
@@ -167,7 +173,7 @@ def _line(error: Exception) -> str:
 
 
 def _tensor(pictures: Sequence[Image], device: str) -> Any:
-    """(n, 3, h, w) on [0, 1]."""
+    """Return (n, 3, h, w) on [0, 1]."""
     import torch
 
     return torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / 255).to(device)

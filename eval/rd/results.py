@@ -1,4 +1,4 @@
-"""What a measurement comes to: one dict of lists, as JSON and as CSV."""
+"""Results of a measurement: one dict of lists, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ddpmcodec.models import CodecModel
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured, and how."""
+    """Options of a measurement: what is measured, and how."""
 
     plan_steps: int | None = None
     channels: tuple[str, ...] = ("trellis",)
     baselines: tuple[Baseline, ...] = ()
     table4: bool = False
-    reconstruct: tuple[str, ...] = ()  # modes to compare, of the first channel's streams
+    reconstruct: tuple[str, ...] = ()  # modes to compare on the first channel's streams
     batch: int = 64  # windows in the network at a time; larger pictures go one by one
     seed: int = 0
     decode_every: int = 1  # batches whose files are decoded by the receiver too; the others' are parsed only
@@ -37,7 +37,7 @@ class Options:
 def assemble(
     model: CodecModel, pictures: Pictures, options: Options, tables: dict[str, Table], notes: list[str]
 ) -> dict[str, Any]:
-    """The result as it is written: a dict of lists, one entry a point of a curve."""
+    """Return the result as it is written: a dict of lists, one entry a point of a curve."""
     dims = pictures.dims
     real = {name: t for name, t in tables.items() if name.startswith("real-")}
     curves = {name: real_curve(table, dims) for name, table in real.items()}
@@ -78,7 +78,9 @@ def assemble(
 
 
 def _against(curve: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
-    """BD-rate of one of our curves against each lossy baseline, files against files and payloads against payloads."""
+    """Return the BD-rate of one of our curves against each lossy baseline, files against files and payloads
+    likewise.
+    """
     rates = {"file": "file_bits_per_dim", "payload": "payload_bits_per_dim"}
 
     def points(c: dict[str, Any], rate: str) -> list[tuple[float | None, float | None]]:
@@ -92,7 +94,7 @@ def _against(curve: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]
 
 
 def as_csv(result: dict[str, Any]) -> bytes:
-    """Every point of every curve, a row each."""
+    """Return every point of every curve, a row each."""
     columns = ("file_bits_per_dim", "payload_bits_per_dim", "ideal_bits_per_dim")
     distortions = [*distortion_curve(np.ones((1, 1))), "ssim", "ssim_error"]
     text = io.StringIO()

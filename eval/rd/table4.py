@@ -30,7 +30,9 @@ ROWS = tuple(T - reverse_time + 1 for reverse_time, _, _ in TABLE4)  # timesteps
 
 
 def timesteps(turn: int, pictures: int) -> list[int]:
-    """Timesteps of the pictures of one turn, the rows' last: every `turns(pictures)`-th of 2 … T, and the ten rows."""
+    """Return the timesteps of one turn's pictures, the rows' last: every `turns(pictures)`-th of 2 … T, and the ten
+    rows.
+    """
     return [t for t in range(2, T + 1) if t % turns(pictures) == turn] + list(ROWS)
 
 
@@ -47,7 +49,7 @@ def measured(
     first: int,
     on_step: Callable[[], None],
 ) -> dict[str, Floats]:
-    """One batch of one turn: what `table4` takes."""
+    """Measure one batch of one turn: what `table4` takes."""
     schedule, at = named("linear", T), timesteps(turn, turn_count)
     table = measure.denoised(model, images, schedule, at, seed, first, on_step)
     L_T = np.array([L_T_bits(to_plane(i), schedule.log_snr(T)).mean() for i in images])
@@ -57,7 +59,7 @@ def measured(
 
 
 def table4(table: dict[str, Floats], model: CodecModel, ideal: Curve, real: dict[str, Curve]) -> dict[str, Any]:
-    """A dict of lists, a row of the paper's table each: theirs, ours ideal at equal reverse time, others at
+    """Return a dict of lists, a row of the paper's table each: theirs, ours ideal at equal reverse time, others at
     equal RMSE.
     """
     schedule = named("linear", T)
@@ -83,7 +85,7 @@ def table4(table: dict[str, Floats], model: CodecModel, ideal: Curve, real: dict
 
 
 def _cumulative(table: dict[str, Floats], model: CodecModel, schedule: NoiseSchedule) -> dict[str, Floats]:
-    """L_T + … + L_t in bits/dim at index t - 1, for t = 1 … T, under each variance of p."""
+    """Return L_T + … + L_t in bits/dim at index t - 1, for t = 1 … T, under each variance of p."""
     result = {}
     for name, variance in model_variances(schedule, model.curve).items():
         kl = kl_bits(table["exact_mse"][:, 1:] / 127.5**2, variance, schedule)  # L_1 … L_{T-1}

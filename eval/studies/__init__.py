@@ -1,1 +1,1 @@
-"""One question, one script, one result: `python -m ddpmcodec.eval.studies.NAME`."""
+"""Studies, each one question, one script, one result: `python -m ddpmcodec.eval.studies.NAME`."""

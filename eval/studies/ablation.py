@@ -80,7 +80,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one variant reached."""
+    """Outcome of one variant."""
 
     variant: str
     parameters: int
@@ -89,11 +89,11 @@ class Outcome:
     images_per_second: float
     bits_per_dim: float  # the best average of the weights
     bits_per_dim_last: float  # the last weights
-    bits_per_dim_to: dict[str, float]  # of that average, cumulative to a few log-SNRs
+    bits_per_dim_to: dict[str, float]  # that average's, cumulative to a few log-SNRs
 
 
 def train_variant(name: str, preset_name: str, images: Sources, goal: Goal, common: dict[str, Any]) -> Outcome:
-    """Trains a variant of a preset from scratch on this process's threads, and measures it on the held-out pictures.
+    """Train a variant of a preset from scratch on this process's threads, and measure it on the held-out pictures.
 
     `common` changes the recipe of every variant; the variant's own changes come after.
     """
@@ -118,7 +118,7 @@ def train_variant(name: str, preset_name: str, images: Sources, goal: Goal, comm
 
 
 def bound(network: torch.nn.Module, held_out: HeldOut) -> tuple[float, dict[str, float]]:
-    """Ideal bits/dim of a chain of many steps over the trained levels, and to a few of them on the way."""
+    """Return ideal bits/dim of a chain of many steps over the trained levels, and to a few of them on the way."""
     levels = np.arange(held_out.min_log_snr, held_out.max_log_snr + 0.25, 0.5)
     errors = level_errors(network, held_out.crops, levels, torch.device("cpu"))
     bits = np.concatenate([[0.0], np.cumsum(np.diff(levels) * (errors[1:] + errors[:-1]) / 2)]) / (2 * math.log(2))
@@ -126,7 +126,7 @@ def bound(network: torch.nn.Module, held_out: HeldOut) -> tuple[float, dict[str,
 
 
 def outcomes(names: Sequence[str], workers: int, *arguments: Any) -> Iterator[Outcome]:
-    """Outcomes of `train_variant(name, *arguments)` as they come, `workers` at a time, each on one thread."""
+    """Yield outcomes of `train_variant(name, *arguments)` as they come, `workers` at a time, each on one thread."""
     if workers == 1:
         yield from (train_variant(name, *arguments) for name in names)
         return
@@ -167,8 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_json(args.output, found | {"outcomes": [asdict(o) for o in done]})
             print(
                 f"{outcome.variant}: {outcome.bits_per_dim:.4f} bits/dim (last weights "
-                f"{outcome.bits_per_dim_last:.4f}), "
-                f"{outcome.images} images",
+                f"{outcome.bits_per_dim_last:.4f}), {outcome.images} images",
                 flush=True,
             )
     except DdpmCodecError as error:

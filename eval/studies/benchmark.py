@@ -33,7 +33,7 @@ PARTS = ("load", "one", "batch", "photo", "trellis")
 
 
 def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median seconds and the last result."""
+    """Return median seconds and the last result."""
     seconds, result = [], None
     for _ in range(repeats):
         start = time.perf_counter()
@@ -43,7 +43,7 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
 
 
 def part_load() -> dict[str, Any]:
-    """Import and model load, as a fresh process sees it."""
+    """Time import and model load, as a fresh process sees them."""
     code = (
         "import time; t = time.perf_counter(); import ddpmcodec; ddpmcodec.load_model(); print(time.perf_counter() - t)"
     )
@@ -88,7 +88,7 @@ def _code(images: list[NDArray[np.uint8]], plan_steps: int | None, repeats: int)
 
 
 def part_one(tiles: NDArray[np.uint8]) -> dict[str, Any]:
-    """One 32×32 image at a time: medians over five images, and the slowest."""
+    """Time one 32×32 image after another: medians over five images, and the slowest."""
     rows = [_code([tile], None, 3) for tile in tiles[:5]]
     result = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
     return result | {"slowest_encode_seconds": max(r["encode_seconds"] for r in rows)}
@@ -103,7 +103,7 @@ def part_photo(photo: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def part_trellis() -> dict[str, Any]:
-    """Microseconds a bit of the encoder and the decoder, on one core, over d = 3072 Gaussian shifts."""
+    """Time a bit of the encoder and the decoder in microseconds, on one core, over d = 3072 Gaussian shifts."""
     import torch
 
     from ddpmcodec.channel.trellis import TrellisChannel
@@ -139,7 +139,7 @@ def part_trellis() -> dict[str, Any]:
 
 
 def run_part(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The part in this process, with the process's peak memory."""
+    """Run the part in this process; return its result with the process's peak memory."""
     tiles = load_tiles(args.tiles, 64) if args.tiles else shipped_tiles()
     if name == "photo":
         result = part_photo(read_image(args.photo.read_bytes()) if args.photo else shipped_photo())
@@ -152,13 +152,13 @@ def run_part(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def shipped_tiles() -> NDArray[np.uint8]:
-    """64 tiles: scikit-image's astronaut at 256 × 256, cut into 32 × 32."""
+    """Return 64 tiles: scikit-image's astronaut at 256 × 256, cut into 32 × 32."""
     picture = shipped_picture(256)
     return np.ascontiguousarray(picture.reshape(8, 32, 8, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3))
 
 
 def shipped_photo() -> NDArray[np.uint8]:
-    """scikit-image's astronaut scaled to 768 × 768 and cropped to 768 × 512."""
+    """Return scikit-image's astronaut scaled to 768 × 768 and cropped to 768 × 512."""
     return np.asarray(Image.fromarray(shipped_picture(512)).resize((768, 768), Image.Resampling.LANCZOS))[:512]
 
 

@@ -1,4 +1,4 @@
-"""One stream decoded in many ways: does it parse alike, and how far apart are the pictures?
+"""Determinism of one stream decoded in many ways: does it parse alike, and how far apart are the pictures?
 
     python -m ddpmcodec.eval.studies.determinism -o results/determinism.json
 
@@ -38,7 +38,7 @@ Result = dict[str, NDArray[Any]]
 
 
 def pictures() -> Pictures:
-    """A picture of the network's own size, one of odd sides, and one of many windows in a few steps."""
+    """Return a picture of the network's own size, one of odd sides, and one of many windows in a few steps."""
     return {
         "32x32, 46 steps": (shipped_picture(32), {}),
         "32x32, lossless": (shipped_picture(32), {"lossless": True}),
@@ -48,15 +48,15 @@ def pictures() -> Pictures:
 
 
 def decode(data: bytes, model: CodecModel, batch: int = 1) -> Result:
-    """What a receiver has after each step, what the stream was parsed to, and the exact picture where it came
-    to that.
+    """Return what a receiver has after each step, what the stream was parsed to, and the exact picture where there is
+    one.
     """
     digest = hashlib.sha256()
     for packet in ddpmcodec.read_info(data, model).packets:
         digest.update(f"{packet.index} {packet.bits} {packet.code.tolist()}\n".encode())
     steps: list[Decoded] = []
     exact = np.zeros(0, np.uint8)
-    with suppress(FormatError):  # of a tail that fails, when all steps are there already
+    with suppress(FormatError):  # a tail that fails, when all steps are there already
         for items in ddpmcodec.decode_batch_progressive([data] * batch, model=model):
             if items[0].exact:
                 exact = np.stack([item.image for item in items])
@@ -68,7 +68,9 @@ def decode(data: bytes, model: CodecModel, batch: int = 1) -> Result:
 
 
 def compare(reference: Result, found: Result) -> dict[str, Any]:
-    """Differences over all steps, and at the last one; the reference's exact picture is taken to be the sender's."""
+    """Return differences over all steps, and at the last one; the reference's exact picture is taken for the
+    sender's.
+    """
     levels = 127.5 * np.abs(found["x0_hat"].astype(np.float64) - reference["x0_hat"])
     pixels = np.abs(found["pictures"].astype(int) - reference["pictures"])
     lossless = reference["exact"].size > 0
@@ -87,7 +89,7 @@ def compare(reference: Result, found: Result) -> dict[str, Any]:
 
 
 def in_process(name: str, datas: Sequence[bytes], environment: dict[str, str]) -> list[Result]:
-    """The reference's way, in a process whose libraries see another machine."""
+    """Decode the reference's way, in a process whose libraries see another machine."""
     with tempfile.TemporaryDirectory() as directory:
         for i, data in enumerate(datas):
             (Path(directory) / f"{i}.bin").write_bytes(data)
@@ -101,7 +103,7 @@ def in_process(name: str, datas: Sequence[bytes], environment: dict[str, str]) -
 
 
 def measure(shown: Pictures, ways: dict[str, Way], processes: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """A row for each way, of a column for each picture; or why there is none."""
+    """Return a row for each way, with a column for each picture; or why there is none."""
     torch.set_num_threads(1)
     model = load_model()
     datas = {k: ddpmcodec.encode(picture, model=model, **options) for k, (picture, options) in shown.items()}
@@ -126,10 +128,10 @@ def measure(shown: Pictures, ways: dict[str, Way], processes: dict[str, dict[str
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: the worst of the streams, a row for each way."""
+    """Return a table in Markdown: the worst of the streams, a row for each way."""
     lines = [
-        "| one thing changed | same parse | lossless exact | x̂_0, any step | x̂_0, last step | rms | x_t | picture | "
-        "values |",
+        "| one thing changed | same parse | lossless exact | x̂_0, any step | "
+        "x̂_0, last step | rms | x_t | picture | values |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["ways"].items():

@@ -1,4 +1,4 @@
-"""The ways in which `determinism` decodes one stream: each a context that gives the model."""
+"""Ways in which `determinism` decodes one stream: each a context that gives the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLD_CPU = {
 
 
 class Skipped(Exception):
-    """A way that this machine does not have."""
+    """Way that this machine does not have."""
 
 
 Way = Callable[[], AbstractContextManager[CodecModel]]
@@ -32,7 +32,7 @@ Way = Callable[[], AbstractContextManager[CodecModel]]
 
 @contextmanager
 def setting(get: Callable[[], Any], put: Callable[[Any], None], value: Any) -> Iterator[CodecModel]:
-    """The model under a setting of the whole process, which is put back."""
+    """Give the model under a setting of the whole process, which is put back."""
     before = get()
     put(value)
     try:
@@ -48,7 +48,7 @@ def plain() -> Iterator[CodecModel]:
 
 @contextmanager
 def network(change: Callable[[torch.nn.Module], EpsModel]) -> Iterator[CodecModel]:
-    """The network run another way."""
+    """Give the model with its network run another way."""
     yield replace(load_model(), eps_model=change(load_network()[0]))
 
 
@@ -70,7 +70,7 @@ def compiled(net: torch.nn.Module) -> EpsModel:
     try:
         with torch.inference_mode():
             fast(torch.zeros(1, 3, 32, 32), torch.zeros(1))
-    except Exception as error:  # of any kind: no compiler, no Python headers
+    except Exception as error:  # any kind: no compiler, no Python headers
         raise Skipped(f"torch.compile does not work here: {str(error).splitlines()[0][:100]}") from error
     return fast  # type: ignore[no-any-return]
 
@@ -83,7 +83,7 @@ def autocast() -> Iterator[CodecModel]:
 
 @contextmanager
 def careless(device: str) -> Iterator[CodecModel]:
-    """A device whose caller allows TF32 and computes under autocast, as many programs do."""
+    """Give the model on a device whose caller allows TF32 and computes under autocast, as many programs do."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
@@ -111,7 +111,7 @@ def _onednn_is_on() -> bool:
 
 THREADS = torch.get_num_threads, torch.set_num_threads
 BATCHED, COMPILED, GPU = f"batch of {BATCH}", "torch.compile", "GPU, caller: TF32 and autocast"
-SLOW = {BATCHED, COMPILED}  # measured on the first two streams only: the others are batches of windows already
+SLOW = {BATCHED, COMPILED}  # run on the first two streams only: the others are batches of windows already
 WAYS: dict[str, Way] = {
     "the same again": plain,
     "2 threads": lambda: setting(*THREADS, 2),

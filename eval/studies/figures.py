@@ -1,4 +1,4 @@
-"""The README's pictures of progressive decodes, with their bytes.
+"""Figures of the README: pictures of progressive decodes, with their bytes.
 
 python -m ddpmcodec.eval.studies.figures --side 32 --steps 2 6 12 20 32 46 -o docs/progressive-32.png
 """
@@ -16,8 +16,8 @@ from ddpmcodec.eval.data import shipped_picture
 
 
 def decode_figure(side: int, plan_steps: int | None, steps: Sequence[int], output: Path) -> None:
-    """One row of pictures: the astronaut after each of `steps` steps, titled with the bytes a file of so many steps
-    has.
+    """Draw one row of pictures: the astronaut after each of `steps` steps, titled with the bytes of a file of as
+    many.
     """
     from matplotlib.figure import Figure
 

@@ -1,5 +1,4 @@
-"""Trains the lossless tail's networks of integers; the result ships with the package and is part of the stream's
-format.
+"""Training of the lossless tail's networks of integers; the result ships with the package and is part of the format.
 
     python -m ddpmcodec.eval.studies.fit_tail --data train.webp … -o ddpmcodec/lossless/weights.npz
 
@@ -32,7 +31,7 @@ from ddpmcodec.lossless.rounding import CELL, UNIT
 from ddpmcodec.models import CodecModel, load_model
 
 LEVELS = (5.4, 9.56)  # log-SNRs trained on: RMSE from 4.5 to 0.88
-UNITS_WIDE = 64  # of each of the two hidden layers
+UNITS_WIDE = 64  # width of each of the two hidden layers
 BATCH = 1024
 _LEAST = 2.0**-20  # probability, as `distribution` has it
 
@@ -61,7 +60,7 @@ class Examples:
         self.around = np.pad(self.predictions, margin, mode="edge")
 
     def of(self, group: Group) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs (n m, inputs), true levels, own predictions in levels, and scales in levels (n m,); m members a
+        """Return inputs (n m, inputs), true levels, own predictions in levels, and scales in levels (n m,); m members a
         picture.
         """
         found, truth, own, scales = [], [], [], []
@@ -79,7 +78,7 @@ class Examples:
 
 
 def bits(out: Tensor, truth: Tensor, own: Tensor, scale: Tensor) -> Tensor:
-    """-log2 of the mixture's probability of the true level. out: (n, 5) as the networks of integers give it."""
+    """Return -log2 of the mixture's probability of the true level. out: (n, 5) as the networks of integers give it."""
     centre = own[:, None] + scale[:, None] * out[:, :2]
     spread = scale[:, None] * torch.exp2(out[:, 2:4].clamp(-5, 3))
     share = torch.sigmoid(out[:, 4:])
@@ -94,7 +93,7 @@ def bits(out: Tensor, truth: Tensor, own: Tensor, scale: Tensor) -> Tensor:
 
 
 def fit(x: Tensor, truth: Tensor, own: Tensor, scale: Tensor, epochs: float, seed: int) -> nn.Sequential:
-    """A network for one group."""
+    """Train a network for one group."""
     torch.manual_seed(seed)
     wide = UNITS_WIDE
     last = nn.Linear(wide, 5)
@@ -118,8 +117,8 @@ def fit(x: Tensor, truth: Tensor, own: Tensor, scale: Tensor, epochs: float, see
 
 
 def whole_numbers(net: nn.Sequential) -> tuple[list[NDArray[np.int16]], list[NDArray[np.int32]]]:
-    """Weights (in, out) and biases in fixed point."""
-    fractions = (6 + WEIGHT, HIDDEN + WEIGHT, HIDDEN + WEIGHT)  # of the sums, and so of the biases
+    """Return weights (in, out) and biases in fixed point."""
+    fractions = (6 + WEIGHT, HIDDEN + WEIGHT, HIDDEN + WEIGHT)  # the sums' fraction bits, and so the biases'
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     w = [np.rint(layer.weight.detach().numpy().T.astype(np.float64) * 2**WEIGHT) for layer in linear]
     b = [

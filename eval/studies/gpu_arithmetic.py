@@ -1,4 +1,4 @@
-"""What a GPU should train, from arithmetic: images a second, and whether the host can keep up.
+"""Arithmetic of what a GPU should train: images a second, and whether the host can keep up.
 
     python -m ddpmcodec.eval.studies.gpu_arithmetic -o results/gpu-arithmetic.json
 
@@ -50,11 +50,11 @@ _VIEWS += (
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU in four numbers."""
+    """Card: a GPU in four numbers."""
 
     name: str = "NVIDIA H100"
-    flop_a_second: float = 989e12  # bfloat16, dense, the maker's
-    share: float = 0.5  # of it that convolutions of these sizes are taken to reach
+    flop_a_second: float = 989e12  # bfloat16, dense, as the maker says
+    share: float = 0.5  # the part of it that convolutions of these sizes are taken to reach
     bytes_a_second: float = 3.0e12  # read and written, of a large copy
     kernel_seconds: float = 2.5e-6  # from one small kernel of a CUDA graph to the next
 
@@ -77,14 +77,14 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def add(self, flop: float, moved: float) -> None:
-        """Counts a kernel of so many operations and bytes."""
+        """Count a kernel with its operations and bytes."""
         card = self.card
         self.kernels, self.flop, self.bytes = self.kernels + 1, self.flop + flop, self.bytes + moved
         self.seconds += max(flop / (card.share * card.flop_a_second), moved / card.bytes_a_second, card.kernel_seconds)
 
 
 def device_work(chosen: Preset, card: Card) -> Work:
-    """One step's forward and backward passes over all views, and its optimisers."""
+    """Count one step's forward and backward passes over all views, and its optimisers."""
     recipe = chosen.recipe
     with torch.device("meta"):
         net = chosen.network.build()
@@ -115,7 +115,7 @@ def device_work(chosen: Preset, card: Card) -> Work:
 
 
 def host_milliseconds(step: TrainingStep, steps: int = 300) -> dict[str, float]:
-    """What `TrainingStep.prepare` takes of a processor, once tables are there: median and mean over consecutive
+    """Return what `TrainingStep.prepare` takes of a processor, once tables are there: median and mean over consecutive
     steps.
     """
     for i in range(3):
@@ -129,7 +129,7 @@ def host_milliseconds(step: TrainingStep, steps: int = 300) -> dict[str, float]:
 
 
 def host_step(name: str, batch: int) -> TrainingStep:
-    """A step on as many pictures as there are to train on, of the sizes that they have; all of them black."""
+    """Return a step on as many pictures as there are to train on, of the sizes that they have; all of them black."""
     chosen = preset(name, None, {"batch": batch})
     if not name.startswith("photo"):
         images: Any = np.zeros((TILES, chosen.network.window, chosen.network.window, 3), np.uint8)
@@ -141,7 +141,7 @@ def host_step(name: str, batch: int) -> TrainingStep:
 
 
 def expected(name: str, batch: int, card: Card) -> dict[str, float]:
-    """A step's counts, and the images a second that follow."""
+    """Return a step's counts, and the images a second that follow."""
     work = device_work(preset(name, None, {"batch": batch}), card)
     return {
         "kernels": work.kernels,

@@ -1,4 +1,4 @@
-"""A day on a GPU machine without network: checks, training, rates and speed, by priority against a clock (docs/gpu.md).
+"""Day on a GPU machine without network: checks, training, rates and speed, by priority against a clock (docs/gpu.md).
 
     python -m ddpmcodec.eval.studies.gpu_day -o OUT --data FOLDER
     python -m ddpmcodec.eval.studies.gpu_day -o OUT --device cpu --seconds 60      # all of it in small

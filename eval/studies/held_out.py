@@ -1,4 +1,4 @@
-"""The ideal bound of models on held-out training photographs: what training is steered by, in one comparable number.
+"""Ideal bound of models on held-out training photographs: what training is steered by, in one comparable number.
 
     python -m ddpmcodec.eval.studies.held_out --data photos/ --models photo-small cifar10-small -o results/held-out.json
 
@@ -31,7 +31,7 @@ _SHOWN = (0.0, 2.0, 4.0, 6.0, 8.0)
 
 
 def crops_of(pictures: Sequence[NDArray[np.uint8]], side: int = _SIDE) -> NDArray[np.uint8]:
-    """(4n, side, side, 3): the four crops that meet in the centre of each picture of at least twice the side."""
+    """Return (4n, side, side, 3): the four crops that meet in the centre of each picture of at least twice the side."""
     found = []
     for picture in pictures:
         y, x = picture.shape[0] // 2, picture.shape[1] // 2
@@ -46,7 +46,7 @@ def crops_of(pictures: Sequence[NDArray[np.uint8]], side: int = _SIDE) -> NDArra
 
 
 def bound(name: str, crops: NDArray[np.uint8], factors: Sequence[int]) -> dict[str, Any]:
-    """The bound of a model, whole and to a few levels, and which size was best where."""
+    """Return the bound of a model, whole and to a few levels, and which size was best where."""
     source = open_network(name)
     low, high = source.config.min_log_snr, source.config.max_log_snr
 

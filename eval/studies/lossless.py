@@ -31,7 +31,7 @@ from ddpmcodec.models import CodecModel, load_model
 
 
 def measure(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None, batch: int) -> dict[str, Any]:
-    """images: (n, h, w, 3). Raises DdpmCodecError where a picture does not come back exactly."""
+    """Measure images (n, h, w, 3). Raises DdpmCodecError where a picture does not come back exactly."""
     dims, squared, last, done = images[0].size, 0.0, list[SentStep](), 0
 
     def keep(sent: SentStep) -> None:
@@ -86,7 +86,9 @@ def measure(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None
 
 
 def compare(images: NDArray[np.uint8]) -> dict[str, Any]:
-    """Lossless codecs, bits/dim of whole files and of payloads; `baselines.measure` makes sure that they are exact."""
+    """Return bits/dim of lossless codecs, of whole files and of payloads; `baselines.measure` checks that they are
+    exact.
+    """
     found: dict[str, Any] = {}
     for codec in (*(b for b in baselines.BASELINES if b.lossless), baselines.JXL_SLOWEST):
         missing = baselines.available(codec)

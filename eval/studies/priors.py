@@ -30,7 +30,7 @@ BATCH = 50
 
 
 def compare(model: CodecModel, images: Sequence[Image], steps: int, channel: str, seed: int) -> dict[str, Any]:
-    """Bits/dim of both priors at RMSES (mean over images), None beyond a curve's end; images (n, h, w, 3) of one size.
+    """Return bits/dim of both priors at RMSES (mean over images), None beyond a curve's end; images (n, h, w, 3).
 
     white_steps: the share of steps in which a coloured stream took the white prior. Raises DdpmCodecError where the
     model has no spectrum.

@@ -1,4 +1,4 @@
-"""Two promises put to the test: no file exceeds its target, and a cut file gives its whole steps or an error.
+"""Promises put to the test: no file exceeds its target, and a cut file gives its whole steps or an error.
 
     python -m ddpmcodec.eval.studies.promises --data test.webp -o results/promises.json
 
@@ -28,11 +28,11 @@ from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.io.images import to_bytes
 from ddpmcodec.models import CodecModel, load_model
 
-LEAST, MOST = 20, 1400  # bytes of targets
+LEAST, MOST = 20, 1400  # bytes of the smallest and the largest target
 
 
 def targets(model: CodecModel, images: NDArray[np.uint8], count: int, plan_steps: int, seed: int) -> dict[str, Any]:
-    """One random picture and size after another; `short` counts files that are more than 2% and 2 bytes below their
+    """Try one random picture and size after another; `short` counts files more than 2% and 2 bytes below their
     target.
     """
     rng, rows, last = np.random.default_rng(seed), [], list[SentStep]()
@@ -64,8 +64,8 @@ def targets(model: CodecModel, images: NDArray[np.uint8], count: int, plan_steps
 
 
 def cuts(model: CodecModel, image: NDArray[np.uint8], count: int, plan_steps: int, seed: int) -> dict[str, Any]:
-    """`wrong` counts cuts that gave anything but the whole steps which lie in them, or an error that says how
-    many do.
+    """Try cuts; `wrong` counts those that gave anything but the whole steps which lie in them, or an error that says
+    how many do.
     """
     files = {
         "plain": encode(image, model=model, plan_steps=plan_steps, full=True),
@@ -89,13 +89,13 @@ def cuts(model: CodecModel, image: NDArray[np.uint8], count: int, plan_steps: in
 
 
 def _ends(data: bytes, model: CodecModel) -> list[float]:
-    """Bytes from the file's start by which each step's information has been written."""
+    """Return the bytes from the file's start by which each step's information has been written."""
     info = read_info(data, model)
     return [info.header_bytes + math.ceil(bits / 8) for bits in np.cumsum(info.step_bits)]
 
 
 def _cut(part: bytes, pictures: list[NDArray[np.uint8]], model: CodecModel) -> int | None:
-    """Steps that a cut file gives: 0 where it gives an error; None where anything is wrong."""
+    """Return the steps that a cut file gives: 0 where it gives an error; None where anything is wrong."""
     try:
         decode(part, model=model)
         return None  # it passed for complete

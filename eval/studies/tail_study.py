@@ -1,4 +1,4 @@
-"""Two choices behind the lossless tail, measured on training images: where diffusion ends, and how floats are rounded.
+"""Tail's two choices, measured on training images: where diffusion ends, and how floats are rounded.
 
     python -m ddpmcodec.eval.studies.tail_study --data train.webp --limit 64 -o results/tail-study.json \\
       --plot results/tail-study.png
@@ -30,12 +30,12 @@ from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.numerics.philox import Key
 
 BATCH = 32
-FIRST = 17  # steps before this leave the tail too much
+FIRST = 17  # first step that is tried as an end: before it the tail has too much to do
 
 
 def totals(model: CodecModel, images: NDArray[np.uint8], usual: int) -> dict[str, Any]:
-    """Bits/dim of both parts for an end at each step, over images (n, 32, 32, 3); and the ways of rounding at step
-    `usual`.
+    """Return bits/dim of both parts for an end at each step, over images (n, 32, 32, 3); and the ways of rounding at
+    step `usual`.
     """
     plan, dims = model.plan(), images[0].size
     ends = range(FIRST, plan.steps + 1)
@@ -70,7 +70,9 @@ def totals(model: CodecModel, images: NDArray[np.uint8], usual: int) -> dict[str
 
 
 def _ways(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> dict[str, float]:
-    """Bits of one tail, CRC not included: with equal floats, with dithers that were chosen (ours), and with flags."""
+    """Return the bits of one tail, CRC not included: with equal floats, with dithers that were chosen (ours), with
+    flags.
+    """
     values = (x0_hat.astype(np.float64) + 1) * (127.5 * UNIT)
     equal = symbol_bits(picture, np.rint(values).astype(np.int64), level)
     ours = 8.0 * len(encode_tail(picture, x0_hat, level, key)) - 32
@@ -82,8 +84,8 @@ def _ways(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLe
 
 
 def _flags(picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailLevel, cell: int, offset: int) -> float:
-    """Cells of one offset for all values; a flag for each value near a boundary, and a bit to say which side it
-    is on.
+    """Round to cells of one offset for all values; a flag for each value near a boundary, and a bit to say on which
+    side it is.
     """
     place = (values + offset) % cell
     near = float(np.mean((place < TOLERANCE) | (place > cell - TOLERANCE)))
@@ -93,7 +95,7 @@ def _flags(picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailL
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Total and both parts against where diffusion ends; PNG or, if the name ends so, SVG."""
+    """Draw total and both parts against where diffusion ends; PNG or, if the name ends so, SVG."""
     from matplotlib.figure import Figure
 
     where = result["where"]

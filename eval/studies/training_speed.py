@@ -1,4 +1,4 @@
-"""Images a second of `ddpmcodec train` on this machine's CPU, and what limits it.
+"""Speed of `ddpmcodec train` on this machine's CPU, in images a second, and what limits it.
 
     python -m ddpmcodec.eval.studies.training_speed -o results/training-speed.json
 
@@ -38,10 +38,10 @@ _PRODUCT = 2048  # side of the matrices
 
 @dataclass(frozen=True)
 class Way:
-    """One way of training."""
+    """Way of training."""
 
     name: str
-    threads: int  # of each process
+    threads: int  # each process's
     processes: int
     options: tuple[str, ...]
 
@@ -61,7 +61,7 @@ WAYS = (
 
 
 def gigaflop_an_image(config: NetworkToTrain) -> float:
-    """Multiplications and additions of one image's forward and backward pass, in 10^9, as torch counts them."""
+    """Return multiplications and additions of one image's forward and backward pass, in 10^9, as torch counts them."""
     network = config.build().train()
     x_t, log_snr = torch.zeros(1, config.image_channels, config.window, config.window), torch.zeros(1)
     counter = FlopCounterMode(display=False)
@@ -71,7 +71,7 @@ def gigaflop_an_image(config: NetworkToTrain) -> float:
 
 
 def gigaflop_a_second(dtype: torch.dtype, threads: int, seconds: float = 2.0) -> float:
-    """What products of square matrices reach; the best of as many as fit in the seconds."""
+    """Measure what products of square matrices reach; the best of as many as fit in the seconds."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -87,7 +87,7 @@ def gigaflop_a_second(dtype: torch.dtype, threads: int, seconds: float = 2.0) ->
 
 
 def images_a_second(way: Way, data: Path, minutes: float, name: str) -> float:
-    """The median over the run's records, its first third left out: warming up, and where asked for compiling."""
+    """Return the median over the run's records, its first third left out: warming up, and where asked for compiling."""
     with tempfile.TemporaryDirectory() as directory:
         start = ["-m", "torch.distributed.run", "--nproc-per-node", str(way.processes)] if way.processes > 1 else []
         goal = ("--minutes", str(minutes), "--log-every", str(_LOG_EVERY), "--save-minutes", "60", "--preset", name)
@@ -104,13 +104,13 @@ def images_a_second(way: Way, data: Path, minutes: float, name: str) -> float:
 
 
 def _mosaic(path: Path, side: int) -> None:
-    """64 pictures of noise: what a picture shows makes no difference to the time it takes."""
+    """Write 64 pictures of noise: what a picture shows makes no difference to the time it takes."""
     noise = np.random.default_rng(0).integers(0, 256, (8 * side, 8 * side, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
 
 
 def measure(ways: Sequence[Way], minutes: float, name: str) -> dict[str, Any]:
-    """Speed and arithmetic of each way, by name."""
+    """Measure speed and arithmetic of each way, by name."""
     config, found = preset(name).network, {}
     an_image = gigaflop_an_image(config)
     with tempfile.TemporaryDirectory() as directory:
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _has_bf16() -> bool | None:
-    """Whether this CPU multiplies bfloat16 itself; None where the system doesn't say."""
+    """Return whether this CPU multiplies bfloat16 itself; None where the system doesn't say."""
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:

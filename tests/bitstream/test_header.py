@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import ddpmcodec
 from ddpmcodec.bitstream.header import MAGIC, Header, parse_header
 from ddpmcodec.errors import DdpmCodecError, FormatError
-from ddpmcodec.io.images import MAX_PIXELS
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.models import CodecModel
 
 FINGERPRINT = "0123abcd"

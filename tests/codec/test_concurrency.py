@@ -23,7 +23,7 @@ import ddpmcodec
 from ddpmcodec.bitstream.bit_counts import _frequencies
 from ddpmcodec.channel.codebook import codebook, geometry, sylvester
 from ddpmcodec.diffusion.error_curve import ErrorCurve
-from ddpmcodec.diffusion.plan import _rates, make_plan
+from ddpmcodec.diffusion.plan import _costs, make_plan
 from ddpmcodec.io.atomic import replacing, write_whole
 from ddpmcodec.models import CodecModel, UNet, UNetConfig, load_model, save_model
 from ddpmcodec.models.precision import full_precision
@@ -66,7 +66,7 @@ def together(work: Callable[[int], Any], count: int) -> list[Any]:
 
 
 def clear_caches() -> None:
-    for cached in (categorical, codebook, geometry, sylvester, _frequencies, _rates, make_plan):
+    for cached in (categorical, codebook, geometry, sylvester, _frequencies, _costs, make_plan):
         cached.cache_clear()
 
 

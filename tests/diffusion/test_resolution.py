@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ddpmcodec.diffusion.denoiser import x0_hat
-from ddpmcodec.diffusion.resolution import Resolution, Resolutions, enlarged, level_of_smaller, merge, smaller
+from ddpmcodec.diffusion.resampling import enlarged, level_of_smaller, merge, smaller
+from ddpmcodec.diffusion.resolution import Resolution, Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models import CodecModel
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddpmcodec.diffusion.denoiser import canvas_size
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.windows import WINDOWS_AT_A_TIME, in_windows
 from ddpmcodec.errors import FormatError
 from ddpmcodec.models import CodecModel

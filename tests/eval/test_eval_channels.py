@@ -15,8 +15,17 @@ from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.diffusion.gaussians import ideal_bits
 from ddpmcodec.errors import ImageError
 from ddpmcodec.eval.channels import compare as channels
-from ddpmcodec.eval.channels.chains import DIFFC, chain_table, compare, diffc_sample, overhead_curve, with_jackknife
-from ddpmcodec.eval.channels.diffc_rule import diffc_chunks, diffc_draw, kl_bits, race, random_coding_draw, zipf_bits
+from ddpmcodec.eval.channels.chain_statistics import overhead_curve, with_jackknife
+from ddpmcodec.eval.channels.chains import chain_table, compare, diffc_sample
+from ddpmcodec.eval.channels.diffc_rule import (
+    DIFFC,
+    diffc_chunks,
+    diffc_draw,
+    kl_bits,
+    race,
+    random_coding_draw,
+    zipf_bits,
+)
 from ddpmcodec.eval.channels.synthetic import (
     DIMS,
     Draw,
@@ -34,7 +43,7 @@ from ddpmcodec.numerics.philox import Key
 
 
 def reached(divergence: float, log2_candidates: int, draws: int) -> float:
-    """Mean achieved shift of a race of a chunk of so many bits, over the wanted one."""
+    """Mean achieved shift of a race of a chunk of `divergence` bits, over the wanted one."""
     norm, rng = math.sqrt(2 * divergence * math.log(2)), np.random.default_rng(1)
     return float(np.mean([race(norm, log2_candidates, rng)[1] for _ in range(draws)])) / norm
 

@@ -208,10 +208,10 @@ def test_levels_to_measure_are_the_model_s_own(timesteps: int, count: int):
 
 
 def test_levels_where_nothing_can_be_learned_are_left_out():
-    levels = own_levels(DiscreteTimes((1e-9, 1e-3, 0.5, 0.9, 1 - 1e-9)))
+    levels = own_levels(DiscreteTimes((1e-9, 1e-3, 0.5, 0.9, 1 - 1e-9)), 141)
     assert len(levels) == 3
     with pytest.raises(ModelError, match="at least 2"):
-        own_levels(DiscreteTimes((0.5,)))
+        own_levels(DiscreteTimes((0.5,)), 141)
 
 
 @pytest.mark.parametrize(

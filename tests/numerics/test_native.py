@@ -76,7 +76,7 @@ def test_the_search_finds_numpy_s_bits(memory: int, kind: str):
     # Around the renormalisation every 8 steps, and around the memory: until then some states can't be reached.
     for steps in (1, 2, 7, 8, 9, 16, memory - 1, memory, memory + 1, 65, 300 if memory < 15 else 129):
         metrics = metrics_of(steps, memory, kind, steps)
-        found = native.search(metrics, memory, viterbi._initial(memory))
+        found = native.search(metrics, memory, viterbi.initial(memory))
         np.testing.assert_array_equal(found, viterbi._search_numpy(metrics, memory))
         assert found.dtype == np.uint8
 
@@ -92,7 +92,7 @@ def test_the_search_finds_numpy_s_bits(memory: int, kind: str):
 def test_the_search_finds_numpy_s_bits_of_any_range(memory: int, steps: int, limit: int, seed: int):
     older, newer = taps(memory)
     metrics = np.random.default_rng(seed).integers(-limit, limit + 1, (steps, 1 << older, 1 << newer)).astype(np.int16)
-    found = native.search(metrics, memory, viterbi._initial(memory))
+    found = native.search(metrics, memory, viterbi.initial(memory))
     np.testing.assert_array_equal(found, viterbi._search_numpy(metrics, memory))
 
 
@@ -178,7 +178,7 @@ def test_codes_and_samples_are_the_same_to_the_bit(memory: int, coloured: bool, 
 @needs_native
 def test_the_search_lets_other_threads_run():
     metrics = metrics_of(4096, 16, "usual", 0)
-    thread = threading.Thread(target=native.search, args=(metrics, 16, viterbi._initial(16)))
+    thread = threading.Thread(target=native.search, args=(metrics, 16, viterbi.initial(16)))
     thread.start()
     ticks, start = 0, time.perf_counter()
     while thread.is_alive():

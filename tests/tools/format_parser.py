@@ -479,7 +479,7 @@ class Reader:
         expected = [with_excess(rate * self.dims // model.dims) >> 8 for rate in rates]
         self.expected = [place(bits, self.values) for bits in expected]
         self.interval, self.steps, self.ended = Interval(), list[Step](), False
-        self.deviation, self.spread = 0, 512
+        self.deviation, self.spread = 0, 640
         self.has_spectrum, self.white = model.spectrum is not None, False
 
     def read_all(self) -> None:
@@ -499,9 +499,9 @@ class Reader:
             return
         index = symbol - 1
         step = self.rest_of(index, self.values[index])
-        error = 256 * index - centre
-        self.deviation += error * (13 if len(self.steps) < 8 else 7) // 16
-        self.spread = max(90, (3 * self.spread + abs(error) * 3 // 4) // 4)
+        n, error = len(self.steps), 256 * index - centre
+        self.deviation += error * (16 if 3 <= n < 8 else 10) // 16
+        self.spread = max(96 + 96 * 3**n // 4**n, (8 * self.spread + 3 * abs(error)) // 16)
         self.steps.append(step)
         self.ended = len(self.steps) == len(self.expected)
 

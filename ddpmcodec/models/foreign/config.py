@@ -1,26 +1,28 @@
-"""The configuration of a network that diffusers saved: enough to build it, and to know what to ask of it."""
+"""Configuration of a network that diffusers saved: enough to build it, and to know what to ask of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ddpmcodec.diffusion.schedule import NoiseSchedule
 from ddpmcodec.errors import ModelError
-from ddpmcodec.models.foreign.autoencoder import autoencoder_factor, build_autoencoder, check_autoencoder
+from ddpmcodec.models.foreign.autoencoder_config import autoencoder_factor, build_autoencoder, check_autoencoder
 from ddpmcodec.models.foreign.folder import diffusers_package, error_line
-from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.foreign.networks import Adapter, adapter_of
 from ddpmcodec.models.prediction import SIGMA_DATA, Prediction, prediction
 from ddpmcodec.models.space import Pixels
 from ddpmcodec.models.times import EdmTimes, Times, times_from_dict
 
+if TYPE_CHECKING:
+    import torch
+
+    from ddpmcodec.models.foreign.network import DiffusersEps
+
 
 @dataclass(frozen=True)
 class DiffusersConfig:
-    """A network of diffusers and what it was trained on. Raises ModelError when it can't be a codec."""
+    """Configuration of a network, and of what it was trained on. Raises ModelError when it can't be a codec."""
 
     architecture: ClassVar[str] = "diffusers"
 
@@ -53,7 +55,7 @@ class DiffusersConfig:
 
     @property
     def schedule(self) -> NoiseSchedule | None:
-        """The discrete chain it was trained on, where it knows no other levels."""
+        """Return the discrete chain it was trained on, where it knows no other levels."""
         return self.times.schedule
 
     @property
@@ -91,6 +93,8 @@ class DiffusersConfig:
     def elements(self) -> int:
         """Numbers in the state of the network that `build` makes, found without memory for them. Raises ModelError."""
         diffusers = diffusers_package()  # imported on a real device: it makes tensors
+        import torch
+
         with torch.device("meta"):
             return sum(v.numel() for v in self._build(diffusers).state_dict().values())
 
@@ -108,6 +112,8 @@ class DiffusersConfig:
 
     def of(self, network: torch.nn.Module, autoencoder: torch.nn.Module | None = None) -> DiffusersEps:
         """Return the ε-model of networks of this configuration."""
+        from ddpmcodec.models.foreign.network import DiffusersEps
+
         return DiffusersEps(self, network, autoencoder)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""A folder that diffusers saved, or a hub repository, as an ε-model and its configuration."""
+"""Folder that diffusers saved, or a hub repository, as an ε-model and its configuration."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from ddpmcodec.models.foreign.autoencoder import autoencoder_class, stored_autoencoder
+from ddpmcodec.models.foreign.autoencoder_config import autoencoder_class, stored_autoencoder
 from ddpmcodec.models.foreign.config import DiffusersConfig
 from ddpmcodec.models.foreign.folder import (
     AUTOENCODER,

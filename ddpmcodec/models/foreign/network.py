@@ -1,4 +1,4 @@
-"""A network of diffusers as an ε-model."""
+"""Network of diffusers as an ε-model."""
 
 from __future__ import annotations
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ddpmcodec.diffusion.axes import MAX_CHANNELS
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.config_checks import MAX_BLOCKS, MAX_WIDTH, MAX_WINDOW
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 class Adapter(Protocol):
-    """A class of diffusers, by its configuration: a network's config.json without the entries about diffusers."""
+    """Class of diffusers, by its configuration: a network's config.json without the entries about diffusers."""
 
     @property
     def kind(self) -> str:
@@ -37,7 +38,7 @@ class Adapter(Protocol):
 
 
 class UNet2D:
-    """An unconditional U-Net on pixels (Ho et al. 2020; Nichol & Dhariwal 2021)."""
+    """Unconditional U-Net (Ho et al. 2020; Nichol & Dhariwal 2021)."""
 
     kind = "UNet2DModel"
 

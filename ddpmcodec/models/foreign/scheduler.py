@@ -1,4 +1,4 @@
-"""A diffusers scheduler's configuration, read for what the network was trained on: which sampler it is makes no
+"""Configuration of a diffusers scheduler, read for what the network was trained on: which sampler it is makes no
 difference.
 """
 

@@ -1,4 +1,4 @@
-"""The commands that make streams and look into them: encode, info."""
+"""Command that makes streams of pictures: encode."""
 
 from __future__ import annotations
 
@@ -9,23 +9,13 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from ddpmcodec.cli.common import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    command,
-    progress_bar,
-    report_console,
-    say,
-    stderr,
-)
+from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.encode_report import EncodeReport
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
+from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
+from ddpmcodec.cli.speech import say, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.outputs import descriptor_of
 
@@ -56,9 +46,11 @@ def encode(
     ] = None,
     target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
-    psnr: Annotated[float | None, typer.Option("--psnr", help="Stop when the decoded picture has so many dB.")] = None,
+    psnr: Annotated[
+        float | None, typer.Option("--psnr", help="Stop when the decoded picture has this PSNR, in dB.")
+    ] = None,
     rmse: Annotated[
-        float | None, typer.Option("--rmse", help="Stop when its RMSE is down to so many levels of 255.")
+        float | None, typer.Option("--rmse", help="Stop when its RMSE is down to this, in levels of 255.")
     ] = None,
     quality: Annotated[
         float | None, typer.Option(help="1 to 100; 75 where nothing else says when to stop and the picture isn't tiny.")
@@ -104,6 +96,9 @@ def encode(
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream
+    from ddpmcodec.codec.estimate import step_seconds
+    from ddpmcodec.codec.forecast import Forecast
+    from ddpmcodec.codec.options import Options
     from ddpmcodec.io.reading import read_image
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
@@ -113,13 +108,17 @@ def encode(
     weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
     loaded = time.perf_counter()
     report = EncodeReport(picture, lossless)
-    with progress_bar("encoding", codec.plan(plan_steps).steps, not quiet) as advance:
+    given = {name: value for name, value in (targets | options).items() if value is not None}
+    forecast = Forecast(codec, Options(**given), picture)
+    seconds = step_seconds(codec, *picture.shape[:2], plan_steps=plan_steps, encoding=True) if showing(quiet) else []
+    with step_bar("encoding", StepProgress(seconds, forecast.last), not quiet) as advance:
 
         def on_step(sent: Any) -> None:
             report.add(sent)
-            advance()
+            if seconds:
+                advance(forecast.after(sent))
             if verbose:
-                stderr.print(report.line(sent), highlight=False)
+                tell(report.line(sent))
 
         pieces = encode_stream(picture, model=codec, on_step=on_step, **targets, **options)
         data = _sent(pieces, output) if goes_on(output) else b"".join(pieces)
@@ -132,12 +131,10 @@ def encode(
         say(json.dumps(values))
     elif not quiet:
         reached = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
-        stderr.print(
+        tell(
             f"{values['bytes']} bytes, {values['real_bits_per_dim']:.4f} bits/dim real "
             f"({values['ideal_bits_per_dim']:.4f} ideal), {reached}, RMSE {values['rmse']:.3f}, "
             f"{values['steps']} steps, {values['seconds_encode']:.2f} s",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -168,62 +165,24 @@ def _read_pictures(
 
 
 def _noting(name: str, quiet: bool) -> Callable[[str], None]:
-    """What takes notes on how a file is read: each is said once."""
+    """Return what takes notes on how a file is read: each is said once."""
     said = set[str]()
 
     def note(text: str) -> None:
         if text not in said and not quiet:
-            stderr.print(f"note: {name}: {text}", highlight=False, markup=False, soft_wrap=True)
+            tell(f"note: {name}: {text}")
         said.add(text)
 
     return note
 
 
 def _sent(pieces: Iterator[bytes], output: str) -> bytes:
-    """Writes what is final to where bytes follow one another, as it comes; returns all of it."""
+    """Write what is final to where bytes follow one another, as it comes; return all of it."""
     data = b""
     for piece in pieces:
         write_output(output, piece)
         data += piece
     return data
-
-
-@command
-def info(
-    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin.")],
-    index: Annotated[int | None, typer.Option(help="Show one picture of an archive, from 0.")] = None,
-    model: ModelOption = "auto",
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Show what a stream or an archive holds; runs no network."""
-    from ddpmcodec.cli.describe import describe
-
-    data = read_input(stream)
-    if index is not None:
-        from ddpmcodec.cli.archive import take
-
-        data = take(data, index, allow_partial=True)
-    values = describe(data, model)
-    if as_json:
-        say(json.dumps(values))
-        return
-    table = Table(show_header=False, box=None)
-    for key, value in values.items():
-        if not isinstance(value, list):
-            table.add_row(key.replace("_", " "), str(value))
-        elif key == "fields" and value:
-            table.add_row(key, ", ".join(f"{field['name']} ({field['bytes']} bytes)" for field in value))
-    console = report_console()
-    console.print(table)
-    if "step_bits" in values:
-        steps = Table("step", "log-SNR", "channel bits", "real bits", "cumulative bits", "prior", box=None)
-        coloured = values.get("coloured", [False] * len(values["log_snr"]))
-        columns = (values[name] for name in ("log_snr", "channel_bits", "step_bits", "cumulative_bits"))
-        for n, (level, channel, bits, total, colour) in enumerate(zip(*columns, coloured, strict=True), 1):
-            prior = "coloured" if colour else "white"
-            steps.add_row(str(n), f"{level:.3f}", str(channel), f"{bits:.1f}", f"{total:.1f}", prior)
-        console.print(steps)
 
 
 def _colour(name: str) -> tuple[int, int, int]:
