@@ -8,7 +8,7 @@ from typer import Typer
 
 from ddpmcodec.cli.common import app
 
-COMMANDS = ("encode", "info", "decode", "join", "nll", "plan", "rd", "sample", "train", "truncate", "verify")
+COMMANDS = ("encode", "info", "decode", "join", "models", "nll", "plan", "rd", "sample", "train", "truncate", "verify")
 
 
 def load(name: str = "") -> Typer:

@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 MODEL_HELP = "A model file or embedded name, a training run's directory, or a diffusers folder or hub id."
-ModelOption = Annotated[str, typer.Option("--model", help="auto, an embedded model's name or a .safetensors file.")]
+ModelOption = Annotated[str, typer.Option("--model", help="auto, a model's name or a .safetensors file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]
@@ -44,7 +44,12 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
+    """Register a command, with its errors reported."""
+    return app.command()(reported(function))
+
+
+def reported(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose DdpmCodecErrors become one line on stderr and exit code 2."""
 
     @wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
@@ -82,7 +87,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             )
             raise typer.Exit(1) from error
 
-    return app.command()(run)
+    return run
 
 
 def system_says(error: OSError) -> str:

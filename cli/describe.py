@@ -11,6 +11,7 @@ from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.channel.names import TRELLIS, default_memory
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.plan import default_steps
+from ddpmcodec.errors import UnknownModelError
 from ddpmcodec.models.choice import receiving_info
 
 
@@ -33,12 +34,16 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     }
     if archive:
         values |= _pictures_of(archive)
-    known = receiving_info(model, header.fingerprint)
+    try:
+        known = receiving_info(model, header.fingerprint)
+    except UnknownModelError as error:
+        values["model"] = f"unknown: {error}"
+        return values
     if not known.fingerprint.startswith(header.fingerprint):
         values["model"] = f"unknown (not {known.name}, {known.fingerprint[:8]}); give the sender's with --model"
         return values
     if header.channel is None:
-        height, width = canvas_size(header.height, header.width, known.window)
+        height, width = canvas_size(header.height, header.width, known.window, known.factor)
         kind, parameter = TRELLIS, default_memory(known.config.image_channels * height * width)
     else:
         kind, parameter = header.channel
@@ -46,9 +51,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "model": known.name,
         "channel": f"{'trellis' if kind == TRELLIS else 'orc'}:{parameter}",
         "plan_steps": default_steps(known.curve) if header.plan_steps is None else header.plan_steps,
-        "real_bits_per_dim": round(
-            8 * len(data) / (header.pixels * known.config.image_channels * (archive.count if archive else 1)), 6
-        ),
+        "real_bits_per_dim": round(8 * len(data) / (3 * header.pixels * (archive.count if archive else 1)), 6),
     }
     if archive:
         return values

@@ -49,6 +49,8 @@ def nll(
     if batch < 1:
         raise DdpmCodecError(f"batches of {batch} pictures: expected at least 1")
     opened = open_denoiser(model, device)
+    if opened.network.factor > 1 or opened.network.channels != 3:
+        raise DdpmCodecError("the bound is of pixels in three colours, and this model's chain runs on something else")
     images = load_images(data, opened.config.window, limit)
     chain, schedule = schedule_of(schedule, timesteps, opened.schedule)
     with progress_bar("measuring", len(chain) * -(-len(images) // batch), not quiet) as advance:

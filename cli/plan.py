@@ -26,7 +26,7 @@ def plan(
     data: Annotated[list[str], typer.Option("--data", help="Training images (never test images), as for `train`.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The file to write; default: MODEL, or codec.safetensors in a run."),
+        typer.Option("-o", "--output", help="The file to write; default: NAME.safetensors in the folder of models."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="The model's name in the file; default: as it was, or the file's.")
@@ -65,22 +65,27 @@ def plan(
 
     from ddpmcodec.diffusion.plan import default_steps, make_plan, most_steps, planned_bits
     from ddpmcodec.diffusion.resolution import FACTORS
-    from ddpmcodec.models import measure_curve, save_model
-    from ddpmcodec.models.info import EMBEDDED
+    from ddpmcodec.io.images import in_one_colour
+    from ddpmcodec.models import DiffusersEps, measure_curve, save_model
+    from ddpmcodec.models.places import EMBEDDED, file_name, own_folder
     from ddpmcodec.models.source import open_network
     from ddpmcodec.training import TrainingImages, training_images
 
     source = open_network(model)
-    target = output or source.path
-    if target is None or target.parent == EMBEDDED:
-        raise ModelError(f"{model} is not a model file that can be written to: name one with -o")
+    target = output or own_folder() / file_name(name or source.name)
+    if target.parent == EMBEDDED:
+        raise ModelError(f"{target} comes with ddpmcodec, and stays as it is: name another file with -o")
+    if output is None:
+        _make_folder(target.parent)
     older = _older_codec(target, model, overwrite)
     picture = plot or target.with_suffix(".plan.png")
     check_outputs(target, picture, inputs=data, report=as_json)
     config = source.config
-    side = crop or (256 if config.any_size else config.window)
-    factors = [k for k in FACTORS if k * config.canvas <= side] if config.any_size or side > config.window else [1]
-    found = training_images(data, config.window, skip=tell_left_out if skip_unusable else None).training
+    least = config.window * config.factor
+    side = crop or (256 if config.any_size else least)
+    several = config.factor == 1 and (config.any_size or side > config.window)
+    factors = [k for k in FACTORS if k * config.canvas <= side] if several else [1]
+    found = training_images(data, least, skip=tell_left_out if skip_unusable else None).training
     images = TrainingImages([p for p in found if min(p.shape[:2]) >= side], side, seed)
     count = min(limit, len(images))
     try:
@@ -88,20 +93,22 @@ def plan(
         network = source.network.to(where)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    shown = in_one_colour if config.factor == 1 and config.image_channels == 1 else lambda pictures: pictures
     with progress_bar("measuring", count, not quiet) as advance:
         curve = measure_curve(
             network,
-            images.batch(0, count),
+            shown(images.batch(0, count)),
             min_log_snr=config.min_log_snr,
             max_log_snr=config.max_log_snr,
             window=config.canvas,
             any_size=config.any_size,
             factors=factors,
-            log_snrs=source.levels,
+            log_snrs=source.levels(spacing),
             spacing=spacing,
             batch=batch,
             device=where,
             coloured=coloured,
+            space=network.space if isinstance(network, DiffusersEps) and config.factor > 1 else None,
             progress=lambda done, total: advance(done - (done - 1) // batch * batch),
         )
     curve = replace(curve, usual_plan=usual_steps)
@@ -138,6 +145,13 @@ def plan(
         tell(f"{target}: fingerprint {mark[:8]}, measured on {count} images")
         note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
         tell(note)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"can't make {folder}: {error.strerror or error}; name a file with -o") from error
 
 
 def _older_codec(target: Path, model: str, overwrite: bool) -> Path | None:

@@ -50,6 +50,7 @@ def sample(
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     start = time.perf_counter()
     from ddpmcodec.diffusion import sampling
+    from ddpmcodec.diffusion.canvas import canvas_size
     from ddpmcodec.io.images import picture_grid, to_bytes
     from ddpmcodec.io.writing import image_bytes, image_format
     from ddpmcodec.models.source import open_denoiser
@@ -65,10 +66,12 @@ def sample(
     opened = open_denoiser(model, device)
     network, (chain, _) = opened.network, schedule_of(schedule, timesteps, opened.schedule)
     if ends is None:
-        height, width = wanted or (network.window, network.window)
+        height, width = canvas_size(*(wanted or (1, 1)), network.window, network.factor)
         x_t, level = sampling.draw_x_T(network, count, height, width, noise), None
         columns = math.isqrt(count - 1) + 1
     else:
+        if network.factor > 1 or network.channels != 3:
+            raise DdpmCodecError("--interpolate is for models of pixels in three colours")
         level, (height, width) = _level(chain, at_timestep), ends[0].shape[1:]
         if min(height, width) < network.window:
             raise DdpmCodecError(f"pictures of {width}x{height}: expected at least {network.window}x{network.window}")
@@ -76,7 +79,8 @@ def sample(
     levels = sampling.levels_from(chain, ddim_steps, level)
     with progress_bar("sampling", len(levels), not quiet) as advance:
         x_0 = sampler(network, x_t, levels, noise=noise, on_step=lambda _: advance())
-    pictures = [to_bytes(plane, height, width) for plane in x_0]
+    height, width = wanted or (height * network.factor, width * network.factor)
+    pictures = [to_bytes(plane, height, width) for plane in network.space.to_pictures(x_0, height, width)]
     write_output(output, image_bytes(picture_grid(pictures, columns), target))
     if not quiet:
         tell(

@@ -56,6 +56,6 @@ def _line(report: dict[str, Any]) -> str:
     size = f"{report['width']}x{report['height']}, {report['bytes']} bytes"
     what = f"{report['pictures']} pictures of {size}" if report["kind"] == "archive" else size
     if report["steps"] is None:
-        return f"ok, {what}; check only: its model ({report['fingerprint']}) is not the one given (--model)"
+        return f"ok, {what}; check only: its model ({report['fingerprint']}) isn't here, or not the one given (--model)"
     fewest, most = min(report["steps"]), max(report["steps"])
     return f"ok, {what}, {fewest if fewest == most else f'{fewest} to {most}'} steps"

@@ -17,6 +17,10 @@ class ModelError(DdpmCodecError):
     """Model that can't be found, read or used."""
 
 
+class UnknownModelError(ModelError):
+    """Model that a file names and that is in none of the places where models are looked for."""
+
+
 class FormatError(DdpmCodecError):
     """Bytes that aren't a ddpmcodec stream this version understands, or don't pass their check."""
 

@@ -111,6 +111,15 @@ def no_file_beyond(size: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_models_of_the_user_s(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that tests do depends on, or ends up in, the folder where a user's models are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDPMCODEC_MODELS", str(tmp_path_factory.mktemp("models")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
 

@@ -28,7 +28,7 @@ from ddpmcodec.cli.app import app
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # How many leading blocks of a page are run, too: they need no GPU, no network and no hours.
-RUN = {"README.md": 3, "cli.md": 6, "progressive.md": 2}
+RUN = {"README.md": 3, "cli.md": 7, "progressive.md": 2}
 WORDS_OF_THE_README = 900
 COLUMNS = 100  # of prose; tables and code may be longer
 
@@ -119,7 +119,9 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
         group: Any = typer.main.get_command(app)
         if words[1:] in [[option] for parameter in group.params for option in parameter.opts]:
             return True
-        group.commands[words[1]].make_context(words[1], words[2:])
+        context = group.commands[words[1]].make_context(words[1], words[2:])
+        if isinstance(context.command, type(group)):  # a group of commands
+            context.command.commands[words[2]].make_context(words[2], words[3:])
         return True
     if words[:2] == ["python", "-m"] and words[2].startswith(("ddpmcodec.", "tests.")):
         original = argparse.ArgumentParser.parse_args

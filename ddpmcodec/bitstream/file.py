@@ -66,6 +66,10 @@ class KnownModel(Protocol):
     def window(self) -> int: ...
     @property
     def channels(self) -> int: ...
+    @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0."""
+        ...
 
 
 def reader_of(header: Header, model: KnownModel) -> StreamReader:
@@ -85,7 +89,7 @@ def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
         plan = make_plan(model.curve, default_steps(model.curve) if header.plan_steps is None else header.plan_steps)
     except ValueError as error:
         raise FormatError(f"the header's plan can't be used: {error}") from error
-    height, width = canvas_size(header.height, header.width, model.window)
+    height, width = canvas_size(header.height, header.width, model.window, model.factor)
     dims = model.channels * height * width
     return plan, channel_of(header.channel, dims), dims
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ddpmcodec.channel.codebook import GROUPED_HADAMARD
 from ddpmcodec.channel.prior import Prior
+from ddpmcodec.diffusion.axes import Axes, rotation
 from ddpmcodec.diffusion.spectrum import (
-    CLASSES,
-    COLOURS,
+    BANDS,
     POWER_FRACTION,
     by_power,
     classes,
@@ -33,16 +33,25 @@ KEPT_PIXELS = 1 << 14
 
 @dataclass(frozen=True)
 class Basis:
-    """Coefficients of a (3, height, width) picture, strongest class of a spectrum's row first."""
+    """Coefficients of a (c, height, width) picture, strongest class of a spectrum's row first."""
 
     row: tuple[int, ...]
     height: int
     width: int
+    axes: Axes = ()
+
+    @property
+    def channels(self) -> int:
+        return len(self.row) // BANDS
+
+    @cached_property
+    def rotation(self) -> Array:
+        return rotation(self.axes)
 
     @cached_property
     def prior(self) -> Prior:
         power = group_power(self.row, self.height, self.width)
-        return Prior(tuple(p / (1 << POWER_FRACTION) for p in power), COLOURS * self.height * self.width)
+        return Prior(tuple(p / (1 << POWER_FRACTION) for p in power), self.channels * self.height * self.width)
 
     @cached_property
     def order(self) -> NDArray[np.int32]:
@@ -51,9 +60,9 @@ class Basis:
         Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike,
         then.
         """
-        rank = np.empty(CLASSES, np.uint8)
-        rank[by_power(self.row)] = np.arange(CLASSES)
-        order = rank[classes(self.height, self.width)].argsort(kind="stable").astype(np.int32)
+        rank = np.empty(len(self.row), np.uint16)
+        rank[by_power(self.row)] = np.arange(len(self.row))
+        order = rank[classes(self.height, self.width, self.channels)].argsort(kind="stable").astype(np.int32)
         edges = self.prior.edges
         for start, end in zip(edges, edges[1:], strict=False):
             if end - start <= GROUPED_HADAMARD:
@@ -63,21 +72,21 @@ class Basis:
         return order
 
     def analyse(self, x: Array) -> Array:
-        """Return the sorted coefficients (dims,) of a plane (3, h, w)."""
-        return transform(x).reshape(-1)[self.order]
+        """Return the sorted coefficients (dims,) of a plane (c, h, w)."""
+        return transform(x, self.rotation).reshape(-1)[self.order]
 
     def synthesise(self, coefficients: Array) -> Array:
-        """Return the plane (3, h, w) of sorted coefficients (dims,)."""
+        """Return the plane (c, h, w) of sorted coefficients (dims,)."""
         y = np.empty_like(coefficients)
         y[self.order] = coefficients
-        return transform_back(y.reshape(COLOURS, self.height, self.width))
+        return transform_back(y.reshape(self.channels, self.height, self.width), self.rotation)
 
 
-def basis_of(row: tuple[int, ...], height: int, width: int) -> Basis:
+def basis_of(row: tuple[int, ...], height: int, width: int, axes: Axes = ()) -> Basis:
     """Return a basis; the last ones are kept, for a step asks for its own several times. Large pictures' orders are
     large, so few of them.
     """
-    return (_of_small if height * width <= KEPT_PIXELS else _of_large)(row, height, width)
+    return (_of_small if height * width <= KEPT_PIXELS else _of_large)(row, height, width, axes)
 
 
 _of_small, _of_large = lru_cache(maxsize=128)(Basis), lru_cache(maxsize=2)(Basis)

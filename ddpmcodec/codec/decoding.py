@@ -63,7 +63,8 @@ def picture_of(
     if reconstruct is mean or decoded.exact:
         return decoded.image
     header, _ = parse_header(bytes(data))
-    planes = reconstruct(model, model.plan(header.plan_steps), decoded.state)
+    x_0 = reconstruct(model, model.plan(header.plan_steps), decoded.state)
+    planes = model.space.to_pictures(x_0, header.height, header.width)
     return to_bytes((in_grey(planes) if header.grey else planes)[0], header.height, header.width)
 
 
@@ -190,7 +191,7 @@ def _beginning(source: Iterator[bytes]) -> bytearray:
 
 def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, bits: float) -> Decoded:
     """Return the exact picture, from the tail that follows the state's step."""
-    x0_hat = state.x0_hat[0, :, : header.height, : header.width]
+    x0_hat = codec.space.to_pictures(state.x0_hat, header.height, header.width)[0]
     level, key = TailLevel.of(codec.curve, state.log_snr), Key(header.seed, state.n + 1)
     return Decoded(
         state.n + 1, decode_tail(tail, x0_hat, level, key, header.grey), bits + 8 * len(tail), state, exact=True

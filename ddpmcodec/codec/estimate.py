@@ -39,8 +39,8 @@ def estimate(
 ) -> Estimate:
     """Return what one picture takes, by the time that its first windows take. steps: of the plan's, None for all."""
     seconds = step_seconds(model, height, width, plan_steps=plan_steps, encoding=encoding)[:steps]
-    height, width = canvas_size(height, width, model.window)
-    return Estimate(sum(seconds), _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width)
+    height, width = canvas_size(height, width, model.window, model.factor)
+    return Estimate(sum(seconds), _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width * model.factor**2)
 
 
 def step_seconds(
@@ -50,7 +50,7 @@ def step_seconds(
     and, where it is encoding, the search's for its expected bits. What a bit takes is that of the reference machine
     (docs/channel.md), so only their proportions are right everywhere.
     """
-    plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window)
+    plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window, model.factor)
     levels = [plan.level(n) for n in range(1, plan.steps + 1)]
     side = (
         min(_SIDE, max(model.window, min(height, width) // model.window * model.window))

@@ -201,7 +201,7 @@ def _information(stream: StreamWriter) -> float:
 def _distortion(sender: Sender) -> float:
     """Return the squared error of the picture a receiver has here. Its network call is the one the next step makes."""
     (picture,), header = sender.pictures, sender.header
-    decoded = to_bytes(sender.chain.x0_hat()[0], header.height, header.width)
+    decoded = to_bytes(sender.chain.pictures()[0], header.height, header.width)
     return float(np.mean((decoded.astype(np.float64) - picture) ** 2))
 
 

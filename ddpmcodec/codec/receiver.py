@@ -29,7 +29,7 @@ class ReceivedStep:
     log_snr: float  # x_t's level
     bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included
     x_t: Array  # (batch, c, h, w)
-    x0_hat: Array  # (batch, c, h, w) on [-1, 1]: the picture as known now
+    x0_hat: Array  # (batch, c, h, w): the picture as known now; of a latent model, its latents
 
     def select(self, place: int) -> ReceivedStep:
         """Return the state of one picture, as a batch of its own."""
@@ -78,7 +78,7 @@ class Receiver:
 
     def pictures(self) -> list[NDArray[np.uint8]]:
         """Return the pictures as they are known now, (h, w, 3) each."""
-        return [to_bytes(plane, self.header.height, self.header.width) for plane in self.chain.x0_hat()]
+        return [to_bytes(plane, self.header.height, self.header.width) for plane in self.chain.pictures()]
 
     def select(self, places: Sequence[int]) -> Receiver:
         """Return a receiver that goes on from here by itself, for some of the pictures."""

@@ -26,6 +26,7 @@ from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import in_grey
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.numerics import native
@@ -54,6 +55,10 @@ class ReverseChain:
     ):
         self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
         self.grey = np.array(grey or [False] * count)
+        self.height, self.width = (
+            height * model.factor,
+            width * model.factor,
+        )  # of the pictures; `of` knows better
         self.n = 0  # steps taken
         self.log_snr = plan.level(0)  # x_t's level: -inf at x_T
         self.ended = False  # the plan's last step, or a short one, has been taken
@@ -71,10 +76,14 @@ class ReverseChain:
         cores is sooner than the thousands of small kernels that a search is on a GPU.)
         """
         header, grey = headers[0], [header.grey for header in headers]
-        height, width = canvas_size(header.height, header.width, model.window)
+        if header.lossless and model.space.lossless:
+            raise DdpmCodecError(f"the exact picture can't follow x̂_0 of {model.name}: {model.space.lossless}")
+        height, width = canvas_size(header.height, header.width, model.window, model.factor)
         device = model.device if search_device and model.device.type != "cpu" and not native.enabled() else None
         channel = channel_of(header.channel, model.channels * height * width, device)
-        return cls(model, model.plan(header.plan_steps), channel, len(headers), height, width, header.seed, grey)
+        chain = cls(model, model.plan(header.plan_steps), channel, len(headers), height, width, header.seed, grey)
+        chain.height, chain.width = header.height, header.width
+        return chain
 
     @property
     def posterior(self) -> Posterior:
@@ -89,10 +98,17 @@ class ReverseChain:
         """Return the network's x_0 given x_t, grey for a grey picture; one call a level, however often it is asked."""
         if self._x0_hat is None:
             predicted = x0_hat(self.model, self.x_t, self.log_snr)
-            if self.grey.any():
+            if self.grey.any() and self.model.space.has_colours:
                 predicted[self.grey] = in_grey(predicted[self.grey])
             self._x0_hat = read_only(predicted)
         return self._x0_hat
+
+    def pictures(self) -> Array:
+        """Return what x0_hat shows: the pictures (n, 3, height, width) on [-1, 1]."""
+        planes = self.model.space.to_pictures(self.x0_hat(), self.height, self.width)
+        if self.grey.any() and not self.model.space.has_colours:
+            planes[self.grey] = in_grey(planes[self.grey])
+        return planes
 
     def prior_mean(self) -> Array:
         """Return mu_p of the plan's next step."""
@@ -103,7 +119,10 @@ class ReverseChain:
         white.
         """
         spectrum = self.plan.spectrum
-        return None if spectrum is None else basis_of(spectrum.row(self.log_snr), *self.x_t.shape[2:])
+        if spectrum is None:
+            return None
+        height, width = self.x_t.shape[2:]
+        return basis_of(spectrum.row(self.log_snr), height, width, spectrum.axes)
 
     def key(self) -> Key:
         """Return the name of the next step's shared randomness."""

@@ -39,19 +39,19 @@ class SentStep:
     packets: tuple[Packet, ...]  # one a picture
     variance_ratio: NDArray[np.float64]  # (n,) v/b
     ideal_bits: NDArray[np.float64]  # (n,) KL(q || p) of the step's prior; d/2 log2(1 + v/b) where it is white
-    x0_hat: Array  # (n, c, h, w) on [-1, 1]: what the step's prior was made from
+    x0_hat: Array  # (n, c, h, w): what the step's prior was made from
     x_s: Array  # (n, c, h, w): the state after the step, as the receiver has it
     chain: ReverseChain
 
     def reconstruct(self) -> Array:
-        """Return x0_hat given x_s, (n, c, h, w) on [-1, 1]: the picture a receiver has after this step.
+        """Return the pictures (n, 3, h, w) on [-1, 1] that a receiver has after this step: x0_hat given x_s.
 
         The next step uses the same network call, so it costs one more only at the end. Raises RuntimeError once the
         sender has gone on.
         """
         if self.chain.n != self.n:
             raise RuntimeError(f"step {self.n} can't be reconstructed any more: the sender is at step {self.chain.n}")
-        return self.chain.x0_hat()
+        return self.chain.pictures()
 
 
 class Sender:
@@ -104,9 +104,10 @@ class Sender:
             np.zeros(self.chain.x_t.shape, np.float32),
             np.zeros(self.chain.x_t.shape[2:], np.float32),
         )
-        self._known[:height, :width] = 1
         for plane, picture in zip(self._x_0, self.pictures, strict=True):
-            plane[:, :height, :width] = to_plane(picture)
+            x_0 = codec.space.of_pictures(to_plane(picture)[None])[0]
+            plane[:, : x_0.shape[1], : x_0.shape[2]] = x_0
+            self._known[: x_0.shape[1], : x_0.shape[2]] = 1
         self._left = 0  # bytes of the file that have left by `flush`
 
     def _last(self, steps: int | None, end_log_snr: float | None) -> int:
@@ -197,8 +198,8 @@ class Sender:
     def _tails(self) -> Iterator[bytes]:
         chain = self.chain
         level = TailLevel.of(chain.model.curve, chain.log_snr)
-        for header, picture, x0_hat in zip(self.headers, self.pictures, chain.x0_hat(), strict=True):
-            yield encode_tail(picture, x0_hat[:, : header.height, : header.width], level, chain.key(), header.grey)
+        for header, picture, x0_hat in zip(self.headers, self.pictures, chain.pictures(), strict=True):
+            yield encode_tail(picture, x0_hat, level, chain.key(), header.grey)
 
 
 def nearest_step(plan: Plan, log_snr: float) -> int:

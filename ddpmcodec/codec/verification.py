@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import KnownModel, read_info, require_complete
 from ddpmcodec.bitstream.header import Header, parse_header
-from ddpmcodec.errors import FormatError, TruncatedStreamError
+from ddpmcodec.errors import FormatError, TruncatedStreamError, UnknownModelError
 from ddpmcodec.models.choice import AUTO, receiving_info
 
 
@@ -27,18 +27,25 @@ class Verified:
 def verify(data: bytes, model: KnownModel | str | os.PathLike[str] | None = None) -> Verified:
     """Check a stream or an archive: header, the check over all its bytes, and that they are the ones an encoder writes.
 
-    The last needs the model's plan: None is the embedded model that the file names. Where a file is another model's,
-    only header and check can be looked at, and `steps` says so. Raises FormatError for a file that is cut or damaged,
-    or isn't one of ours.
+    The last needs the model's plan: None is the model that the file names, embedded or in a folder of models. Where a
+    file is another model's, only header and check can be looked at, and `steps` says so. Raises FormatError for a file
+    that is cut or damaged, or isn't one of ours.
     """
     data = bytes(data)
     archive = read_archive(data) if is_archive(data) else None
     header = _checked(data) if archive is None else archive.header
     if model is None or isinstance(model, str | os.PathLike):
-        model = receiving_info(model or AUTO, header.fingerprint)
-    steps = _steps(data, archive, model) if model.fingerprint.startswith(header.fingerprint) else None
-    name = None if steps is None else model.name
+        model = _known(model or AUTO, header.fingerprint)
+    known = model if model is not None and model.fingerprint.startswith(header.fingerprint) else None
+    steps, name = (None, None) if known is None else (_steps(data, archive, known), known.name)
     return Verified(header, len(data), 1 if archive is None else archive.count, archive is not None, steps, name)
+
+
+def _known(model: str | os.PathLike[str], fingerprint: str) -> KnownModel | None:
+    try:
+        return receiving_info(model, fingerprint)
+    except UnknownModelError:
+        return None
 
 
 def _checked(data: bytes) -> Header:

@@ -38,12 +38,17 @@ class Denoiser(Protocol):
         """Return at which size it looks at pictures, by level; None: always as they are."""
         ...
 
+    @property
+    def bound(self) -> float:
+        """Greatest |x_0|: 1 of pictures."""
+        ...
+
     def trained_level(self, log_snr: float) -> float: ...
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor: ...
 
 
 def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:
-    """Return the mean of x_0 given x_t, clipped to [-1, 1] (Ho et al. 2020, eq. 15): least in expected squared error.
+    """Return the mean of x_0 given x_t, clipped to its bound (Ho et al. 2020, eq. 15): least in expected squared error.
 
     x_t: (n, c, h, w), h and w at least the model's window. log_snr: x_t's level, -inf for pure noise. The network looks
     at the size that the model's resolutions name.
@@ -65,4 +70,5 @@ def x0_hat_at_full_size(model: Denoiser, x_t: Array, log_snr: float) -> Array:
     """Return x̂_0 of x_t (n, c, h, w) as it is; the network is asked at the nearest level it was trained on."""
     level = model.trained_level(log_snr)
     predict = in_tiles if model.any_size else in_windows
-    return predict_x0(x_t, predict(model.predict_eps, x_t, level, model.window), level)  # type: ignore[no-any-return]
+    eps = predict(model.predict_eps, x_t, level, model.window)
+    return predict_x0(x_t, eps, level, model.bound)  # type: ignore[no-any-return]

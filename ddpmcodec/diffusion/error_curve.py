@@ -41,6 +41,7 @@ class ErrorCurve:
     plans: tuple[tuple[int, ...], ...] = ()  # levels that plans of some lengths pass, as indices; see `placement`
     usual_plan: int | None = None  # steps of the plan where a header names none; None: that of the program
     resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are
+    bound: int | None = None  # greatest |x_0|, units of 2^-16: of latents; None: 1, that of pictures
 
     def __post_init__(self) -> None:
         n = len(self.log_snr)
@@ -60,15 +61,18 @@ class ErrorCurve:
             raise ModelError(f"the model's plans need rising levels, from 0 to {n - 1}")
         if self.usual_plan is not None and not 1 <= self.usual_plan <= n:
             raise ModelError(f"the model's usual plan has {self.usual_plan} steps: expected 1 to {n}")
-        if self.spectrum is not None and 3 * self.side**2 != self.dims:
+        if self.bound is not None and not 1 << 16 <= self.bound <= 1 << 26:
+            raise ModelError(f"the model's values end at {self.bound} / 65536: expected 1 to 1024")
+        if self.spectrum is not None and self.spectrum.channels * self.side**2 != self.dims:
             raise ModelError(
-                f"the model's spectrum was measured on {self.dims} sub-pixels: expected square RGB pictures"
+                f"the model's spectrum was measured on {self.dims} values: expected squares of "
+                f"{self.spectrum.channels} channels"
             )
 
     @property
     def side(self) -> int:
-        """Return the side of the square RGB pictures it was measured on."""
-        return math.isqrt(self.dims // 3)
+        """Return the side of the squares it was measured on."""
+        return math.isqrt(self.dims // (3 if self.spectrum is None else self.spectrum.channels))
 
     @classmethod
     def from_floats(
@@ -115,7 +119,7 @@ class ErrorCurve:
     def to_dict(self) -> dict[str, Any]:
         """Return the curve as a model file has it; what it lacks is left out."""
         optional = {"spectrum": self.spectrum, "resolutions": self.resolutions}
-        left_out = {*optional, *(name for name in ("plans", "usual_plan") if not getattr(self, name))}
+        left_out = {*optional, *(name for name in ("plans", "usual_plan", "bound") if not getattr(self, name))}
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         return values | {name: part.to_dict() for name, part in optional.items() if part is not None}
 
@@ -126,12 +130,13 @@ class ErrorCurve:
             spectrum = None
             if "spectrum" in values:
                 stored = values["spectrum"]
-                spectrum = Spectrum(_wholes(stored["log_snr"]), tuple(_wholes(row) for row in stored["power"]))
+                power, axes = (tuple(_wholes(row) for row in stored.get(k, ())) for k in ("power", "axes"))
+                spectrum = Spectrum(_wholes(stored["log_snr"]), power, axes)
             resolutions = None
             if "resolutions" in values:
                 resolutions = Resolutions(*(_wholes(values["resolutions"][k]) for k in ("log_snr", "factor", "merged")))
             plans = tuple(_wholes(plan) for plan in values.get("plans", ()))
-            usual = _whole(values["usual_plan"]) if "usual_plan" in values else None
+            usual, bound = (_whole(values[k]) if k in values else None for k in ("usual_plan", "bound"))
             return cls(
                 levels["log_snr"],
                 levels["snr"],
@@ -141,6 +146,7 @@ class ErrorCurve:
                 plans,
                 usual,
                 resolutions,
+                bound,
             )
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error

@@ -53,10 +53,10 @@ def q_sample(x_0: Any, log_snr: float, eps: Any) -> Any:
     return x_0 * math.sqrt(alpha_bar_of(log_snr)) + eps * math.sqrt(alpha_bar_of(-log_snr))
 
 
-def predict_x0(x_t: Any, eps: Any, log_snr: float) -> Any:
-    """Return x0_hat from the predicted eps (eq. 15), clipped to the picture's range [-1, 1]."""
+def predict_x0(x_t: Any, eps: Any, log_snr: float, bound: float = 1.0) -> Any:
+    """Return x0_hat from the predicted eps (eq. 15), clipped to ±bound: 1 is the picture's range."""
     x_0 = x_t * (1 / math.sqrt(alpha_bar_of(log_snr))) - eps * math.exp(-log_snr / 2)
-    return x_0.clip(-1.0, 1.0)
+    return x_0.clip(-bound, bound)
 
 
 def snr_gain(log_snr_t: float, log_snr_s: float) -> float:

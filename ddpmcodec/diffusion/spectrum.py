@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.diffusion.axes import OPPONENT, Axes, check_axes, rotation
 from ddpmcodec.errors import ModelError
 
 Array = NDArray[np.float32]
@@ -48,31 +49,38 @@ _POWERS = (
     125515,
 )
 
-# Rows: luminance, red - blue, green - magenta; the decorrelating rotation of natural pictures' colours, nearly.
-OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])).astype(np.float32)
-
 
 @dataclass(frozen=True)
 class Spectrum:
     """Mean square error of a coefficient of each class, at some log-SNRs.
 
-    A class is a colour (of OPPONENT) and a band of radial frequency: colour * 32 + band.
+    A class is a colour (of OPPONENT, or of `axes`) and a band of radial frequency: colour * 32 + band.
     """
 
     log_snr: tuple[int, ...]  # (rows,) rising, units of 2^-16
-    power: tuple[tuple[int, ...], ...]  # (rows, 96): 16 log2 of it, against any reference of the row
+    power: tuple[tuple[int, ...], ...]  # (rows, 32 colours): 16 log2 of it, against any reference of the row
+    axes: Axes = ()  # of the colours, as `axes.rotation` reads them
 
     def __post_init__(self) -> None:
         rising = all(b > a for a, b in zip(self.log_snr, self.log_snr[1:], strict=False))
         if not self.log_snr or len(self.power) != len(self.log_snr) or not rising:
             raise ModelError("the model's spectrum needs a row of powers for each of its rising log-SNRs")
-        if any(len(row) != CLASSES or max(map(abs, row)) > _LIMIT for row in self.power):
-            raise ModelError(f"the model's spectrum needs {CLASSES} powers within ±{_LIMIT} in each row")
+        classes = BANDS * (len(self.axes) or COLOURS)
+        if any(len(row) != classes or max(map(abs, row)) > _LIMIT for row in self.power):
+            raise ModelError(f"the model's spectrum needs {classes} powers within ±{_LIMIT} in each row")
+        check_axes(self.axes, self.channels)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures it was measured on."""
+        return len(self.power[0]) // BANDS
 
     @classmethod
-    def from_floats(cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64]) -> Spectrum:
-        """Round a measured spectrum. log_snr: units of 2^-16; energy: (rows, 96) sums of squares over `counts` (96,)
-        coefficients.
+    def from_floats(
+        cls, log_snr: Sequence[int], energy: NDArray[np.float64], counts: NDArray[np.int64], axes: Axes = ()
+    ) -> Spectrum:
+        """Round a measured spectrum. log_snr: units of 2^-16; energy: (rows, classes) sums of squares over `counts`
+        (classes,) coefficients.
 
         Rows nearer than SPACING to the one before are merged into it. A band that small windows don't have takes its
         neighbour's power. Raises ModelError where no error was measured at all.
@@ -87,10 +95,10 @@ class Spectrum:
             there = np.flatnonzero((counts > 0) & (mean > 0))
             if not len(there):
                 raise ModelError("the network makes no error that a spectrum could be measured of")
-            nearest = there[np.abs(np.arange(CLASSES)[:, None] - there).argmin(axis=1)]
+            nearest = there[np.abs(np.arange(len(counts))[:, None] - there).argmin(axis=1)]
             level = np.rint(_STEPS * np.log2(mean[nearest] / mean[there].mean()))
             rows.append(tuple(int(v) for v in np.clip(level, -_LIMIT, _LIMIT)))
-        return cls(tuple(log_snr[i] for i in starts), tuple(rows))
+        return cls(tuple(log_snr[i] for i in starts), tuple(rows), axes)
 
     def row(self, log_snr: float) -> tuple[int, ...]:
         """Return the powers at a level: those of the last row that is not above it; the first row stands for noisier
@@ -99,7 +107,8 @@ class Spectrum:
         return self.power[max(bisect_right(self.log_snr, log_snr * 65536) - 1, 0)]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return it as a model file has it; what there is none of is left out."""
+        return {name: value for name, value in asdict(self).items() if name != "axes" or value}
 
 
 def tiles(length: int) -> list[tuple[int, int]]:
@@ -111,18 +120,18 @@ def tiles(length: int) -> list[tuple[int, int]]:
     return [run for run in ((larger, size + 1), (count - larger, size)) if run[0]]
 
 
-def transform(x: Array) -> Array:
-    """Return coefficients in their places, (..., 3, h, w) as the planes: opponent colours, tiles, an orthonormal 2-D
+def transform(x: Array, rotation: Array = OPPONENT) -> Array:
+    """Return coefficients in their places, (..., c, h, w) as the planes: rotated colours, tiles, an orthonormal 2-D
     DCT-II of each.
     """
-    y = np.einsum("ab,...bhw->...ahw", OPPONENT, x)
+    y = np.einsum("ab,...bhw->...ahw", rotation, x)
     return _in_tiles(_in_tiles(y).swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
-def transform_back(y: Array) -> Array:
+def transform_back(y: Array, rotation: Array = OPPONENT) -> Array:
     """Return the planes of coefficients: the inverse of `transform`."""
     x = _in_tiles(_in_tiles(y, back=True).swapaxes(-1, -2), back=True).swapaxes(-1, -2)
-    return np.einsum("ab,...ahw->...bhw", OPPONENT, x)  # type: ignore[no-any-return]
+    return np.einsum("ab,...ahw->...bhw", rotation, x)  # type: ignore[no-any-return]
 
 
 def _in_tiles(x: Array, back: bool = False) -> Array:
@@ -154,20 +163,39 @@ def bands(height: int, width: int) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=8)
-def class_counts(height: int, width: int) -> NDArray[np.int64]:
-    """Return how many coefficients each class has, (96,)."""
-    return np.tile(np.bincount(bands(height, width).ravel(), minlength=BANDS), COLOURS)
+def class_counts(height: int, width: int, colours: int = COLOURS) -> NDArray[np.int64]:
+    """Return how many coefficients each class has, (32 colours,)."""
+    return np.tile(np.bincount(bands(height, width).ravel(), minlength=BANDS), colours)
 
 
-def classes(height: int, width: int) -> NDArray[np.uint8]:
+def classes(height: int, width: int, colours: int = COLOURS) -> NDArray[np.uint16]:
     """Return the class (dims,) of each coefficient, in the order of a picture's values: colour, row, column."""
     band = bands(height, width).ravel()
-    return np.concatenate([np.uint8(colour * BANDS) + band for colour in range(COLOURS)])
+    return np.concatenate([np.uint16(colour * BANDS) + band for colour in range(colours)])
+
+
+def band_covariances(error: Array) -> NDArray[np.float64]:
+    """Return the sums (32, c, c) over each band's coefficients of products of two channels, of errors (n, c, h, w)."""
+    height, width, channels = *error.shape[2:], error.shape[1]
+    coefficients = transform(error, np.eye(channels, dtype=np.float32)).astype(np.float64)
+    band, sums = bands(height, width).ravel(), np.empty((BANDS, channels, channels))
+    for a in range(channels):
+        for b in range(a + 1):
+            products = (coefficients[:, a] * coefficients[:, b]).sum(axis=0).ravel()
+            sums[:, a, b] = sums[:, b, a] = np.bincount(band, products, BANDS)
+    return sums
+
+
+def by_class(covariances: NDArray[np.float64], axes: Axes) -> NDArray[np.float64]:
+    """Return the sums of squares (rows, classes) along axes, of what `band_covariances` returns: (rows, 32, c, c)."""
+    along = rotation(axes).astype(np.float64)
+    energy = np.einsum("ax,rbxy,ay->rab", along, covariances, along)
+    return np.maximum(energy, 0).reshape(len(energy), -1)
 
 
 def by_power(row: tuple[int, ...]) -> list[int]:
     """Return the classes, strongest first; ties to the lower class."""
-    return sorted(range(CLASSES), key=lambda c: (-row[c], c))
+    return sorted(range(len(row)), key=lambda c: (-row[c], c))
 
 
 def group_count(dims: int) -> int:
@@ -186,12 +214,13 @@ def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...
     """Return the power (groups,) of a coefficient of each group over that of all, units of 2^-16; falls. ModelError
     for a tiny canvas.
     """
-    if COLOURS * height * width < LEAST_GROUPS:
+    colours = len(row) // BANDS
+    if colours * height * width < LEAST_GROUPS:
         raise ModelError(
             f"a model with a spectrum has a window of {width}x{height}: expected at least {LEAST_GROUPS} sub-pixels"
         )
-    counts = class_counts(height, width)
-    edges = group_edges(COLOURS * height * width)
+    counts = class_counts(height, width, colours)
+    edges = group_edges(colours * height * width)
     groups = len(edges) - 1
     total, place, group, sums = 0, 0, 0, [0] * groups
     for c in by_power(row):

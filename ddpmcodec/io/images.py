@@ -54,6 +54,11 @@ def in_grey(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.repeat(planes.mean(axis=1, keepdims=True, dtype=np.float32), planes.shape[1], axis=1)
 
 
+def in_one_colour(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures (n, h, w, 1) of the mean of each pixel's colours (n, h, w, 3)."""
+    return np.rint(rgb.mean(axis=3, keepdims=True)).astype(np.uint8)
+
+
 def to_bytes(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
     """Return the top left (height, width, c) of a plane (c, h, w) on [-1, 1], in whole levels."""
     levels = np.rint((plane[:, :height, :width].transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5))

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddpmcodec.models.base import CodecModel, EpsModel
-    from ddpmcodec.models.diffusers_adapter import DiffusersEps, diffusers_levels, load_diffusers
-    from ddpmcodec.models.diffusers_config import DiffusersConfig
-    from ddpmcodec.models.info import ModelInfo, model_names, read_model_info
+    from ddpmcodec.models.custom import codec_model
+    from ddpmcodec.models.foreign.config import DiffusersConfig
+    from ddpmcodec.models.foreign.loading import load_diffusers
+    from ddpmcodec.models.foreign.network import DiffusersEps
+    from ddpmcodec.models.info import ModelInfo, read_model_info
     from ddpmcodec.models.measure import measure_curve
+    from ddpmcodec.models.places import model_names
+    from ddpmcodec.models.times import own_levels
     from ddpmcodec.models.unet import UNet
     from ddpmcodec.models.unet_config import UNetConfig
-    from ddpmcodec.models.weights import codec_model, load_model, load_network, save_model
+    from ddpmcodec.models.weights import load_model, load_network, save_model
 
 __all__ = [
     "CodecModel",
@@ -25,17 +29,30 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "codec_model",
-    "diffusers_levels",
     "load_diffusers",
     "load_model",
     "load_network",
     "measure_curve",
     "model_names",
+    "own_levels",
     "read_model_info",
     "save_model",
 ]
 
-_HOMES = ("info", "unet_config", "diffusers_config", "base", "weights", "unet", "measure", "diffusers_adapter")
+_HOMES = (
+    "places",
+    "info",
+    "unet_config",
+    "times",
+    "foreign.config",
+    "base",
+    "weights",
+    "custom",
+    "unet",
+    "measure",
+    "foreign.network",
+    "foreign.loading",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,9 @@ from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.forked import remember_use
+from ddpmcodec.models.outputs import output_like
 from ddpmcodec.models.precision import full_precision
+from ddpmcodec.models.space import Pixels, Space
 from ddpmcodec.numerics.arguments import whole
 
 
@@ -28,7 +30,7 @@ class EpsModel(Protocol):
 
 @dataclass(frozen=True)
 class CodecModel:
-    """An ε-model made a codec: what sender and receiver must have in common. `load_model` makes one."""
+    """Codec made of an ε-model: what sender and receiver must have in common. `load_model` makes one."""
 
     name: str
     eps_model: EpsModel
@@ -40,6 +42,7 @@ class CodecModel:
     max_log_snr: float = 9.5
     any_size: bool = False  # the network is the same function of a neighbourhood in pictures of any size
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    space: Space = field(default_factory=Pixels)  # what the chain runs on
     source: str | None = field(
         default=None, init=False, repr=False, compare=False
     )  # the file's path, or the embedded name
@@ -47,20 +50,33 @@ class CodecModel:
     def __post_init__(self) -> None:
         if len(self.fingerprint) != 64 or set(self.fingerprint) - set("0123456789abcdef"):
             raise ModelError(f"fingerprint {self.fingerprint!r}: expected 64 lower-case hexadecimal digits")
-        if self.channels != 3:
-            raise ModelError(f"a model of {self.channels} channels: expected 3; the codec is for RGB pictures")
+        if isinstance(self.space, Pixels) and self.space.channels != self.channels:
+            object.__setattr__(self, "space", Pixels(self.channels))
+        spectrum = self.curve.spectrum
+        if spectrum is not None and spectrum.channels != self.channels:
+            raise ModelError(f"a spectrum of {spectrum.channels} channels, and a network of {self.channels}")
 
     @property
     def resolutions(self) -> Resolutions | None:
         """At which size the network looks at pictures, by level."""
         return self.curve.resolutions
 
+    @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0."""
+        return self.space.factor
+
+    @property
+    def bound(self) -> float:
+        """Greatest |x_0|."""
+        return 1.0 if self.curve.bound is None else self.curve.bound / 65536
+
     def plan(self, steps: int | None = None) -> Plan:
-        """The plan of so many steps; None is the default, 46."""
+        """Return the plan of `steps` steps; None is the default, 46."""
         return make_plan(self.curve, whole(steps, "plan_steps") if steps is not None else default_steps(self.curve))
 
     def trained_level(self, log_snr: float) -> float:
-        """The level the network is asked at: beyond its training range, the nearest end of that."""
+        """Return the level the network is asked at: beyond its training range, the nearest end of that."""
         return min(max(log_snr, self.min_log_snr), self.max_log_snr)
 
     def predict_eps(self, x_t: Tensor, log_snr: float) -> Tensor:
@@ -99,18 +115,7 @@ def _loaded_again(source: str, fingerprint: str, device: str) -> CodecModel:
 def checked_eps(eps_model: Callable[[Tensor, Tensor], Any], x_t: Tensor, log_snr: float) -> Tensor:
     """Return a network's ε̂ of (n, c, h, w) at one level as float32. Raises ModelError where it gives anything else."""
     eps = eps_model(x_t, torch.full((len(x_t),), log_snr, dtype=torch.float32, device=x_t.device))
-    if not isinstance(eps, Tensor):
-        raise ModelError(
-            f"the network gives a {type(eps).__name__}: expected a tensor, ε̂ like x_t; wrap it in a module that "
-            "returns that"
-        )
-    if eps.shape != x_t.shape:
-        twice = eps.ndim == x_t.ndim and eps.shape[1] == 2 * x_t.shape[1]
-        advice = "; one that learned variances gives them behind ε̂: wrap it and return the first half" if twice else ""
-        raise ModelError(
-            f"the network gives {tuple(eps.shape)} for {tuple(x_t.shape)}: expected the same shape{advice}"
-        )
-    eps = eps.to(torch.float32)
+    eps = output_like(eps, x_t).to(torch.float32)
     if not bool(torch.isfinite(eps).all()):
         raise ModelError(
             f"the network's prediction at log-SNR {log_snr:.3f} has values that are no finite numbers: "

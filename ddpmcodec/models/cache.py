@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.choice import AUTO, name_for, name_of
-from ddpmcodec.models.info import DEFAULT_MODEL, find_model
+from ddpmcodec.models.choice import AUTO, name_for
+from ddpmcodec.models.library import model_of
+from ddpmcodec.models.places import DEFAULT_MODEL, find_model
 from ddpmcodec.models.weights import load_model
 
 ModelLike = CodecModel | str | os.PathLike[str] | None
@@ -35,8 +36,10 @@ def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:
 
 
 def receiving_model(model: ModelLike, fingerprint: str) -> CodecModel:
-    """Return the model given, or the embedded one that a header names where it is None or "auto". Raises ModelError."""
-    return as_model(name_of(fingerprint) if model is None or model == AUTO else model)
+    """Return the model given, or the one that a header names where it is None or "auto": embedded, or in a folder of
+    models. Raises ModelError, UnknownModelError where it is in none.
+    """
+    return as_model(model_of(fingerprint).path if model is None or model == AUTO else model)
 
 
 @lru_cache(maxsize=4)

@@ -72,6 +72,11 @@ class ConvUNetConfig:
         return self.fold << (len(self.channels) - 1)
 
     @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0."""
+        return 1
+
+    @property
     def any_size(self) -> bool:
         """Return whether pictures of any size will do: yes, of sides that `canvas` divides."""
         return True

@@ -1,19 +1,17 @@
-"""What a model file says of itself, and where the embedded ones are: all that parsing a stream needs, without torch."""
+"""Metadata of a model file: all that parsing a stream needs, without torch."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.network_config import NetworkConfig, parse_config
+from ddpmcodec.models.places import DEFAULT_MODEL, find_model
 from ddpmcodec.models.safetensors_file import json_object, printable, read_metadata
 
-EMBEDDED = Path(__file__).parent / "data"
-DEFAULT_MODEL = "cifar10-small"
 # A program that doesn't know spectra, or resolutions, must not take a model that has them for one that hasn't.
 FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS = (f"ddpmcodec-model-{version}" for version in (1, 2, 3))
 
@@ -39,8 +37,12 @@ class ModelInfo:
         return self.config.image_channels
 
     @property
+    def factor(self) -> int:
+        return self.config.factor
+
+    @property
     def curve(self) -> ErrorCurve:
-        """The error curve; ModelError when it has not been measured yet."""
+        """Return the error curve; ModelError when it has not been measured yet."""
         if self.measured is None:
             raise ModelError(
                 f"{self.path} has no error curve yet, so it has no plan: run `ddpmcodec plan {self.path} --data "
@@ -48,25 +50,6 @@ class ModelInfo:
                 "on training images first"
             )
         return self.measured
-
-
-def model_names() -> list[str]:
-    """Models that come with the package."""
-    return sorted(p.stem for p in EMBEDDED.glob("*.safetensors"))
-
-
-def find_model(name_or_path: str | os.PathLike[str]) -> Path:
-    """A path as it is, or the file of an embedded model. Raises ModelError when there is neither."""
-    path = Path(name_or_path)
-    embedded = EMBEDDED / f"{name_or_path}.safetensors"
-    with suppress(OSError):  # a name too long for a file
-        if path.is_file():
-            return path
-        if path.name == str(name_or_path) and embedded.is_file():
-            return embedded
-    raise ModelError(
-        f"model {str(name_or_path)!r} not found: expected a .safetensors file or one of {', '.join(model_names())}"
-    )
 
 
 def read_model_info(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> ModelInfo:

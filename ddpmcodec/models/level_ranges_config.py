@@ -48,6 +48,11 @@ class LevelRangesConfig:
         return lcm(*(network.window for network in self.networks))
 
     @property
+    def factor(self) -> int:
+        """Number of pixels along a side for each value of x_0."""
+        return 1
+
+    @property
     def any_size(self) -> bool:
         """Whether pictures of any size will do: yes, of sides that `canvas` divides."""
         return True

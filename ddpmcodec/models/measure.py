@@ -4,25 +4,30 @@ needs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ddpmcodec.diffusion.axes import principal_axes
 from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.placement import placed
 from ddpmcodec.diffusion.resampling import level_of_smaller
 from ddpmcodec.diffusion.resolution import Resolution, Resolutions
-from ddpmcodec.diffusion.spectrum import CLASSES, Spectrum, class_counts, classes, transform
+from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, band_covariances, by_class, class_counts
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import checked_eps
+from ddpmcodec.models.outputs import EpsOf
 from ddpmcodec.models.precision import full_precision
+from ddpmcodec.models.space import Space
 from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
@@ -50,6 +55,7 @@ class _Network:
     device: torch.device
     resolutions: Resolutions | None = None
     channels: int = 3
+    bound: float = 1.0
 
     def trained_level(self, log_snr: float) -> float:
         return min(max(log_snr, self.limits[0]), self.limits[1])
@@ -60,9 +66,10 @@ class _Network:
 
 
 def measure_curve(
-    eps_model: Callable[[Tensor, Tensor], Tensor],
+    network: Callable[[Tensor, Tensor], Any],
     images: NDArray[np.uint8],
     *,
+    predicts: str = "epsilon",
     min_log_snr: float = -8.0,
     max_log_snr: float = 9.5,
     window: int | None = None,
@@ -74,17 +81,19 @@ def measure_curve(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
     coloured: bool = True,
+    space: Space | None = None,
 ) -> ErrorCurve:
     """Return mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
-    images: (n, h, w, c) training images, n of a few hundred is enough; never the images to be tested on. The noise of
-    an image is the same at every level, which makes the curve smooth. window: side of the squares that the network
-    takes, the images' own by default; with any_size, what sides must be multiples of. factors: sizes at which the
-    network may look at pictures (see `Resolution`), of images large enough for all of them; the best at each level is
-    found and stored. log_snrs: (k,) rising, the levels to measure at instead, of a network that knows only these (see
-    `diffusers_levels`); plans then have no others. coloured: the error's spectrum is measured as well, and the chain's
-    priors follow it; else they are white. Raises ModelError when the levels don't rise, and for a spectrum of pictures
-    that are no RGB squares.
+    network, predicts: as `codec_model` takes them. images: (n, h, w, c) training images, n of a few hundred is enough;
+    never the images to be tested on. The noise of an image is the same at every level, which makes the curve smooth.
+    window: side of the squares that the network takes, the images' own by default; with any_size, what sides must be
+    multiples of. factors: sizes at which the network may look at pictures (see `Resolution`), of images large enough
+    for all of them; the best at each level is found and stored. log_snrs: (k,) rising, the levels to measure at
+    instead, of a network that knows only these (see `own_levels`); plans then have no others. coloured: the error's
+    spectrum is measured as well, and the chain's priors follow it; else they are white. space: of a latent model, whose
+    x_0 are its latents; the axes along which channels are decorrelated are then measured, too, as they are for other
+    than three channels. Raises ModelError when the levels don't rise, and for images that are no squares.
     """
     lowest = min_log_snr - level_of_smaller(0.0, max(factors))
     steps = round((max_log_snr + BEYOND - lowest) / spacing)
@@ -94,32 +103,34 @@ def measure_curve(
         ErrorCurve.from_floats(
             log_snr, np.ones(len(log_snr)), dims=1, refine=1
         )  # refuses bad levels before the long part
-    side = images.shape[1]
-    if coloured and images.shape[1:] != (side, side, 3):
-        raise ModelError(
-            f"images of shape {images.shape}: expected square RGB pictures (n, side, side, 3) for a spectrum"
-        )
+    if (coloured or space is not None) and images.shape[1] != images.shape[2]:
+        raise ModelError(f"images of shape {images.shape}: expected squares (n, side, side, channels)")
+    side = images.shape[1] // space.factor if space is not None else images.shape[1]
     if side < max(factors) * (window or side):
         raise ModelError(
             f"images of {side}x{side}: expected at least {max(factors) * (window or side)}, or fewer sizes"
         )
-    network = _Network(
-        eps_model, window or side, any_size, (min_log_snr, max_log_snr), torch.device(device), channels=images.shape[3]
-    )
+    eps_model = EpsOf(network, predicts)
+    clean = list(_clean(images, batch, space))
+    channels, dims, largest = clean[0].shape[1], clean[0][0].size, max(float(np.abs(x_0).max()) for x_0 in clean)
+    bound = None if space is None else max(1 << 16, math.ceil(min(largest, 1024) * 65536))
+    limits = (min_log_snr, max_log_snr)
+    asked = _Network(eps_model, window or side, any_size, limits, torch.device(device), channels=channels)
+    asked = asked if bound is None else replace(asked, bound=bound / 65536)
     tried = [_candidates(float(level), factors, any_size) for level in log_snr]
     total = [dict.fromkeys(of_level, 0.0) for of_level in tried]
-    energy = [{r: np.zeros(CLASSES) for r in of_level} for of_level in tried]
+    energy = [{r: np.zeros((BANDS, channels, channels)) for r in of_level} for of_level in tried]
     done = 0
-    for x_0, eps in _batches(images, batch):
+    for x_0 in clean:
+        eps = gaussian(Key(seed=1, step=done), x_0.size).reshape(x_0.shape)
         for i, level in enumerate(log_snr):
             x_t = q_sample(x_0, float(level), eps)
             for resolution in tried[i]:
-                with _evaluating(eps_model):
-                    error = x0_hat(_looking(network, resolution), x_t, float(level)) - x_0
+                with _evaluating(network):
+                    error = x0_hat(_looking(asked, resolution), x_t, float(level)) - x_0
                 total[i][resolution] += float(np.square(error, dtype=np.float64).sum())
                 if coloured:
-                    of_coefficient = np.square(transform(error), dtype=np.float64).sum(axis=0).ravel()
-                    energy[i][resolution] += np.bincount(classes(side, side), of_coefficient, CLASSES)
+                    energy[i][resolution] += band_covariances(error)
         done += len(x_0)
         progress(done, len(images))
     chosen = [_best(found) for found in total]
@@ -128,10 +139,12 @@ def measure_curve(
     if coloured:
         levels = [int(level) for level in np.rint(log_snr * 65536)]
         best = np.array([found[r] for found, r in zip(energy, chosen, strict=True)])
-        spectrum = Spectrum.from_floats(levels, best, class_counts(side, side))
+        axes = () if space is None and channels == 3 else principal_axes(_weighed(best))
+        spectrum = Spectrum.from_floats(levels, by_class(best, axes), class_counts(side, side, channels), axes)
     resolutions = Resolutions.of(log_snr, chosen) if max(factors) > 1 else None
-    mse = np.array([found[r] for found, r in zip(total, chosen, strict=True)]) / images.size
-    curve = ErrorCurve.from_floats(log_snr, mse, int(np.prod(images.shape[1:])), refine, spectrum, resolutions)
+    mse = np.array([found[r] for found, r in zip(total, chosen, strict=True)]) / (len(images) * dims)
+    curve = ErrorCurve.from_floats(log_snr, mse, dims, refine, spectrum, resolutions)
+    curve = replace(curve, bound=bound)
     return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
 
 
@@ -153,10 +166,16 @@ def _best(found: dict[Resolution, float]) -> Resolution:
 
 
 def _looking(network: _Network, resolution: Resolution) -> _Network:
-    only = Resolutions((0,), (resolution.factor,), (int(resolution.merged),))
-    return _Network(
-        network.eps_model, network.window, network.any_size, network.limits, network.device, only, network.channels
-    )
+    return replace(network, resolutions=Resolutions((0,), (resolution.factor,), (int(resolution.merged),)))
+
+
+def _weighed(covariances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over levels of the error's covariance (levels, bands, c, c): each level counts alike."""
+    of_level = covariances.sum(axis=1)
+    power = np.trace(of_level, axis1=1, axis2=2)
+    if not (power > 0).any():
+        raise ModelError("the network makes no error that a spectrum could be measured of")
+    return (of_level[power > 0] / power[power > 0, None, None]).mean(axis=0)  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -173,8 +192,9 @@ def _evaluating(network: object) -> Iterator[None]:
             module.training = training
 
 
-def _batches(images: NDArray[np.uint8], batch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _clean(images: NDArray[np.uint8], batch: int, space: Space | None) -> Iterator[NDArray[np.float32]]:
+    """x_0 of `batch` images at a time."""
     for start in range(0, len(images), batch):
         pixels = np.ascontiguousarray(images[start : start + batch].transpose(0, 3, 1, 2))
-        noise = gaussian(Key(seed=1, step=start), pixels.size).reshape(pixels.shape)
-        yield pixels.astype(np.float32) / np.float32(127.5) - 1, noise
+        planes = pixels.astype(np.float32) / np.float32(127.5) - 1
+        yield planes if space is None else space.of_pictures(planes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.conv_unet_config import ConvUNetConfig
-from ddpmcodec.models.diffusers_config import DiffusersConfig
+from ddpmcodec.models.foreign.config import DiffusersConfig
 from ddpmcodec.models.level_ranges_config import LevelRangesConfig
 from ddpmcodec.models.unet_config import UNetConfig
 
@@ -29,6 +29,11 @@ class NetworkConfig(Protocol):
     @property
     def canvas(self) -> int:
         """Least side of what the chain runs on."""
+        ...
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0: more than 1 of latents."""
         ...
 
     @property

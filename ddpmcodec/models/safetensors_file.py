@@ -20,13 +20,13 @@ _DTYPES = {"F16", "BF16", "F32"}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """A file's metadata; its weights stay where they are, and torch is not asked. Raises ModelError."""
+    """Return a file's metadata; its weights stay where they are, and torch is not asked. Raises ModelError."""
     with _opened(path, "np") as file:
         return dict(file.metadata() or {})
 
 
 def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """A file's metadata and its tensors, all finite floating-point numbers. Raises ModelError."""
+    """Return a file's metadata and its tensors, all finite floating-point numbers. Raises ModelError."""
     with _opened(path, "pt") as file:
         return dict(file.metadata() or {}), {k: _tensor(path, file, k) for k in file.keys()}  # noqa: SIM118  (not a dict)
 

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddpmcodec.diffusion.denoiser import Denoiser
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.schedule import NoiseSchedule
-from ddpmcodec.models.diffusers_adapter import diffusers_levels, load_diffusers
-from ddpmcodec.models.diffusers_config import DiffusersConfig
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.custom import codec_model
+from ddpmcodec.models.foreign.config import DiffusersConfig
+from ddpmcodec.models.foreign.loading import load_diffusers
+from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.info import read_model_info
 from ddpmcodec.models.network_config import NetworkConfig
-from ddpmcodec.models.weights import codec_model, load_model, load_network
+from ddpmcodec.models.times import CLEANEST, NOISIEST, own_levels
+from ddpmcodec.models.weights import load_model, load_network
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,22 @@ class Source:
     name: str
     path: Path | None  # where the codec belongs: the model file it came from, or beside it in a training run
     note: str
-    levels: NDArray[np.float64] | None = None  # the only log-SNRs it knows, rising; None: all in its range
+
+    def levels(self, spacing: float) -> NDArray[np.float64] | None:
+        """Return log-SNRs to measure at, rising, about so far apart, of a network that knows only some; None: of all
+        others.
+        """
+        if not isinstance(self.config, DiffusersConfig):
+            return None
+        low, high = (min(max(v, NOISIEST), CLEANEST) for v in (self.config.min_log_snr, self.config.max_log_snr))
+        return own_levels(self.config.times, max(2, round((high - low) / spacing) + 1))
 
 
 @dataclass(frozen=True)
 class OpenDenoiser:
     """Network ready to denoise, whether or not it is a codec."""
 
-    network: Denoiser
+    network: CodecModel
     name: str
     config: NetworkConfig
     fingerprint: str | None  # of a codec's file
@@ -54,7 +65,6 @@ def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser
             )
     source = open_network(name)
     config = source.config
-    limits = {"min_log_snr": config.min_log_snr, "max_log_snr": config.max_log_snr}
     unmeasured = ErrorCurve((0, 1), (1, 2), (1, 1), 1)  # never asked for: a Denoiser has no plan
     network = codec_model(
         source.network,
@@ -63,8 +73,10 @@ def open_denoiser(name: str, device: str | torch.device = "cpu") -> OpenDenoiser
         window=config.canvas,
         any_size=config.any_size,
         channels=config.image_channels,
+        min_log_snr=config.min_log_snr,
+        max_log_snr=config.max_log_snr,
         device=device,
-        **limits,
+        space=source.network.space if isinstance(source.network, DiffusersEps) else None,
     )
     return OpenDenoiser(network, source.name, config, None, None, _own_schedule(config))
 
@@ -89,9 +101,8 @@ def open_network(name: str) -> Source:
     if _is_diffusers(name):
         network, config = load_diffusers(name)
         short = path.resolve().name if path.is_dir() else path.name
-        return Source(network, config, short, None, f"from diffusers: {name}", diffusers_levels(config))
+        return Source(network, config, short, None, f"from diffusers: {name}")
     loaded, info = load_network(trained if path.is_dir() else name)
-    levels = diffusers_levels(info.config) if isinstance(info.config, DiffusersConfig) else None
     # Training replaces its own model file; the codec that streams depend on stays out of its way.
     place = path / "codec.safetensors" if path.is_dir() else info.path
-    return Source(loaded, info.config, info.name, place, info.note, levels)
+    return Source(loaded, info.config, info.name, place, info.note)

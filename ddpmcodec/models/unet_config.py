@@ -77,6 +77,11 @@ class UNetConfig:
         return 1 << (len(self.channels) - 1)
 
     @property
+    def factor(self) -> int:
+        """Pixels along a side for each value of x_0."""
+        return 1
+
+    @property
     def any_size(self) -> bool:
         """Return whether pictures of any size will do: no, only windows of its own."""
         return False

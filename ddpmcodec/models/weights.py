@@ -6,9 +6,6 @@ be that of the weights that are there, so memory is bounded by the file's size.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,29 +18,15 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.device import usable_device
+from ddpmcodec.models.fingerprint import canonical, fingerprint
+from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.frozen import frozen
-from ddpmcodec.models.info import (
-    DEFAULT_MODEL,
-    EMBEDDED,
-    FORMAT,
-    FORMAT_WITH_RESOLUTIONS,
-    FORMAT_WITH_SPECTRUM,
-    ModelInfo,
-    find_model,
-    info_of,
-)
+from ddpmcodec.models.info import FORMAT, FORMAT_WITH_RESOLUTIONS, FORMAT_WITH_SPECTRUM, ModelInfo, info_of
 from ddpmcodec.models.network_config import NetworkConfig
+from ddpmcodec.models.places import DEFAULT_MODEL, EMBEDDED, find_model
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
-
-
-def fingerprint(tensors: dict[str, Tensor], config: dict[str, Any], curve: dict[str, Any]) -> str:
-    """SHA-256 over everything that decides a stream or its pictures: stored weights, configuration and error curve."""
-    digest = hashlib.sha256(_canonical(config) + b"\n" + _canonical(curve) + b"\n")
-    for name in sorted(tensors):
-        t = tensors[name].contiguous().cpu()
-        digest.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
-        digest.update(t.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+from ddpmcodec.models.space import Pixels
 
 
 def save_model(
@@ -63,14 +46,16 @@ def save_model(
     tensors = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in network.state_dict().items()}
     stored, stored_curve = config.to_dict(), {} if curve is None else curve.to_dict()
     mark = fingerprint(tensors, stored, stored_curve)
+    shape = {"window": config.canvas, "channels": config.image_channels, "factor": config.factor}
     metadata = {
         "format": _format_of(stored_curve),
         "name": printable(name),
         "architecture": config.architecture,
-        "config": _canonical(stored).decode(),
-        "curve": _canonical(stored_curve).decode(),
+        "config": canonical(stored).decode(),
+        "curve": canonical(stored_curve).decode(),
         "fingerprint": mark,
         "note": printable(note),
+        "shape": canonical(shape).decode(),
     }
     write_whole(path, save(tensors, metadata))
     return mark
@@ -83,12 +68,12 @@ def _format_of(stored_curve: dict[str, Any]) -> str:
 
 
 def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu") -> CodecModel:
-    """An embedded model by name, or a model file by path, ready to code on `device`, in float32.
+    """Return an embedded model by name, or a model file by path, ready to code on `device`, in float32.
 
     Raises ModelError for a file that is missing, damaged (its fingerprint is checked), or of another architecture, and
     for a device that isn't there.
     """
-    where = _device(device)
+    where = usable_device(device)
     network, info = load_network(name_or_path)
     curve = info.curve
     network.to(where)
@@ -105,6 +90,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
         min_log_snr=config.min_log_snr,
         max_log_snr=config.max_log_snr,
         device=where,
+        space=network.space if isinstance(network, DiffusersEps) else Pixels(config.image_channels),
     )
     source = info.path.stem if info.path.parent == EMBEDDED else str(info.path.absolute())
     object.__setattr__(model, "source", source)
@@ -112,7 +98,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
 
 
 def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[torch.nn.Module, ModelInfo]:
-    """The network itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata.
+    """Return the network itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata.
 
     It may have no error curve yet. Raises ModelError.
     """
@@ -140,47 +126,6 @@ def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module
     return network
 
 
-def codec_model(
-    eps_model: torch.nn.Module,
-    curve: ErrorCurve,
-    name: str,
-    *,
-    window: int = 32,
-    any_size: bool = False,
-    channels: int = 3,
-    min_log_snr: float = -8.0,
-    max_log_snr: float = 9.5,
-    device: str | torch.device = "cpu",
-) -> CodecModel:
-    """Any trained ε-network as a codec: `eps_model(x_t, log_snr)` as `EpsModel` says, `curve` from `measure_curve`.
-
-    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
-    The codec has a copy of the network: training that goes on changes no stream, and the network's mode and device stay
-    as they are. Raises ModelError for what is no torch module, and has no state.
-    """
-    if not isinstance(eps_model, torch.nn.Module):
-        raise ModelError(
-            f"the network is a {type(eps_model).__name__}: expected a torch.nn.Module, whose weights the fingerprint "
-            "covers"
-        )
-    config = {
-        "class": type(eps_model).__qualname__,
-        "window": window,
-        "any_size": any_size,
-        "channels": channels,
-        "log_snr": [min_log_snr, max_log_snr],
-    }
-    mark = fingerprint(dict(eps_model.state_dict()), config, curve.to_dict())
-    where = _device(device)
-    try:
-        network = copy.deepcopy(eps_model).requires_grad_(False).eval().to(where)
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes"
-        ) from error
-    return CodecModel(name, network, curve, mark, window, channels, min_log_snr, max_log_snr, any_size, where)
-
-
 def _read(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     """Metadata and the weights that its fingerprint was found to cover; of one opening of the file."""
     metadata, tensors = read_file(path)
@@ -189,16 +134,3 @@ def _read(path: Path) -> tuple[ModelInfo, dict[str, Tensor]]:
     if fingerprint(tensors, json_object(metadata["config"]), json_object(metadata["curve"])) != info.fingerprint:
         raise ModelError(f"{path} is damaged: its fingerprint does not match its contents; get the file again")
     return info, tensors
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        where = torch.device(device)
-        torch.zeros(1, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {str(device)!r} can't be used here: {str(error).splitlines()[0]}") from error
-    return where
-
-
-def _canonical(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

@@ -145,7 +145,7 @@ def ideal(
             keys = [Key(seed, chain.n + 1, SAMPLING, first + i) for i in range(len(images))]
             noise = np.stack([gaussian(key, chain.dims) for key in keys]).reshape(shifts.shape)
             chain.jump(chain.prior_mean() + sigma * (shifts + noise))
-            yield [to_bytes(plane, height, width) for plane in chain.x0_hat()]
+            yield [to_bytes(plane, height, width) for plane in chain.pictures()]
 
     table = _distortions(images, pictures(), plan.steps, on_step)
     return table | {"ideal_bits": bits}

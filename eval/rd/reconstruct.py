@@ -78,7 +78,7 @@ def measured(
         on_step()
         if state.n in prefixes(plan):
             for mode in modes:
-                planes = ways[mode](model, plan, state)
+                planes = model.space.to_pictures(ways[mode](model, plan, state), height, width)
                 made[mode].append([to_bytes(plane, height, width) for plane in planes])
     table: dict[str, NDArray[Any]] = {}
     for mode, columns in made.items():

@@ -27,7 +27,7 @@ HEADER = Header("01234567", 20, 10, plan_steps=6, channel=(0, 8))
 
 
 def known(curve: ErrorCurve, fingerprint: str = "01234567" * 8, name: str = "mine") -> KnownModel:
-    return SimpleNamespace(name=name, fingerprint=fingerprint, curve=curve, window=32, channels=3)  # type: ignore[return-value]
+    return SimpleNamespace(name=name, fingerprint=fingerprint, curve=curve, window=32, channels=3, factor=1)  # type: ignore[return-value]
 
 
 def writer_of(header: Header, curve: ErrorCurve, steps: int, bits: int = 8, end: bool = True) -> StreamWriter:

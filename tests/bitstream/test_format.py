@@ -49,7 +49,7 @@ def of(curve: ErrorCurve) -> second.Model:
 
 
 def known(curve: ErrorCurve) -> KnownModel:
-    return SimpleNamespace(name="any", fingerprint=MARK, curve=curve, window=32, channels=3)  # type: ignore[return-value]
+    return SimpleNamespace(name="any", fingerprint=MARK, curve=curve, window=32, channels=3, factor=1)  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module", params=["white", "coloured"])

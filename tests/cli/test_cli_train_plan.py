@@ -17,6 +17,7 @@ from PIL import Image
 
 import ddpmcodec
 from ddpmcodec.models import load_network, read_model_info
+from ddpmcodec.models.places import EMBEDDED
 from ddpmcodec.models.unet_config import UNetConfig
 from ddpmcodec.training import Preset, Recipe, Trainer, load_checkpoint
 from ddpmcodec.training import recipe as recipes
@@ -123,9 +124,9 @@ def test_init_compares_architectures_not_only_shapes(folder: Path, monkeypatch: 
 
 
 def test_init_from_a_network_of_another_kind(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    info = type("Info", (), {"config": type("Config", (), {"architecture": "diffusers-unet2d"})})
+    info = type("Info", (), {"config": type("Config", (), {"architecture": "diffusers"})})
     monkeypatch.setattr("ddpmcodec.training.start.load_network", lambda model: (None, info))
-    assert_refused(train("--steps", 1, "--init", "x.safetensors"), "diffusers-unet2d")
+    assert_refused(train("--steps", 1, "--init", "x.safetensors"), "diffusers")
 
 
 def test_a_compiled_network_trains_alike(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -306,7 +307,8 @@ class TestPlan:
         assert train("--steps", 2, "-q").exit_code == 0
 
     def test_makes_a_codec(self, folder: Path, picture: NDArray[np.uint8]):
-        result = run("plan", "run", "--data", "mosaic.png", "--limit", 8, "--name", "mine", "--json")
+        data, target = ("--data", "mosaic.png", "--limit", 8), ("-o", "run/codec.safetensors")
+        result = run("plan", "run", *data, *target, "--name", "mine", "--json")
         assert result.exit_code == 0, result.output
         report = json.loads(result.stdout)
         info = read_model_info(folder / "run" / "codec.safetensors")
@@ -336,13 +338,14 @@ class TestPlan:
 
     def test_without_matplotlib(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        result = run("plan", "run", "--data", "mosaic.png", "--limit", 2)
+        result = run("plan", "run", "--data", "mosaic.png", "--limit", 2, "-o", "run/codec.safetensors")
         assert result.exit_code == 0, result.output
         assert "matplotlib is not installed" in result.stderr
 
     def test_refused(self, folder: Path):
         assert_refused(run("plan", "nothing.safetensors", "--data", "mosaic.png"), "not found")
-        assert_refused(run("plan", "cifar10-small", "--data", "mosaic.png"), "-o")
+        embedded = EMBEDDED / "cifar10-small.safetensors"
+        assert_refused(run("plan", "cifar10-small", "--data", "mosaic.png", "-o", embedded, "--overwrite"), "-o")
         assert_refused(run("plan", "run", "--data", "nothing.png"), "nothing.png")
         assert_refused(run("plan", "run", "--data", "mosaic.png", "-o", "no/such/place.safetensors"), "does not exist")
         assert_refused(run("plan", "run", "--data", "mosaic.png", "--device", "cuda:99"), "cuda:99")

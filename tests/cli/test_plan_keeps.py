@@ -36,12 +36,12 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(folder: Path, target: s
     path = Path(f"{target}.safetensors")
     before = path.read_bytes()
     assert_refused(run("plan", "network.safetensors", "-o", path, *PLAN), "--overwrite")
-    assert_refused(run("plan", "codec.safetensors", *PLAN), "--overwrite")
+    assert_refused(run("plan", "codec.safetensors", "-o", "codec.safetensors", *PLAN), "--overwrite")
     assert path.read_bytes() == before
 
 
 def test_a_network_becomes_a_codec_in_its_own_file(folder: Path):
-    assert run("plan", "network.safetensors", *PLAN).exit_code == 0
+    assert run("plan", "network.safetensors", "-o", "network.safetensors", *PLAN).exit_code == 0
     assert read_model_info("network.safetensors").measured is not None
 
 
@@ -71,5 +71,5 @@ def test_a_codec_that_is_replaced_is_kept_under_its_fingerprint(folder: Path):
     assert kept.read_bytes() == before
     assert str(kept) in done.stderr
     assert read_model_info("codec.safetensors").fingerprint != mark
-    assert run("plan", "codec.safetensors", "--overwrite", *PLAN).exit_code == 0
+    assert run("plan", "codec.safetensors", "-o", "codec.safetensors", "--overwrite", *PLAN).exit_code == 0
     assert len([name for name in names(folder) if name.startswith("codec")]) == 3

@@ -177,9 +177,9 @@ def test_the_measured_spectrum_is_the_true_one():
         )  # octaves; clipping and rounding to levels add error
 
 
-def test_measuring_can_leave_the_spectrum_out_and_needs_square_rgb_pictures():
+def test_measuring_can_leave_the_spectrum_out_and_needs_square_pictures():
     assert measure_curve(SpectralModel(), coloured_pictures(2), spacing=4.0, coloured=False).spectrum is None
-    with pytest.raises(ModelError, match="square RGB"):
+    with pytest.raises(ModelError, match="expected squares"):
         measure_curve(SpectralModel(), coloured_pictures(2)[:, :, :16], spacing=4.0)
 
 

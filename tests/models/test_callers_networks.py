@@ -55,10 +55,10 @@ def test_a_curve_is_measured_in_evaluation_mode_and_the_mode_put_back():
 
 
 GIVES = {
-    "tuple": (lambda eps: (eps,), "a tuple: expected a tensor"),
-    "object": (lambda eps: SimpleNamespace(sample=eps), "a SimpleNamespace: expected a tensor"),
     "nothing": (lambda eps: None, "a NoneType: expected a tensor"),
-    "six channels": (lambda eps: eps.repeat(1, 2, 1, 1), "learned variances"),
+    "an empty tuple": (lambda eps: (), "a tuple: expected a tensor"),
+    "an object": (lambda eps: SimpleNamespace(eps=eps), "a SimpleNamespace: expected a tensor"),
+    "nine channels": (lambda eps: eps.repeat(1, 3, 1, 1), "expected the same shape"),
     "one number": (lambda eps: eps.mean(), "expected the same shape"),
     "no numbers": (lambda eps: eps / 0, "no finite numbers"),
 }

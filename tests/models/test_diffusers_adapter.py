@@ -25,14 +25,15 @@ from ddpmcodec.models import (
     DiffusersConfig,
     DiffusersEps,
     codec_model,
-    diffusers_levels,
     load_diffusers,
     load_model,
     load_network,
     measure_curve,
+    own_levels,
     read_model_info,
     save_model,
 )
+from ddpmcodec.models.times import DiscreteTimes
 
 TINY: dict[str, Any] = {
     "sample_size": 32,
@@ -43,7 +44,13 @@ TINY: dict[str, Any] = {
     "up_block_types": ["UpBlock2D", "UpBlock2D"],
     "attention_head_dim": 8,
 }
-CONFIG = DiffusersConfig(TINY, tuple(np.linspace(1e-4, 0.02, 1000)))
+
+
+def config_of(betas: Any, **changes: Any) -> DiffusersConfig:
+    return DiffusersConfig("UNet2DModel", TINY | changes, DiscreteTimes(tuple(betas)))
+
+
+CONFIG = config_of(np.linspace(1e-4, 0.02, 1000))
 
 
 @pytest.fixture(scope="session")
@@ -169,8 +176,8 @@ def test_the_schedule_is_the_scheduler_s(tmp_path: Path, diffusers: Any, options
     np.testing.assert_allclose(ours, scheduler.alphas_cumprod, rtol=2e-4, atol=1e-7)  # diffusers multiplies in float32
     assert (config.min_log_snr, config.max_log_snr) == (config.schedule.log_snrs[-1], config.schedule.log_snrs[0])
     between = torch.tensor([config.min_log_snr - 1, config.schedule.log_snr(2) + 1e-3, config.max_log_snr + 1])
-    x_t, last = noisy(3), len(config.betas) - 1
-    expected = network.unet(x_t, torch.tensor([last, 1, 0])).sample
+    x_t, last = noisy(3), len(config.schedule) - 1
+    expected = network.network(x_t, torch.tensor([last, 1, 0])).sample
     torch.testing.assert_close(network(x_t, between), expected, rtol=0, atol=1e-5)
 
 
@@ -192,8 +199,8 @@ def test_pure_noise_is_no_level(tmp_path: Path, diffusers: Any):
 
 @pytest.mark.parametrize(("timesteps", "count"), [(1000, 141), (1000, 10), (12, 141)])
 def test_levels_to_measure_are_the_model_s_own(timesteps: int, count: int):
-    config = DiffusersConfig(TINY, tuple(np.linspace(1e-4, 0.02, timesteps)))
-    levels = diffusers_levels(config, count)
+    config = config_of(np.linspace(1e-4, 0.02, timesteps))
+    levels = own_levels(config.times, count)
     assert set(levels) <= set(config.schedule.log_snrs)
     assert 0.8 * min(count, timesteps) <= len(levels) <= min(count, timesteps)
     assert (np.diff(levels) > 0).all()
@@ -201,10 +208,51 @@ def test_levels_to_measure_are_the_model_s_own(timesteps: int, count: int):
 
 
 def test_levels_where_nothing_can_be_learned_are_left_out():
-    levels = diffusers_levels(DiffusersConfig(TINY, (1e-9, 1e-3, 0.5, 0.9, 1 - 1e-9)))
+    levels = own_levels(DiscreteTimes((1e-9, 1e-3, 0.5, 0.9, 1 - 1e-9)), 141)
     assert len(levels) == 3
     with pytest.raises(ModelError, match="at least 2"):
-        diffusers_levels(DiffusersConfig(TINY, (0.5,)))
+        own_levels(DiscreteTimes((0.5,)), 141)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "predicts"),
+    [
+        ("DDPMScheduler", {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}, "v_prediction"),
+        ("DDIMScheduler", {"prediction_type": "v_prediction", "beta_schedule": "scaled_linear"}, "v_prediction"),
+        ("DDPMScheduler", {"prediction_type": "sample", "beta_schedule": "squaredcos_cap_v2"}, "sample"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "flow_prediction"),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, "flow_prediction"),
+        ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}, "flow_prediction"),
+        ("EDMEulerScheduler", {}, "edm"),
+        ("EDMEulerScheduler", {"prediction_type": "v_prediction", "sigma_data": 1.0}, "edm_v"),
+    ],
+)
+def test_what_the_network_predicts_is_what_its_scheduler_says(
+    tmp_path: Path, diffusers: Any, kind: str, options: dict[str, Any], predicts: str
+):
+    """x̂_0 from the network's output as a pipeline of this scheduler asks for it."""
+    unet, scheduler = unet_of(diffusers), getattr(diffusers, kind)(**options)
+    network, config = load_diffusers(saved(tmp_path, unet, scheduler))
+    assert config.predicts == predicts
+    for level in np.linspace(config.min_log_snr + 0.5, config.max_log_snr - 0.5, 5):
+        if config.schedule is not None:
+            level = config.schedule.log_snr(config.schedule.nearest_timestep(level))
+        alpha, x_t = float(alpha_bar_of(level)) ** 0.5, noisy(1)
+        noise = float(np.exp(-level / 2))
+        if predicts == "flow_prediction":
+            s = noise / (1 + noise)
+            state = x_t / alpha * (1 - s)
+            theirs = state - s * unet(state, torch.tensor([1000 * s])).sample
+        elif predicts.startswith("edm"):
+            seen = scheduler.precondition_inputs(x_t / alpha, torch.tensor(noise))
+            output = unet(seen, scheduler.precondition_noise(torch.tensor(noise))).sample
+            theirs = scheduler.precondition_outputs(x_t / alpha, output, noise)
+        else:
+            output = unet(x_t, config.schedule.nearest_timestep(level) - 1).sample
+            # Salimans & Ho 2022
+            theirs = output if predicts == "sample" else alpha * x_t - (1 - alpha**2) ** 0.5 * output
+        ours = (x_t - (1 - alpha**2) ** 0.5 * network(x_t, torch.tensor([level], dtype=torch.float32))) / alpha
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 / alpha)
 
 
 # A codec
@@ -238,7 +286,7 @@ def test_levels_that_make_no_curve_are_refused_before_anything_is_measured(level
 
 def test_someone_else_s_network_becomes_a_codec(tmp_path: Path, folder: Path, diffusers: Any):
     network, config = load_diffusers(folder)
-    levels = diffusers_levels(config, 12)
+    levels = own_levels(config.times, 12)
     curve = measure_curve(network, pictures(4), log_snrs=levels, batch=4)
     path = tmp_path / "theirs.safetensors"
     mark = save_model(path, network, curve, "theirs", config=config)
@@ -274,7 +322,7 @@ def test_saving_what_was_loaded_keeps_the_fingerprint(tmp_path: Path, folder: Pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel: expected a UNet2DModel"),
+        ({"_class_name": "UNet1DModel"}, "UNet1DModel: expected a UNet2DModel"),
         ({"_class_name": None}, "None: expected a UNet2DModel"),
         ({"in_channels": 1}, "from 1 to 3 channels"),
         ({"out_channels": 4}, "from 3 to 4 channels"),
@@ -300,11 +348,12 @@ def test_a_network_that_can_t_be_a_codec_is_refused(folder: Path, changes: dict[
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prediction_type": "v_prediction"}, "'v_prediction'.*expected one that predicts 'epsilon'"),
-        ({"prediction_type": "sample"}, "'sample'"),
-        ({"prediction_type": None, "predict_epsilon": False}, "'sample'"),
+        ({"prediction_type": "score"}, "'score'.*expected epsilon, v_prediction"),
+        ({"_class_name": "EDMEulerScheduler", "prediction_type": "sample"}, "EDMEulerScheduler"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True}, "invert_sigmas"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 0}, "positive shift"),
+        ({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}, "continuous"),
         ({"_class_name": "ScoreSdeVeScheduler"}, "ScoreSdeVeScheduler: expected one with betas"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "expected one with betas"),
         ({"_class_name": "NoScheduler"}, "NoScheduler"),
         ({"_class_name": None}, "scheduler None"),
         ({"beta_schedule": "mine"}, "mine"),
@@ -322,7 +371,7 @@ def test_a_schedule_that_can_t_be_used_is_refused(folder: Path, changes: dict[st
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("unet/config.json", "no unet/config.json or config.json"),
+        ("unet/config.json", "no unet/config.json or transformer/config.json or config.json"),
         ("scheduler/scheduler_config.json", "no scheduler/scheduler_config.json or scheduler_config.json"),
         ("unet/diffusion_pytorch_model.safetensors", "no weights"),
     ],
@@ -434,18 +483,23 @@ def test_without_diffusers_the_error_says_what_to_install(
     assert read_model_info(path).config == CONFIG  # describing a file and parsing its streams need no network
 
 
+STORED = CONFIG.to_dict()
+
+
 @pytest.mark.parametrize(
     "values",
     [
         None,
         {},
-        {"unet": TINY},
-        {"unet": None, "betas": [0.1, 0.2]},
-        {"unet": TINY, "betas": None},
-        {"unet": TINY, "betas": "many"},
-        {"unet": TINY, "betas": [0.1, float("nan")]},
-        {"unet": TINY, "betas": [0.1, 1.0]},
-        {"unet": TINY | {"in_channels": 4}, "betas": [0.1, 0.2]},
+        {"network": TINY},
+        STORED | {"network": None},
+        STORED | {"network": TINY | {"in_channels": 4}},
+        STORED | {"kind": "UNet1DModel"},
+        STORED | {"predicts": "score"},
+        *(STORED | {"times": {"betas": betas}} for betas in (None, "many", [0.1, float("nan")], [0.1, 1.0], [])),
+        *(STORED | {"times": {"timesteps": n, "shift": s}} for n, s in ((0, 1.0), (1.5, 1.0), (9, -1.0), (9, "x"))),
+        STORED | {"times": {"sigma_min": 1.0, "sigma_max": 0.1, "sigma_data": 0.5}},
+        STORED | {"times": [0.1, 0.2]},
     ],
 )
 def test_a_stored_configuration_that_is_not_understood_is_refused(values: Any):
@@ -455,4 +509,4 @@ def test_a_stored_configuration_that_is_not_understood_is_refused(values: Any):
 
 def test_a_stored_configuration_that_diffusers_refuses_is_an_error(diffusers: Any):
     with pytest.raises(ModelError, match="can't build"):
-        DiffusersConfig(TINY | {"up_block_types": ["NoBlock", "NoBlock"]}, CONFIG.betas).build()
+        config_of(CONFIG.times.betas, up_block_types=["NoBlock", "NoBlock"]).build()

@@ -23,8 +23,8 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import make_plan
 from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.models import UNet, UNetConfig, codec_model, load_model, load_network, read_model_info, save_model
+from ddpmcodec.models.fingerprint import fingerprint
 from ddpmcodec.models.safetensors_file import MAX_METADATA_BYTES
-from ddpmcodec.models.weights import fingerprint
 
 TINY = UNetConfig(channels=(4,), groups=2, heads=1, embedding=4, frequencies=2, window=4, knots=2)
 READERS: tuple[Callable[[Path], Any], ...] = (read_model_info, load_network, load_model)
@@ -323,9 +323,10 @@ def test_a_diffusers_configuration_is_measured_without_memory(good: Path):
     unet = {"sample_size": 32, "block_out_channels": [1 << 15, 1 << 15], "norm_num_groups": 4, "layers_per_block": 2}
     unet |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
     header, body = parts_of(good)
-    header["__metadata__"] |= {"architecture": "diffusers-unet2d", "config": "{}"}
+    header["__metadata__"] |= {"architecture": "diffusers", "config": "{}"}
     write(good, header, body)
-    refused(signed(good, config={"unet": unet, "betas": [0.01, 0.02]}), "don't fit the configuration")
+    stored = {"kind": "UNet2DModel", "network": unet, "times": {"betas": [0.01, 0.02]}, "predicts": "epsilon"}
+    refused(signed(good, config=stored), "don't fit the configuration")
     for absurd in (
         {"layers_per_block": 10**9},
         {"block_out_channels": [4] * 10**4},

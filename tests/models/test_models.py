@@ -28,9 +28,9 @@ from ddpmcodec.models import (
     read_model_info,
     save_model,
 )
-from ddpmcodec.models.info import EMBEDDED
+from ddpmcodec.models.fingerprint import fingerprint
+from ddpmcodec.models.places import EMBEDDED
 from ddpmcodec.models.unet import Upsample
-from ddpmcodec.models.weights import fingerprint
 from tests.conftest import PRIOR_VARIANCE, WienerModel, prior_mean, wiener_mse
 
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=8)
@@ -192,7 +192,7 @@ def test_a_batch_is_asked_at_one_level(tiny_model: CodecModel):
     assert asked == [[0.25, 0.25]]
 
 
-@pytest.mark.parametrize("change", [{"fingerprint": "abc"}, {"fingerprint": "G" * 64}, {"channels": 1}])
+@pytest.mark.parametrize("change", [{"fingerprint": "abc"}, {"fingerprint": "G" * 64}, {"channels": 2}])
 def test_a_codec_that_can_t_work_is_refused(tiny_model: CodecModel, change: dict):
     with pytest.raises(ModelError, match="expected"):
         replace(tiny_model, **change)

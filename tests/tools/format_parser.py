@@ -140,6 +140,7 @@ class Model:
     dims: int
     window: int = 32
     channels: int = 3
+    factor: int = 1
     spectrum: tuple[tuple[int, ...], tuple[tuple[int, ...], ...]] | None = None  # log-SNRs, rows of powers
 
 
@@ -148,11 +149,15 @@ def model_file(path: Path) -> Model:
     with path.open("rb") as file:
         metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
     config, curve = json.loads(metadata["config"]), json.loads(metadata["curve"])
+    if "shape" in metadata:
+        shape = json.loads(metadata["shape"])
+        config |= {"window": shape["window"], "image_channels": shape["channels"], "factor": shape["factor"]}
     levels = (tuple(curve[k]) for k in ("log_snr", "snr", "mse"))
     spectrum = None
     if "spectrum" in curve:
         spectrum = (tuple(curve["spectrum"]["log_snr"]), tuple(tuple(row) for row in curve["spectrum"]["power"]))
-    return Model(metadata["fingerprint"], *levels, curve["dims"], config["window"], config["image_channels"], spectrum)
+    shape = config["window"], config["image_channels"], config.get("factor", 1)
+    return Model(metadata["fingerprint"], *levels, curve["dims"], *shape, spectrum)
 
 
 def log2(x: int, fraction: int) -> int:
@@ -207,9 +212,9 @@ POWERS = [
 def group_powers(row: tuple[int, ...], height: int, width: int) -> list[int]:
     """Of each group of coefficients, in 1/65536 of the mean power."""
     band_of = [min(31, isqrt(y * y + x * x >> 30)) for y in tile_frequencies(height) for x in tile_frequencies(width)]
-    counts = [band_of.count(band) for band in range(32)] * 3
+    counts = [band_of.count(band) for band in range(32)] * (len(row) // 32)
     powers: list[int] = []  # of every coefficient, the strongest first
-    for c in sorted(range(96), key=lambda c: (-row[c], c)):
+    for c in sorted(range(len(row)), key=lambda c: (-row[c], c)):
         powers += [POWERS[row[c] % 16] << (row[c] // 16 + 16)] * counts[c]
     groups = min(max(len(powers) // 128, 24), 768)
     edges = [g * len(powers) // groups for g in range(groups + 1)]
@@ -221,7 +226,7 @@ def coloured_rate(model: Model, start: int, gain: int) -> int:
     assert model.spectrum is not None
     levels, rows = model.spectrum
     row = rows[max([i for i, level in enumerate(levels) if level <= model.log_snr[start]], default=0)]
-    side = isqrt(model.dims // 3)
+    side = isqrt(model.dims // model.channels)
     ratio = min(model.mse[start] * gain >> 56, 1 << 40)
     powers = group_powers(row, side, side)
     logs = [log2((1 << 24) + (ratio * power >> 16), 24) for power in powers]
@@ -466,8 +471,8 @@ class Reader:
     """Reads steps while every continuation of the bytes gives the same ones."""
 
     def __init__(self, head: Head, model: Model, data: bytes):
-        height, width = max(head.height, model.window), max(head.width, model.window)
-        require(height * width <= 64 << 20, "size")
+        height, width = (max(-(-side // model.factor), model.window) for side in (head.height, head.width))
+        require(height * width * model.factor**2 <= 64 << 20, "size")
         self.dims, self.data, self.short = model.channels * height * width, data, bool(head.flags & SHORT)
         kind, parameter = head.channel or (TRELLIS, 16 if self.dims <= 16384 else 14)
         self.channel = Channel(kind, parameter, self.dims)

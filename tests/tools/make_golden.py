@@ -144,7 +144,7 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for name, data in files.items():
             (Path(temporary) / f"{name}.bin").write_bytes(data)
-        found = integers(list(files), Path(temporary), ddpmcodec.models.weights.find_model("cifar10-small"))
+        found = integers(list(files), Path(temporary), ddpmcodec.models.places.find_model("cifar10-small"))
     values: dict[str, Any] = {
         "version": VERSION,
         "model": model.fingerprint,

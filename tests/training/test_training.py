@@ -471,7 +471,7 @@ class TestCheckpoint:
             {"step": "3"},
             {"images": -1},
             {"processes": 0},
-            {"architecture": "diffusers-unet2d", "network": {}},
+            {"architecture": "diffusers", "network": {}},
             {"averages": []},
             {"recipe": {"batch": "many"}},
             {"recipe": {"schedule": "cubic"}},

@@ -1,0 +1,67 @@
+"""Networks of callers, each as a codec, without a file."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from ddpmcodec.diffusion.error_curve import ErrorCurve
+from ddpmcodec.errors import ModelError
+from ddpmcodec.models.base import CodecModel
+from ddpmcodec.models.device import usable_device
+from ddpmcodec.models.fingerprint import fingerprint
+from ddpmcodec.models.outputs import EpsOf
+from ddpmcodec.models.safetensors_file import one_line
+from ddpmcodec.models.space import Pixels, Space
+
+
+def codec_model(
+    network: torch.nn.Module,
+    curve: ErrorCurve,
+    name: str,
+    *,
+    predicts: str = "epsilon",
+    window: int = 32,
+    any_size: bool = False,
+    channels: int = 3,
+    min_log_snr: float = -8.0,
+    max_log_snr: float = 9.5,
+    device: str | torch.device = "cpu",
+    space: Space | None = None,
+) -> CodecModel:
+    """Return any trained network as a codec: `network(x_t, log_snr)` as `EpsModel` says, `curve` from `measure_curve`.
+
+    predicts: "epsilon"; "v_prediction"; "sample", which is x_0; "flow_prediction", the velocity ε - x_0 of a rectified
+    flow, whose network sees (1 - s) x_0 + s ε; or "edm", whose network sees c_in x (see `prediction` for the formulas).
+    All are told the log-SNR. The network may return a tensor, a tuple that begins with it, or an object with `.sample`;
+    behind it there may be as many channels of learned variances. space: of a network of latents, the way to pictures.
+
+    The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
+    The codec has a copy of the network: training that goes on changes no stream, and the network's mode and device stay
+    as they are. Raises ModelError for what is no torch module, and has no state.
+    """
+    if not isinstance(network, torch.nn.Module):
+        raise ModelError(
+            f"the network is a {type(network).__name__}: expected a torch.nn.Module, whose weights the fingerprint "
+            "covers"
+        )
+    config = {
+        "class": type(network).__qualname__,
+        "predicts": predicts,
+        "window": window,
+        "any_size": any_size,
+        "channels": channels,
+        "log_snr": [min_log_snr, max_log_snr],
+    }
+    mark = fingerprint(dict(network.state_dict()), config, curve.to_dict())
+    where = usable_device(device)
+    try:
+        own = copy.deepcopy(network).requires_grad_(False).eval().to(where)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes"
+        ) from error
+    eps_model = EpsOf(own, predicts)
+    seen = Pixels(channels) if space is None else space
+    return CodecModel(name, eps_model, curve, mark, window, channels, min_log_snr, max_log_snr, any_size, where, seen)

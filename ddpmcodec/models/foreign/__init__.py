@@ -1,0 +1,1 @@
+"""Other people's models: what diffusers saves, as ε-models. Configurations are read without torch."""

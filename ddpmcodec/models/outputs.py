@@ -1,0 +1,52 @@
+"""What a network gives back, brought into one form: a tensor like x_t, and, of a kind that predicts something else,
+ε̂.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ddpmcodec.errors import ModelError
+from ddpmcodec.models.prediction import prediction
+
+
+def output_like(output: Any, x_t: Tensor) -> Tensor:
+    """Return the prediction in a network's output: the first of a tuple, an object's `sample`, of twice the channels
+    the first half, for learned variances follow (Nichol & Dhariwal 2021). Raises ModelError for anything else.
+    """
+    if isinstance(output, tuple | list) and output:
+        output = output[0]
+    output = getattr(output, "sample", output) if not isinstance(output, Tensor) else output
+    if not isinstance(output, Tensor):
+        raise ModelError(
+            f"the network gives a {type(output).__name__}: expected a tensor like x_t, a tuple that begins with one, "
+            "or an object that has one as .sample"
+        )
+    if output.ndim == x_t.ndim == 4 and output.shape[1] == 2 * x_t.shape[1]:
+        output = output[:, : x_t.shape[1]]
+    if output.shape != x_t.shape:
+        raise ModelError(
+            f"the network gives {tuple(output.shape)} for {tuple(x_t.shape)}: expected the same shape, or twice the "
+            "channels with variances"
+        )
+    return output
+
+
+@dataclass(frozen=True)
+class EpsOf:
+    """ε̂ of a network that is told the log-SNR and predicts what `prediction` names."""
+
+    network: Callable[[Tensor, Tensor], Any]
+    predicts: str
+
+    def __post_init__(self) -> None:
+        prediction(self.predicts)
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """x_t: (n, c, h, w); log_snr: (n,). Returns ε̂ like x_t."""
+        kind = prediction(self.predicts)
+        return kind.eps(output_like(self.network(kind.state(x_t, log_snr), log_snr), x_t), x_t, log_snr)
