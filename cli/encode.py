@@ -60,6 +60,11 @@ def encode(
     ] = False,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
+    class_label: Annotated[int | None, typer.Option("--class", help="Class that the network is told.", min=0)] = None,
+    prompt: Annotated[str, typer.Option(help="Text that the network is told.")] = "",
+    guidance: Annotated[
+        float | None, typer.Option(help="Times that the network's answer to class or prompt is taken; default 1.")
+    ] = None,
     yes: YesOption = False,
     device: DeviceOption = "cpu",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
@@ -74,6 +79,7 @@ def encode(
     behind = None if flatten is None else _colour(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
     options |= {"quality": quality, "full": full}
+    options |= {"class_label": class_label, "prompt": prompt, "guidance": guidance}
     targets: dict[str, Any] = {
         "target_bytes": target_bytes,
         "target_bpp": target_bpp,
@@ -102,9 +108,11 @@ def encode(
     from ddpmcodec.io.reading import read_image
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
+    from ddpmcodec.models.condition import condition_from
 
     picture = read_image(read_input(images[0]), behind, frame=frame, exact=exact, note=_noting(images[0], quiet))
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
+    codec = codec.told(condition_from(class_label, prompt, guidance))
     weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
     loaded = time.perf_counter()
     report = EncodeReport(picture, lossless)

@@ -55,6 +55,9 @@ def plan(
         ),
     ] = False,
     skip_unusable: SkipOption = False,
+    class_label: Annotated[
+        int | None, typer.Option("--class", help="Class that the network is told of all images.", min=0)
+    ] = None,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -67,6 +70,7 @@ def plan(
     from ddpmcodec.diffusion.resolution import FACTORS
     from ddpmcodec.io.images import in_one_colour
     from ddpmcodec.models import DiffusersEps, measure_curve, save_model
+    from ddpmcodec.models.condition import Condition
     from ddpmcodec.models.places import EMBEDDED, file_name, own_folder
     from ddpmcodec.models.source import open_network
     from ddpmcodec.training import TrainingImages, training_images
@@ -96,7 +100,7 @@ def plan(
     shown = in_one_colour if config.factor == 1 and config.image_channels == 1 else lambda pictures: pictures
     with progress_bar("measuring", count, not quiet) as advance:
         curve = measure_curve(
-            network,
+            network.told(Condition(class_label)) if isinstance(network, DiffusersEps) else network,
             shown(images.batch(0, count)),
             min_log_snr=config.min_log_snr,
             max_log_snr=config.max_log_snr,

@@ -41,6 +41,8 @@ def sample(
         typer.Option(metavar="A B", help="From one picture to another through their noisy states."),
     ] = None,
     at_timestep: Annotated[int, typer.Option(help="How noisy --interpolate makes them, 1 to T.")] = 500,
+    class_label: Annotated[int | None, typer.Option("--class", help="Class that the network is told.", min=0)] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance towards it; default 1, which is none.")] = None,
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -53,6 +55,7 @@ def sample(
     from ddpmcodec.diffusion.canvas import canvas_size
     from ddpmcodec.io.images import picture_grid, to_bytes
     from ddpmcodec.io.writing import image_bytes, image_format
+    from ddpmcodec.models.condition import condition_from
     from ddpmcodec.models.source import open_denoiser
 
     image_format(target)
@@ -64,7 +67,8 @@ def sample(
     wanted = None if size is None else _parse_size(size)
     ends = None if interpolate is None else _read_pair(*interpolate)
     opened = open_denoiser(model, device)
-    network, (chain, _) = opened.network, schedule_of(schedule, timesteps, opened.schedule)
+    network = opened.network.told(condition_from(class_label, None, guidance))
+    chain, _ = schedule_of(schedule, timesteps, opened.schedule)
     if ends is None:
         height, width = canvas_size(*(wanted or (1, 1)), network.window, network.factor)
         x_t, level = sampling.draw_x_T(network, count, height, width, noise), None

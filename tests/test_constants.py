@@ -114,6 +114,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "GREY_PICTURES": 129,
         "CLASS": 130,
         "PROMPT": 131,
+        "GUIDANCE": 132,
     },
     "bitstream.short_step": {"_USUAL_SYMBOLS": 16384, "_MOST_SYMBOLS": 4194304, "_RARE": (15, 1)},
     "codec.step_target": {"REACH": 0.6},

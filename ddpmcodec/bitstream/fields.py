@@ -29,7 +29,8 @@ FRAME = 5  # LEB128 number of the frame or page that the picture was in its sour
 OWN_FIELDS = MARK + 0  # in an archive's header, and empty: each payload begins with its picture's own fields
 GREY_PICTURES = MARK + 1  # in the header of an archive of some grey pictures: one bit a picture, the highest first
 CLASS = MARK + 2  # LEB128 number of the class that the network is told
-PROMPT = MARK + 3  # the text that the network is told, UTF-8
+PROMPT = MARK + 3  # the text that the network is told, UTF-8, deflated (without zlib's frame)
+GUIDANCE = MARK + 4  # LEB128 hundredths of classifier-free guidance
 
 NAMES = {
     ICC_PROFILE: "colour profile",
@@ -41,9 +42,14 @@ NAMES = {
     GREY_PICTURES: "grey pictures",
     CLASS: "class",
     PROMPT: "prompt",
+    GUIDANCE: "guidance",
 }
 OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES})  # fields that no single picture's header has
-UNDERSTOOD = OF_ARCHIVES  # the marked ones that this program acts on; a file with any other is refused
+UNDERSTOOD = OF_ARCHIVES | {
+    CLASS,
+    PROMPT,
+    GUIDANCE,
+}  # the marked ones that this program acts on; a file with any other is refused
 
 
 class Field(NamedTuple):

@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.bitstream.condition import condition_of
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
 from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header, read_header
 from ddpmcodec.codec.receiver import ReceivedStep, Receiver
@@ -63,6 +64,7 @@ def picture_of(
     if reconstruct is mean or decoded.exact:
         return decoded.image
     header, _ = parse_header(bytes(data))
+    model = model.told(condition_of(header))
     x_0 = reconstruct(model, model.plan(header.plan_steps), decoded.state)
     planes = model.space.to_pictures(x_0, header.height, header.width)
     return to_bytes((in_grey(planes) if header.grey else planes)[0], header.height, header.width)

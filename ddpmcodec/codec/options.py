@@ -5,13 +5,15 @@ together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from ddpmcodec.bitstream.condition import condition_fields
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import as_rgb
 from ddpmcodec.models.choice import is_small
+from ddpmcodec.models.condition import Condition, condition_from
 from ddpmcodec.numerics.arguments import whole_or_none
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class EncodeOptions(TypedDict, total=False):
     target's stream may be a short one. quality: 1 to 100, how little noise is left, about 3 dB for each 10; full: all
     of the plan's steps. Without any of these, small pictures (up to 64×64 pixels) are coded in full and others to
     quality 75. lossless: the exact picture follows the last step, which comes earlier then unless `steps` says which it
-    is. fields: optional fields of the header, by the identifiers of `ddpmcodec.bitstream.fields`.
+    is. fields: optional fields of the header, by the identifiers of `ddpmcodec.bitstream.fields`. class_label, prompt,
+    guidance: what the network is told, where it takes that; the header says it.
     """
 
     plan_steps: int | None
@@ -53,6 +56,9 @@ class EncodeOptions(TypedDict, total=False):
     quality: float | None
     full: bool
     fields: Mapping[int, bytes]
+    class_label: int | None
+    prompt: str
+    guidance: float | None
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,12 @@ class Options:
     quality: float | None = None
     full: bool = False
     fields: Mapping[int, bytes] = field(default_factory=dict)
+    class_label: int | None = None
+    prompt: str = ""
+    guidance: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("plan_steps", "seed", "steps", "target_bytes"):
+        for name in ("plan_steps", "seed", "steps", "target_bytes", "class_label"):
             object.__setattr__(self, name, whole_or_none(getattr(self, name), name))
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:
@@ -94,6 +103,11 @@ class Options:
         return self.target_bytes, self.target_bpp, self.target_psnr, self.target_rmse
 
     @property
+    def condition(self) -> Condition:
+        """Return what the network is told."""
+        return condition_from(self.class_label, self.prompt, self.guidance)
+
+    @property
     def has_target(self) -> bool:
         """Return whether the stream goes on to a size or a distortion rather than through whole steps."""
         return any(target is not None for target in self.targets)
@@ -109,7 +123,9 @@ class Options:
 
     def sender(self, *pictures: Any, model: ModelLike) -> Sender:
         """Return the sender of these options; with a target, rate control ends its stream."""
-        kept = {k: v for k, v in asdict(self).items() if not k.startswith("target_") and k not in ("quality", "full")}
+        names = ("plan_steps", "channel", "seed", "steps", "lossless")
+        kept: dict[str, Any] = {name: getattr(self, name) for name in names}
+        kept["fields"] = dict(self.fields) | condition_fields(self.condition)
         shown = [as_rgb(picture, self.lossless) for picture in pictures]
         end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
         return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, **kept)

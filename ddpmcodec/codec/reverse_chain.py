@@ -17,6 +17,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpmcodec.bitstream.condition import condition_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.channel.base import Channel
@@ -76,6 +77,7 @@ class ReverseChain:
         cores is sooner than the thousands of small kernels that a search is on a GPU.)
         """
         header, grey = headers[0], [header.grey for header in headers]
+        model = model.told(condition_of(header))
         if header.lossless and model.space.lossless:
             raise DdpmCodecError(f"the exact picture can't follow x̂_0 of {model.name}: {model.space.lossless}")
         height, width = canvas_size(header.height, header.width, model.window, model.factor)

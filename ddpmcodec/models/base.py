@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +13,7 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.condition import Condition
 from ddpmcodec.models.forked import remember_use
 from ddpmcodec.models.outputs import output_like
 from ddpmcodec.models.precision import full_precision
@@ -74,6 +75,17 @@ class CodecModel:
     def plan(self, steps: int | None = None) -> Plan:
         """Return the plan of `steps` steps; None is the default, 46."""
         return make_plan(self.curve, whole(steps, "plan_steps") if steps is not None else default_steps(self.curve))
+
+    def told(self, condition: Condition) -> CodecModel:
+        """Return the codec whose network is told a condition. Raises ModelError for one that it can't be told."""
+        tell = getattr(self.eps_model, "told", None)
+        if tell is None:
+            if condition != Condition():
+                raise ModelError(
+                    f"{self.name} takes no class, prompt or guidance: leave out --class, --prompt and --guidance"
+                )
+            return self
+        return replace(self, eps_model=tell(condition))
 
     def trained_level(self, log_snr: float) -> float:
         """Return the level the network is asked at: beyond its training range, the nearest end of that."""

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.condition import Condition
 from ddpmcodec.models.prediction import prediction
 
 
@@ -45,6 +46,13 @@ class EpsOf:
 
     def __post_init__(self) -> None:
         prediction(self.predicts)
+
+    def told(self, condition: Condition) -> EpsOf:
+        """Return ε̂ of the network told a condition. Raises ModelError for one that it can't be told."""
+        tell = getattr(self.network, "told", None)
+        if tell is None and condition != Condition():
+            raise ModelError("this network takes no class, prompt or guidance")
+        return self if tell is None else EpsOf(tell(condition), self.predicts)
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """x_t: (n, c, h, w); log_snr: (n,). Returns ε̂ like x_t."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE, GREY, FIELDS = 1, 2, 4, 8, 16, 32, 64, 128
 OWN_FIELDS, GREY_PICTURES = 128, 129
+CONDITION = {130, 131, 132}  # class, prompt, guidance
 TRELLIS, RANDOM_CODING = 0, 1
 
 
@@ -94,7 +95,10 @@ def header(data: bytes, archive: bool = False) -> Head:
     if flags & FIELDS:
         size, at = number(data, at)
         require(0 < size <= 1 << 20 and at + size <= len(data), "the fields' size")
-        found, at = fields(data[at : at + size], {OWN_FIELDS, GREY_PICTURES} if archive else set()), at + size
+        found, at = (
+            fields(data[at : at + size], CONDITION | ({OWN_FIELDS, GREY_PICTURES} if archive else set())),
+            at + size,
+        )
     require(dict(found).get(OWN_FIELDS, b"") == b"", "own fields")
     require(width * height <= 64 << 20, "size")
     require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
