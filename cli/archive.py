@@ -14,6 +14,7 @@ import typer
 
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.folders import PICTURES, make_empty
+from ddpmcodec.cli.size import weigh
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
@@ -27,6 +28,7 @@ def encode_all(
     verbose: bool,
     quiet: bool,
     as_json: bool,
+    yes: bool,
     **options: Any,
 ) -> None:
     """Write the archive of pictures, in the order in which they are read, each with its name. options: those of
@@ -40,6 +42,8 @@ def encode_all(
 
     pictures = _of_one_size(read)
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
+    job = {"plan_steps": options["plan_steps"], "encoding": True}
+    weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
     loaded = time.perf_counter()
     report = _Report(pictures, verbose, options["lossless"])
     with progress_bar("encoding", len(pictures) * codec.plan(options["plan_steps"]).steps, not quiet) as advance:
@@ -134,7 +138,14 @@ class _Report:
 
 
 def decode_all(
-    data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool
+    data: bytes,
+    output: str,
+    steps: int | None,
+    allow_partial: bool,
+    model: str,
+    device: str,
+    quiet: bool,
+    yes: bool,
 ) -> None:
     """Write an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
     from ddpmcodec.bitstream.archive_index import read_archive
@@ -149,6 +160,9 @@ def decode_all(
     known = receiving_info(model, archive.header.fingerprint)
     found = read_info(archive.stream(0), known).pictures if archive.begun else 0
     codec, start = load_model(known.path, device), time.perf_counter()
+    header = archive.header
+    job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": steps or found or None, "encoding": False}
+    weigh(codec, header.height, header.width, yes=yes, quiet=quiet, pictures=archive.begun, **job)
     digits, done, item = max(5, len(str(archive.count - 1))), 0, None
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):

@@ -90,7 +90,7 @@ def encode(
 
         if any(target is not None for target in targets.values()):
             raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
-        said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
+        said = {"verbose": verbose, "quiet": quiet, "as_json": as_json, "yes": yes}
         read = partial(_read_pictures, images, behind, frame=frame, all_frames=all_frames, exact=exact, quiet=quiet)
         encode_all(read, output, model=model, device=device, **said, **options)
         return
