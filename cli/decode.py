@@ -87,7 +87,8 @@ def decode(
     from ddpmcodec.bitstream.file import require_model
     from ddpmcodec.cli.source import Source
     from ddpmcodec.codec.decoding import picture_of
-    from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
+    from ddpmcodec.codec.metadata import of_fields
+    from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_leaves_out, what_it_loses
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
@@ -108,6 +109,7 @@ def decode(
     require_model(header, codec)
     job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": source.expected or None, "encoding": False}
     weigh(codec, header.height, header.width, yes=yes, quiet=quiet, **job)
+    metadata = of_fields(header.fields)
     pictures: list[Any] = []
     keeps_all, item, first = gif is not None or webp is not None, None, 0
     with _bar(source, codec, header, not quiet and not watch) as advance:
@@ -119,25 +121,31 @@ def decode(
                     if not first:
                         first = item.n
                         make_empty(frames, FRAMES)
-                    write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png")))
+                    write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png"), metadata))
                 if watch:
-                    write_output(output, image_bytes(picture, target))
+                    write_output(output, image_bytes(picture, target, metadata))
                     if not quiet:
                         tell(f"step {item.n}: {item.bits / 8:.0f} bytes of payload")
             advance()
     if item is None:
         raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
     if not watch:
-        write_output(output, image_bytes(picture_of(source.data, item, codec, way), target))
+        picture = picture_of(source.data, item, codec, way)
+        write_output(output, image_bytes(picture, target, metadata))
     for place, kind in ((gif, "GIF"), (webp, "WEBP")):
         if place is not None:
-            write_output(str(place), animation_bytes(pictures, kind))
+            write_output(str(place), animation_bytes(pictures, kind, metadata))
+    left_out = what_it_leaves_out(picture, target, metadata)
+    if left_out and not quiet:
+        tell(f"warning: {target.suffix} can't hold {' or '.join(left_out)} of the picture; use .png to keep all")
+    if gif is not None and metadata.profile is not None and not quiet:
+        tell("warning: --gif can't hold the colour profile: its colours are shown as sRGB's; use --webp")
     if not quiet:
         height, width, _ = item.image.shape
         if source.found and not source.complete:
             tell(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
-        exact = ", exact" if item.exact and not lost else ""
+        exact = ", exact" if item.exact and not lost and not left_out else ""
         tell(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s")
 
 
