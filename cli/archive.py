@@ -8,18 +8,22 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.folders import PICTURES, make_empty
+from ddpmcodec.cli.size import weigh
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
+if TYPE_CHECKING:
+    from ddpmcodec.io.reading import Picture
+
 
 def encode_all(
-    read: Callable[[], Iterable[tuple[str, Any]]],
+    read: Callable[[], Iterable[tuple[str, Picture]]],
     output: str,
     *,
     model: str,
@@ -27,19 +31,25 @@ def encode_all(
     verbose: bool,
     quiet: bool,
     as_json: bool,
+    yes: bool,
     **options: Any,
 ) -> None:
     """Write the archive of pictures, in the order in which they are read, each with its name. options: those of
     `encode_archive`.
     """
     start = time.perf_counter()
-    from ddpmcodec.bitstream.archive_index import read_archive
+    from ddpmcodec.bitstream.archive_index import pack_archive, read_archive
+    from ddpmcodec.bitstream.file import with_fields
     from ddpmcodec.codec.archives import encode_archive
+    from ddpmcodec.codec.metadata import to_fields
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
 
-    pictures = _of_one_size(read)
+    found = _of_one_size(read)
+    pictures, fields = [picture.rgb for picture in found], [to_fields(picture.metadata) for picture in found]
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
+    job = {"plan_steps": options["plan_steps"], "encoding": True}
+    weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
     loaded = time.perf_counter()
     report = _Report(pictures, verbose, options["lossless"])
     with progress_bar("encoding", len(pictures) * codec.plan(options["plan_steps"]).steps, not quiet) as advance:
@@ -49,6 +59,9 @@ def encode_all(
             advance(len(sent.packets))
 
         data = encode_archive(pictures, model=codec, on_step=on_step, on_batch=report.batch_done, **options)
+    if any(fields):
+        archive = read_archive(data)
+        data = pack_archive([with_fields(archive.stream(i), own.items()) for i, own in enumerate(fields)])
     coded = time.perf_counter()
     write_output(output, data)
     values = report.values(read_archive(data)) | {
@@ -67,19 +80,19 @@ def encode_all(
         )
 
 
-def _of_one_size(read: Callable[[], Iterable[tuple[str, Any]]]) -> list[Any]:
+def _of_one_size(read: Callable[[], Iterable[tuple[str, Picture]]]) -> list[Picture]:
     """Return the pictures that are read. Raises ImageError, with their names, where they differ in size."""
-    pictures: list[Any] = []
+    pictures: list[Picture] = []
     first = ""
     for name, picture in read():
         first = first or name
-        (height, width, _), (first_height, first_width, _) = picture.shape, (pictures or [picture])[0].shape
+        pictures.append(picture)
+        (height, width, _), (first_height, first_width, _) = picture.rgb.shape, pictures[0].rgb.shape
         if (height, width) != (first_height, first_width):
             raise ImageError(
                 f"{name} is {width}x{height} and {first} is {first_width}x{first_height}: an archive holds pictures of "
                 "one size"
             )
-        pictures.append(picture)
     return pictures
 
 
@@ -134,12 +147,21 @@ class _Report:
 
 
 def decode_all(
-    data: bytes, output: str, steps: int | None, allow_partial: bool, model: str, device: str, quiet: bool
+    data: bytes,
+    output: str,
+    steps: int | None,
+    allow_partial: bool,
+    model: str,
+    device: str,
+    quiet: bool,
+    yes: bool,
 ) -> None:
     """Write an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
+    from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.archives import decode_archive
+    from ddpmcodec.codec.metadata import of_fields
     from ddpmcodec.io.writing import image_bytes
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
@@ -149,12 +171,17 @@ def decode_all(
     known = receiving_info(model, archive.header.fingerprint)
     found = read_info(archive.stream(0), known).pictures if archive.begun else 0
     codec, start = load_model(known.path, device), time.perf_counter()
+    header = archive.header
+    job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": steps or found or None, "encoding": False}
+    weigh(codec, header.height, header.width, yes=yes, quiet=quiet, pictures=archive.begun, **job)
     digits, done, item = max(5, len(str(archive.count - 1))), 0, None
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
             if not done:
                 make_empty(folder, PICTURES)
-            write_output(str(folder / f"{item.index:0{digits}d}.png"), image_bytes(item.image, Path("-.png")))
+            metadata = of_fields(read_header(archive.stream(item.index)).fields)
+            picture = image_bytes(item.image, Path("-.png"), metadata)
+            write_output(str(folder / f"{item.index:0{digits}d}.png"), picture)
             done += 1
     if quiet or item is None:
         return

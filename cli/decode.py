@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,17 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command
-from ddpmcodec.cli.files import check_outputs, read_input, stdin, write_output
+from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
 from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.cli.speech import tell
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
-
-_HEAD = 8  # first bytes of a stream, which say what it is and of which model
-_PIECE = 1 << 16  # bytes read at a time, at most
-_KEPT = (1 << 20) + _PIECE  # bytes that hold any header
 
 
 @command
@@ -83,14 +79,16 @@ def decode(
         from ddpmcodec.cli.archive import decode_all
 
         check_results(Path(output), PICTURES, overwrite, keep=[stream, model])
-        decode_all(data, output, steps, allow_partial, model, device, quiet)
+        decode_all(data, output, steps, allow_partial, model, device, quiet, yes)
         return
     check_outputs(output, gif, webp, inputs=[stream, model])
     if frames is not None:
         check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
-    from ddpmcodec.bitstream.header import read_header
+    from ddpmcodec.bitstream.file import require_model
+    from ddpmcodec.cli.source import Source
     from ddpmcodec.codec.decoding import picture_of
-    from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_loses
+    from ddpmcodec.codec.metadata import of_fields
+    from ddpmcodec.io.writing import animation_bytes, image_bytes, what_it_leaves_out, what_it_loses
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
@@ -103,22 +101,15 @@ def decode(
     lost = what_it_loses(target)
     if lost and not quiet:
         tell(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture")
-    source = _Source(stream, data, watch, steps, allow_partial)
-    known = receiving_info(model, source.fingerprint())
+    source = Source(stream, data, watch, steps, allow_partial)
+    header = source.header()
+    known = receiving_info(model, header.fingerprint)
     source.look(known)
     codec, start = load_model(known.path, device), time.perf_counter()
-    header = None if watch else read_header(data)
-    if header is not None:
-        weigh(
-            codec,
-            header.height,
-            header.width,
-            yes=yes,
-            quiet=quiet,
-            plan_steps=header.plan_steps,
-            steps=source.expected,
-            encoding=False,
-        )
+    require_model(header, codec)
+    job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": source.expected or None, "encoding": False}
+    weigh(codec, header.height, header.width, yes=yes, quiet=quiet, **job)
+    metadata = of_fields(header.fields)
     pictures: list[Any] = []
     keeps_all, item, first = gif is not None or webp is not None, None, 0
     with _bar(source, codec, header, not quiet and not watch) as advance:
@@ -130,98 +121,42 @@ def decode(
                     if not first:
                         first = item.n
                         make_empty(frames, FRAMES)
-                    write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png")))
+                    write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png"), metadata))
                 if watch:
-                    write_output(output, image_bytes(picture, target))
+                    write_output(output, image_bytes(picture, target, metadata))
                     if not quiet:
                         tell(f"step {item.n}: {item.bits / 8:.0f} bytes of payload")
             advance()
     if item is None:
         raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
     if not watch:
-        write_output(output, image_bytes(picture_of(source.data, item, codec, way), target))
+        picture = picture_of(source.data, item, codec, way)
+        write_output(output, image_bytes(picture, target, metadata))
     for place, kind in ((gif, "GIF"), (webp, "WEBP")):
         if place is not None:
-            write_output(str(place), animation_bytes(pictures, kind))
+            write_output(str(place), animation_bytes(pictures, kind, metadata))
+    left_out = what_it_leaves_out(picture, target, metadata)
+    if left_out and not quiet:
+        tell(f"warning: {target.suffix} can't hold {' or '.join(left_out)} of the picture; use .png to keep all")
+    if gif is not None and metadata.profile is not None and not quiet:
+        tell("warning: --gif can't hold the colour profile: its colours are shown as sRGB's; use --webp")
     if not quiet:
         height, width, _ = item.image.shape
         if source.found and not source.complete:
             tell(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
         of = f" of {source.found}" if source.found else ""
-        exact = ", exact" if item.exact and not lost else ""
+        exact = ", exact" if item.exact and not lost and not left_out else ""
         tell(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s")
 
 
-def _bar(source: _Source, codec: Any, header: Any, show: bool) -> AbstractContextManager[Callable[..., None]]:
+def _bar(source: Any, codec: Any, header: Any, show: bool) -> AbstractContextManager[Callable[..., None]]:
     """Show a bar of the steps of a stream that is there as a whole."""
     from ddpmcodec.codec.estimate import step_seconds
 
-    size = (header.height, header.width) if header else (1, 1)
     shown = showing(not show)
-    seconds = step_seconds(codec, *size, plan_steps=header.plan_steps, encoding=False) if shown else []
+    size, plan_steps = (header.height, header.width), header.plan_steps
+    seconds = step_seconds(codec, *size, plan_steps=plan_steps, encoding=False) if shown else []
     return step_bar("decoding", StepProgress(seconds, source.expected), shown)
-
-
-class _Source:
-    """Source of a stream, read whole at first, or as it arrives; and what is known of it before it is decoded."""
-
-    def __init__(self, stream: str, data: bytes, watch: bool, steps: int | None, allow_partial: bool):
-        self.stream, self.watch, self.limit, self.allow_partial = stream, watch, steps, allow_partial
-        self.data = data  # b"" at first where it is watched
-        self.found = self.planned = 0  # steps in the file, and of its plan; 0: not known while it arrives
-        self.complete = True
-        self._waiting: list[bytes] = []  # pieces that came and were only looked at
-        self._read = self._reader() if watch else lambda: b""
-        if watch and steps is not None and steps < 1:
-            raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
-
-    def fingerprint(self) -> str:
-        """What the header says of the model. Of a stream that arrives, waits for it."""
-        from ddpmcodec.bitstream.header import read_header
-
-        while self.watch and sum(map(len, self._waiting)) < _HEAD and (piece := self._read()):
-            self._waiting.append(piece)
-        head = b"".join(self._waiting) if self.watch else self.data
-        return head[4:_HEAD].hex() if len(head) >= _HEAD and self.watch else read_header(head).fingerprint
-
-    def look(self, info: Any) -> None:
-        """Count the steps, unless they are still to arrive."""
-        if self.watch:
-            return
-        from ddpmcodec.bitstream.file import read_info
-
-        about = read_info(self.data, info)
-        self.found, self.planned, self.complete = about.pictures, about.plan.steps, about.complete
-
-    @property
-    def expected(self) -> int:
-        return self.limit or self.found
-
-    def steps(self, codec: Any) -> Iterator[Any]:
-        from ddpmcodec.codec.decoding import decode_progressive, decode_stream
-
-        if not self.watch:
-            yield from decode_progressive(self.data, self.limit, model=codec, allow_partial=self.allow_partial)
-            return
-        for item in decode_stream(self._pieces(), model=codec, allow_partial=self.allow_partial):
-            yield item
-            if item.n == self.limit:
-                return
-
-    def _pieces(self) -> Iterator[bytes]:
-        """Yield bytes as they come; the first ones are kept, for they hold the header."""
-        while piece := self._waiting.pop(0) if self._waiting else self._read():
-            if len(self.data) < _KEPT:
-                self.data += piece
-            yield piece
-
-    def _reader(self) -> Callable[[], bytes]:
-        if self.stream == "-":
-            source: Any = stdin()
-            return lambda: bytes(source.read1(_PIECE))  # gives what is there; read would wait for more
-        data = read_input(self.stream)
-        pieces = iter([data[i : i + _PIECE] for i in range(0, len(data), _PIECE)])
-        return lambda: next(pieces, b"")
 
 
 def _reconstruction(name: str, ddim_steps: int | None, seed: int) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.cli.speech import say, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.outputs import descriptor_of
+
+if TYPE_CHECKING:
+    from ddpmcodec.io.reading import Picture, Reading
 
 
 @command
@@ -42,8 +46,14 @@ def encode(
     all_frames: Annotated[bool, typer.Option("--all-frames", help="All frames or pages, to an archive.")] = False,
     icc: Annotated[
         str | None,
-        typer.Option(help="srgb: convert colours to sRGB before --lossless, too. Lossy streams have sRGB anyway."),
+        typer.Option(
+            help="srgb: convert colours to sRGB, as lossy streams do; keep: leave them, and store the profile, as "
+            "--lossless does."
+        ),
     ] = None,
+    keep_metadata: Annotated[
+        bool, typer.Option("--keep-metadata", help="Store EXIF and XMP, and have decode put them back.")
+    ] = False,
     target_bytes: Annotated[int | None, typer.Option(help="The file is never larger, and hardly smaller.")] = None,
     target_bpp: Annotated[float | None, typer.Option(help="The same in bits a pixel.")] = None,
     psnr: Annotated[
@@ -86,31 +96,36 @@ def encode(
         "target_psnr": psnr,
         "target_rmse": rmse,
     }
-    if icc not in (None, "srgb"):
-        raise DdpmCodecError(f"--icc {icc!r}: expected srgb")
+    if icc not in (None, "srgb", "keep"):
+        raise DdpmCodecError(f"--icc {icc!r}: expected srgb or keep")
     if frame is not None and (all_frames or len(images) > 1):
         raise DdpmCodecError("--frame takes one picture of one file; leave out --all-frames and the other files")
-    exact = lossless and icc is None
+    from ddpmcodec.io.reading import Reading, read_picture
+
+    keep_profile = icc == "keep" or (lossless and icc is None)
+    how = Reading(behind, keep_profile=keep_profile, keep_metadata=keep_metadata)
     if archive or all_frames or len(images) > 1:
         from ddpmcodec.cli.archive import encode_all
 
         if any(target is not None for target in targets.values()):
             raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
-        said = {"verbose": verbose, "quiet": quiet, "as_json": as_json}
-        read = partial(_read_pictures, images, behind, frame=frame, all_frames=all_frames, exact=exact, quiet=quiet)
+        said = {"verbose": verbose, "quiet": quiet, "as_json": as_json, "yes": yes}
+        read = partial(_read_pictures, images, how, frame=frame, all_frames=all_frames, quiet=quiet)
         encode_all(read, output, model=model, device=device, **said, **options)
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream
     from ddpmcodec.codec.estimate import step_seconds
     from ddpmcodec.codec.forecast import Forecast
+    from ddpmcodec.codec.metadata import to_fields
     from ddpmcodec.codec.options import Options
-    from ddpmcodec.io.reading import read_image
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
     from ddpmcodec.models.condition import condition_from
 
-    picture = read_image(read_input(images[0]), behind, frame=frame, exact=exact, note=_noting(images[0], quiet))
+    found = read_picture(read_input(images[0]), replace(how, note=_noting(images[0], quiet)), frame)
+    picture = found.rgb
+    options["fields"] = to_fields(found.metadata)
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
     codec = codec.told(condition_from(class_label, prompt, guidance))
     weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
@@ -147,27 +162,21 @@ def encode(
 
 
 def _read_pictures(
-    names: Sequence[str],
-    flatten: tuple[int, int, int] | None,
-    *,
-    frame: int | None,
-    all_frames: bool,
-    exact: bool,
-    quiet: bool,
-) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the (h, w, 3) uint8 of each picture of an archive. Raises ImageError, with the name."""
-    from ddpmcodec.io.reading import read_frames, read_image
+    names: Sequence[str], how: Reading, *, frame: int | None, all_frames: bool, quiet: bool
+) -> Iterator[tuple[str, Picture]]:
+    """Yield the name and the contents of each picture of an archive. Raises ImageError, with the name."""
+    from ddpmcodec.io.reading import read_frames, read_picture
 
     if names.count("-") > 1:
         raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
     for name in names:
-        data, note = read_input(name), _noting(name, quiet)
+        data, noting = read_input(name), replace(how, note=_noting(name, quiet))
         try:
             if all_frames:
-                for i, picture in enumerate(read_frames(data, flatten, exact=exact, note=note)):
+                for i, picture in enumerate(read_frames(data, noting)):
                     yield f"{name} (frame {i})", picture
             else:
-                yield name, read_image(data, flatten, frame=frame, exact=exact, note=note)
+                yield name, read_picture(data, noting, frame)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
 

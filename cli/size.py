@@ -11,28 +11,27 @@ from ddpmcodec.cli.speech import tell, tells_a_terminal
 from ddpmcodec.errors import DdpmCodecError
 
 _SAY, _ASK = 1 << 20, 16 << 20  # pixels from which on a job says how long it takes, and asks
-YesOption = Annotated[
-    bool, typer.Option("--yes", "-y", help="Begin pictures of more than 16 megapixels without asking.")
-]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Begin jobs of more than 16 megapixels without asking.")]
 
 
-def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, **what: Any) -> None:
-    """Say how long a large picture takes and what memory it needs; on a CPU, begin a very large one only with consent.
+def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, pictures: int = 1, **what: Any) -> None:
+    """Say how long much takes and what memory it needs, a picture or many; on a CPU, begin very much only with consent.
 
     what: for `estimate`. Raises DdpmCodecError without consent.
     """
-    pixels = height * width
+    pixels = height * width * pictures
     asks = pixels > _ASK and codec.device.type == "cpu" and not yes
     if pixels <= _SAY or (quiet and not asks):
         return
     from ddpmcodec.codec.estimate import estimate
 
-    about = estimate(codec, height, width, **what)
-    said = f"{width}x{height}: about {_duration(about.seconds)} and {about.memory / 2**30:.1f} GB of memory"
+    about = estimate(codec, height, width, pictures=pictures, **what)
+    job = f"{width}x{height}" if pictures == 1 else f"{pictures} pictures of {width}x{height}"
+    said = f"{job}: about {_duration(about.seconds)} and {about.memory / 2**30:.1f} GB of memory"
     if not asks:
         tell(said)
     elif not (sys.stdin is not None and sys.stdin.isatty() and tells_a_terminal() and not quiet):
-        raise DdpmCodecError(f"{said}: add --yes to begin, or take a smaller picture or --device cuda")
+        raise DdpmCodecError(f"{said}: add --yes to begin, or take less, or --device cuda")
     elif not typer.confirm(f"{said}. Begin?", err=True):
         raise DdpmCodecError("not begun")
 

@@ -38,7 +38,9 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "COLOURS": 3,
         "BANDS": 32,
         "TILE": 32,
-        "GROUPS": 24,
+        "LEAST_GROUPS": 24,
+        "MOST_GROUPS": 768,
+        "GROUP_SIZE": 128,
         "POWER_FRACTION": 16,
         "_STEPS": 16,
         "_POWERS": (

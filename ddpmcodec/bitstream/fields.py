@@ -20,8 +20,8 @@ MAX_FIELD_BYTES = 1 << 20  # size of all fields of a header together, identifier
 
 # Skipped by a decoder that doesn't know them.
 ICC_PROFILE = 1  # an ICC colour profile, deflated (zlib): the samples' meaning; goes into a decoded PNG as iCCP
-EXIF = 2  # an EXIF block, from its byte order mark on; its orientation has been applied to the picture
-XMP = 3  # an XMP packet, UTF-8
+EXIF = 2  # an EXIF block from its byte order mark on, deflated; its orientation is that of the upright picture
+XMP = 3  # an XMP packet, UTF-8, deflated; likewise
 FILE_NAME = 4  # name of the picture's source without its folder, UTF-8
 FRAME = 5  # LEB128 number of the frame or page that the picture was in its source, from 0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ddpmcodec.bitstream.fields import in_order
 from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES, Header, parse_header
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.reader import StreamReader
@@ -97,6 +99,13 @@ def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
 def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
     """Return the complete file of a writer whose stream has ended. tail: what makes a lossless picture exact."""
     body = header.to_bytes() + padded(header, writer.sealed() + tail)
+    return body + header.check(body)
+
+
+def with_fields(data: bytes, fields: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return a complete file with other fields in its header, and all else as it is. Raises DdpmCodecError."""
+    header, start = parse_header(bytes(data))
+    body = replace(header, fields=in_order(fields)).to_bytes() + data[start : len(data) - header.check_bytes]
     return body + header.check(body)
 
 

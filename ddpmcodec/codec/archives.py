@@ -13,6 +13,7 @@ from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archiv
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete
 from ddpmcodec.codec.decoding import Decoded, decode_packets
 from ddpmcodec.codec.encoding import encode_batch
+from ddpmcodec.codec.estimate import PIXELS_AT_A_TIME
 from ddpmcodec.codec.options import EncodeOptions, OnStep
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedStreamError
 from ddpmcodec.io.images import as_rgb
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _BATCH = 64
-_PIXELS_AT_A_TIME = 1 << 20  # so that a batch of pictures that aren't small doesn't fill the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,4 +146,4 @@ def _batch_of(pixels: int, batch: int) -> int:
     batch = whole(batch, "batch")
     if batch < 1:
         raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
-    return max(1, min(batch, _PIXELS_AT_A_TIME // pixels))
+    return max(1, min(batch, PIXELS_AT_A_TIME // pixels))

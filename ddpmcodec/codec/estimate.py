@@ -12,6 +12,7 @@ from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.models.base import CodecModel
 
+PIXELS_AT_A_TIME = 1 << 20  # of an archive's pictures, so that a batch of large ones doesn't fill the memory
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
 _SECONDS_A_BIT = 2e-6  # what the native trellis search takes on one core, with 2^14 states (docs/channel.md)
@@ -35,12 +36,18 @@ def estimate(
     *,
     plan_steps: int | None = None,
     steps: int | None = None,
+    pictures: int = 1,
     encoding: bool,
 ) -> Estimate:
-    """Return what one picture takes, by the time that its first windows take. steps: of the plan's, None for all."""
+    """Return what pictures of one size take, by the time that the first windows take. steps: of the plan's, None for
+    all.
+    """
     seconds = step_seconds(model, height, width, plan_steps=plan_steps, encoding=encoding)[:steps]
     height, width = canvas_size(height, width, model.window, model.factor)
-    return Estimate(sum(seconds), _BYTES_AT_LEAST + _BYTES_A_PIXEL * height * width * model.factor**2)
+    together = min(pictures, max(1, PIXELS_AT_A_TIME // (height * width)))  # in the chain; the others wait as bytes
+    pixels = height * width * model.factor**2
+    memory = _BYTES_AT_LEAST + _BYTES_A_PIXEL * pixels * together + 3 * pixels * (pictures - 1)
+    return Estimate(sum(seconds) * pictures, memory)
 
 
 def step_seconds(

@@ -24,7 +24,8 @@ from ddpmcodec.errors import ModelError
 Array = NDArray[np.float32]
 COLOURS, BANDS, TILE = 3, 32, 32
 CLASSES = COLOURS * BANDS
-GROUPS = 24  # equal runs of the coefficients, sorted by power, that share one power: 128 coefficients each at 32x32
+# Equal runs of the coefficients, sorted by power, that share one power: of as few coefficients as the channel mixes.
+LEAST_GROUPS, MOST_GROUPS, GROUP_SIZE = 24, 768, 128
 SPACING = 1 << 14  # least distance between rows in log-SNR, units of 2^-16
 POWER_FRACTION = 16  # fixed-point bits of a group's power
 _STEPS = 16  # steps of a stored power to a factor of two
@@ -197,24 +198,31 @@ def by_power(row: tuple[int, ...]) -> list[int]:
     return sorted(range(len(row)), key=lambda c: (-row[c], c))
 
 
+def group_count(dims: int) -> int:
+    """Return how many groups pictures of `dims` values have: 24 at 32×32, and at most 768."""
+    return min(max(dims // GROUP_SIZE, LEAST_GROUPS), MOST_GROUPS)
+
+
 def group_edges(dims: int) -> list[int]:
-    """Return where each run (25,) of the sorted coefficients begins, and the end."""
-    return [g * dims // GROUPS for g in range(GROUPS + 1)]
+    """Return where each run (groups + 1,) of the sorted coefficients begins, and the end."""
+    count = group_count(dims)
+    return [g * dims // count for g in range(count + 1)]
 
 
 @lru_cache(maxsize=256)
 def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
-    """Return the power (24,) of a coefficient of each group over that of all, units of 2^-16; falls. ModelError for a
-    tiny canvas.
+    """Return the power (groups,) of a coefficient of each group over that of all, units of 2^-16; falls. ModelError
+    for a tiny canvas.
     """
     colours = len(row) // BANDS
-    if colours * height * width < GROUPS:
+    if colours * height * width < LEAST_GROUPS:
         raise ModelError(
-            f"a model with a spectrum has a window of {width}x{height}: expected at least {GROUPS} sub-pixels"
+            f"a model with a spectrum has a window of {width}x{height}: expected at least {LEAST_GROUPS} sub-pixels"
         )
     counts = class_counts(height, width, colours)
-    total, place, sums, edges = 0, 0, [0] * GROUPS, group_edges(colours * height * width)
-    group = 0
+    edges = group_edges(colours * height * width)
+    groups = len(edges) - 1
+    total, place, group, sums = 0, 0, 0, [0] * groups
     for c in by_power(row):
         power = _POWERS[row[c] % _STEPS] << (row[c] // _STEPS + _STEPS)
         left = int(counts[c])
@@ -223,6 +231,6 @@ def group_power(row: tuple[int, ...], height: int, width: int) -> tuple[int, ...
             taken = min(left, edges[group + 1] - place)
             sums[group] += power * taken
             place, left = place + taken, left - taken
-            group += place == edges[group + 1] and group < GROUPS - 1
+            group += place == edges[group + 1] and group < groups - 1
     sizes = (b - a for a, b in zip(edges, edges[1:], strict=False))
     return tuple((s * edges[-1] << POWER_FRACTION) // (total * size) for s, size in zip(sums, sizes, strict=True))

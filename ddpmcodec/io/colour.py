@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from ddpmcodec.errors import ImageError
+from ddpmcodec.io.exif import is_adobe_rgb
+from ddpmcodec.io.metadata import exif_of
 
 _SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # x, y of red, green, blue and white
 _D65 = _SRGB_PRIMARIES[6:]
@@ -33,6 +35,7 @@ _LIKE_SRGB = {1, 2, 6, 7, 13, 14, 15}  # transfers: video's, shown on screens of
 _HIGH_RANGE = {16: "PQ", 18: "HLG"}
 _UNSPECIFIED = 2
 _PNG_GAMMA = 1 / 0.45455
+_ADOBE_RGB_PRIMARIES, _ADOBE_RGB_GAMMA = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65), 563 / 256
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +49,7 @@ class Conversion:
     name: str
     apply: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     grey: bool = False  # its profile is for grey pictures
+    profile: bytes | None = None  # ICC, that says the same; None where no profile says it
 
 
 def conversion_of(picture: Image.Image, code_points: tuple[int, int] | None = None) -> Conversion | None:
@@ -63,6 +67,8 @@ def conversion_of(picture: Image.Image, code_points: tuple[int, int] | None = No
         return _of_profile(bytes(profile))
     if picture.format == "PNG" and "srgb" not in picture.info:
         return _of_gamma(picture.info.get("gamma"), picture.info.get("chromaticity"))
+    if (exif := exif_of(picture)) is not None and is_adobe_rgb(exif):
+        return _matrix_conversion("Adobe RGB by its EXIF data", _ADOBE_RGB_PRIMARIES, _ADOBE_RGB_GAMMA)
     return None
 
 
@@ -91,7 +97,7 @@ def _of_profile(profile: bytes) -> Conversion | None:
     def apply(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(ImageCms.applyTransform(Image.fromarray(rgb), transform))
 
-    return _unless_srgb(Conversion(f"profile {name!r}", apply, mode == "L"))
+    return _unless_srgb(Conversion(f"profile {name!r}", apply, mode == "L", profile))
 
 
 def _of_code_points(primaries: int, transfer: int) -> Conversion | None:

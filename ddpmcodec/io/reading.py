@@ -6,6 +6,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.declared import PNG_START, declared, png_chunks
+from ddpmcodec.io.exif import as_srgb
 from ddpmcodec.io.limits import MAX_PIXELS
+from ddpmcodec.io.metadata import NOTHING, Metadata, exif_of, turned, xmp_of
 from ddpmcodec.io.shown import Note, check_declared, check_depth, ignore_note, to_rgb
 
 _ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillow gives the whole or the largest
@@ -25,6 +28,25 @@ _ORIENTATION_ALONE = 40  # bytes of EXIF data that hold nothing else
 _STRUCTURE = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}  # whose damage is the picture's
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How picture files are read."""
+
+    flatten: tuple[int, int, int] | None = None  # colour put behind transparent pixels; None refuses any alpha channel
+    exact: bool = False  # refuse where colours would have to be converted to sRGB
+    keep_profile: bool = False  # leave colours as they are where a profile says what they mean
+    keep_metadata: bool = False  # EXIF and XMP
+    note: Note = ignore_note  # is told what is converted, and what is left out
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Picture of a file."""
+
+    rgb: NDArray[np.uint8]  # (h, w, 3)
+    metadata: Metadata = NOTHING  # what was to be kept
+
+
 def read_image(
     data: bytes,
     flatten: tuple[int, int, int] | None = None,
@@ -33,32 +55,32 @@ def read_image(
     exact: bool = False,
     note: Note = ignore_note,
 ) -> NDArray[np.uint8]:
-    """Decode a picture file to uint8 H×W×3: EXIF orientation applied, palettes and grey expanded, colours in sRGB.
+    """Return the pixels of `read_picture`, the other arguments being those of `Reading`. Raises ImageError."""
+    return read_picture(data, Reading(flatten, exact, note=note), frame).rgb
 
-    flatten: colour put behind transparent pixels; None refuses pictures that have any alpha channel. frame: which one
-    of several frames or pages, from 0; None refuses files of several. exact: refuse where colours would have to be
-    converted. note: is told where they are. Pictures of more than 8 bits a channel and CMYK are refused with advice.
-    Raises ImageError.
+
+def read_picture(data: bytes, how: Reading, frame: int | None = None) -> Picture:
+    """Decode a picture file: EXIF orientation applied, palettes and grey expanded, colours in sRGB.
+
+    frame: which one of several frames or pages, from 0; None refuses files of several. Pictures of more than 8 bits a
+    channel and CMYK are refused with advice. Raises ImageError.
     """
     file, frames = _opened(data)
     if frame is None and len(frames) > 1:
         raise ImageError(
             f"the file holds {len(frames)} frames or pages, and a stream holds one picture: name one with --frame N "
-            "(from 0), "
-            "or code all of them to an archive with --all-frames"
+            "(from 0), or code all of them to an archive with --all-frames"
         )
     if frame is not None and not 0 <= frame < len(frames):
         raise ImageError(f"frame {frame}: the file has {len(frames)}, counted from 0")
-    return _decoded(file, frames[frame or 0], data, flatten, exact, note)
+    return _decoded(file, frames[frame or 0], data, how)
 
 
-def read_frames(
-    data: bytes, flatten: tuple[int, int, int] | None = None, *, exact: bool = False, note: Note = ignore_note
-) -> Iterator[NDArray[np.uint8]]:
-    """Decode every frame or page of a picture file like `read_image`, one after another. Raises ImageError."""
+def read_frames(data: bytes, how: Reading) -> Iterator[Picture]:
+    """Decode every frame or page of a picture file like `read_picture`, one after another. Raises ImageError."""
     file, frames = _opened(data)
     for place in frames:
-        yield _decoded(file, place, data, flatten, exact, note)
+        yield _decoded(file, place, data, how)
 
 
 def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
@@ -86,9 +108,7 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
         raise ImageError(f"the picture is damaged: {error}") from error
 
 
-def _decoded(
-    file: ImageFile.ImageFile, place: int, data: bytes, flatten: tuple[int, int, int] | None, exact: bool, note: Note
-) -> NDArray[np.uint8]:
+def _decoded(file: ImageFile.ImageFile, place: int, data: bytes, how: Reading) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -101,12 +121,16 @@ def _decoded(
         raise
     except Exception as error:
         raise ImageError(f"the picture is damaged: {error}") from error
-    if left_out := _left_out(file, data):
-        note(f"left out: {', '.join(left_out)}")
+    exif, xmp = (exif_of(file), xmp_of(file, data)) if how.keep_metadata else (None, None)
+    kept = Metadata(None, exif, xmp).in_words()
+    if left_out := [what for what in _left_out(file, data) if what not in kept]:
+        how.note(f"left out: {', '.join(left_out)}")
     about = declared(data)
     if about.profile:
         file.info["icc_profile"] = about.profile
-    return to_rgb(file, flatten, about.code_points, exact, note)
+    shown = to_rgb(file, how.flatten, about.code_points, how.exact, how.keep_profile, how.note)
+    exif, xmp = turned(exif, xmp)
+    return Picture(shown.rgb, Metadata(shown.profile, as_srgb(exif) if exif and shown.converted else exif, xmp))
 
 
 def _check_size(file: Image.Image) -> None:

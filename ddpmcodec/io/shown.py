@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image, ImageFile
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.colour import conversion_of
 from ddpmcodec.io.declared import Declared, declared
+from ddpmcodec.io.exif import is_uncalibrated
+from ddpmcodec.io.metadata import exif_of
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -27,6 +30,15 @@ _UPRIGHT = {
 }
 _OTHER_COLOURS = ("CMYK", "YCCK", "LAB")
 Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a picture."""
+
+    rgb: NDArray[np.uint8]  # (h, w, 3)
+    profile: bytes | None = None  # ICC, of its values; None: they are sRGB
+    converted: bool = False  # to sRGB
 
 
 def ignore_note(note: str) -> None:
@@ -46,7 +58,7 @@ def as_shown(picture: Image.Image, exact: bool = False) -> NDArray[np.uint8]:
         picture.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"the picture is damaged: {error}") from error
-    return to_rgb(picture, None, about.code_points, exact)
+    return to_rgb(picture, None, about.code_points, exact).rgb
 
 
 def check_declared(about: Declared) -> None:
@@ -81,13 +93,14 @@ def to_rgb(
     flatten: tuple[int, int, int] | None,
     code_points: tuple[int, int] | None = None,
     exact: bool = False,
+    keep: bool = False,
     note: Note = ignore_note,
-) -> NDArray[np.uint8]:
-    """Return a loaded picture's (h, w, 3) uint8: upright, palettes and grey expanded, colours converted to sRGB.
+) -> Shown:
+    """Return what a loaded picture shows: upright, palettes and grey expanded, colours converted to sRGB.
 
     flatten: colour put behind transparent pixels; None refuses pictures with alpha. code_points: see `conversion_of`.
-    exact: refuse to convert colours, for then the values aren't the file's. note: is told of conversions. Raises
-    ImageError.
+    exact: refuse to convert colours, for then the values aren't the file's. keep: leave values as they are where a
+    profile says what they mean. note: is told of conversions. Raises ImageError.
     """
     mode = picture.mode
     if mode.startswith(("I", "F")):
@@ -105,20 +118,26 @@ def to_rgb(
         )
     conversion = conversion_of(picture, code_points)
     alpha = upright(picture.convert("RGBA")).getchannel("A") if clear else None
-    rgb = np.asarray(upright(picture).convert("RGB"))
-    if conversion is not None and not (conversion.grey and (rgb != rgb[:, :, :1]).any()):
-        if exact:
+    rgb, profile = np.asarray(upright(picture).convert("RGB")), None
+    if conversion is not None and conversion.grey and (rgb != rgb[:, :, :1]).any():
+        conversion = None  # its profile is for another kind of picture
+    if conversion is not None and keep and conversion.profile is not None:
+        profile = conversion.profile
+    elif conversion is not None:
+        if exact or keep:
             raise ImageError(
                 f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong "
                 "ones; convert it to sRGB (--icc srgb), which is exact from there on"
             )
         note(f"colours converted to sRGB ({conversion.name})")
         rgb = conversion.apply(rgb[:, :, 0].copy() if conversion.grey else rgb)
-    if alpha is None or flatten is None:
-        return rgb
-    layer = Image.fromarray(rgb).convert("RGBA")
-    layer.putalpha(alpha)
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", layer.size, (*flatten, 255)), layer).convert("RGB"))
+    elif "icc_profile" not in picture.info and (exif := exif_of(picture)) is not None and is_uncalibrated(exif):
+        note("EXIF data say that the colours are not sRGB, but not what they are: taken for sRGB")
+    if alpha is not None and flatten is not None:
+        layer = Image.fromarray(rgb).convert("RGBA")
+        layer.putalpha(alpha)
+        rgb = np.asarray(Image.alpha_composite(Image.new("RGBA", layer.size, (*flatten, 255)), layer).convert("RGB"))
+    return Shown(rgb, profile, conversion is not None and profile is None)
 
 
 def upright(picture: Image.Image) -> Image.Image:

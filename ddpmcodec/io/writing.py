@@ -13,6 +13,7 @@ from PIL import Image
 
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.images import is_grey
+from ddpmcodec.io.metadata import NOTHING, Metadata, held_by, saving
 
 # Formats by Pillow's names, and the options with which they are exact.
 _EXACT: dict[str, dict[str, Any]] = {
@@ -66,17 +67,26 @@ def what_it_loses(path: Path) -> str | None:
     return _LOSSY.get(image_format(path))
 
 
-def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
+def what_it_leaves_out(rgb: NDArray[np.uint8], path: Path, metadata: Metadata) -> list[str]:
+    """Return in words what of a picture's metadata a path's format can't hold. Raises ImageError."""
+    held = held_by(image_format(path), metadata, is_grey(rgb)).in_words()
+    return [what for what in metadata.in_words() if what not in held]
+
+
+def image_bytes(rgb: NDArray[np.uint8], path: Path, metadata: Metadata = NOTHING) -> bytes:
     """Return the picture in the format of the path's suffix; PNG where it has none, of a grey picture in grey.
 
-    Raises ImageError for an unknown suffix.
+    metadata: what the format holds of it is put in. Raises ImageError for an unknown suffix.
     """
     kind, buffer = image_format(path), io.BytesIO()
-    options = dict(_EXACT.get(kind, {}))
+    held = held_by(kind, metadata, is_grey(rgb))
+    options = dict(_EXACT.get(kind, {})) | saving(kind, held)
+    # A profile of colours isn't for grey pixels, nor the other way round.
+    grey = held.has_grey_profile or (kind == "PNG" and held.profile is None and is_grey(rgb))
     if path.suffix.lower() in _BARE_JPEG2000:
         options["no_jp2"] = True
     try:
-        Image.fromarray(rgb[..., 0] if kind == "PNG" and is_grey(rgb) else rgb).save(buffer, kind, **options)
+        Image.fromarray(rgb[..., 0] if grey else rgb).save(buffer, kind, **options)
     except (OSError, ValueError) as error:
         raise ImageError(
             f"output {path.name}: Pillow can't write this picture as {kind} ({error}); use .png"
@@ -84,12 +94,13 @@ def image_bytes(rgb: NDArray[np.uint8], path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str) -> bytes:
+def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str, metadata: Metadata = NOTHING) -> bytes:
     """Return pictures of one size as an animation that ends with a pause; kind: GIF (256 colours), or WEBP, which is
     lossless.
     """
     buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]
     durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
+    options |= saving(kind, Metadata(held_by(kind, metadata, grey=False).profile))
     frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)
     return buffer.getvalue()

@@ -46,6 +46,7 @@ def initial_model(folder: Path | None, name: str, embedded: list[str]) -> str | 
     """Return the weights that a network of this name starts from: brought along, else embedded, else none."""
     if folder is not None and (folder / INIT / f"{name}.safetensors").exists():
         return str(folder / INIT / f"{name}.safetensors")
+    name = {"photo-fine": "photo-small"}.get(name, name)  # which holds both networks
     return name if name in embedded else None
 
 

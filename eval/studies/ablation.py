@@ -71,8 +71,23 @@ VARIANTS: dict[str, dict[str, Changes]] = {
         "sines of x_t": ({"periods": (1, 2)}, {}),
         "no tilt": ({}, {"tilt": 0.0}),
         "tilt 0.4": ({}, {"tilt": 0.4}),
+        "wide where it is fine": (
+            {"channels": (96, 128, 192), "down_blocks": (1, 1, 1), "up_blocks": (1, 1, 1)},
+            {},
+        ),
         "batch 36": ({}, {"batch": 36}),
         "AdamW, batch 36": ({}, {"muon": False, "batch": 36}),
+        **_RECIPES,
+    },
+    "photo-fine": {
+        "as embedded": ({}, {}),
+        "channels 64, seven blocks": ({"channels": (64,), "down_blocks": (7,)}, {}),
+        "channels 72, 144": ({"channels": (72, 144), "down_blocks": (2, 1), "up_blocks": (2, 0)}, {}),
+        "photo-small's network": (
+            {"channels": (64, 128, 192, 224), "down_blocks": (1, 1, 1, 2), "up_blocks": (1, 2, 2, 0)},
+            {},
+        ),
+        "batch 8": ({}, {"batch": 8}),
         **_RECIPES,
     },
 }

@@ -47,6 +47,29 @@ def test_a_very_large_picture_needs_consent(folder: Path):
     assert run("decode", "large.bin", "-o", "x.png", "-y", "-q").stderr == ""
 
 
+def test_many_pictures_are_weighed_together(folder: Path):
+    encode = ("encode", *["small.png"] * 12, "-o", "x.ddpc", *FAST)
+    assert_refused(run(*encode), "12 pictures of 10x10: about", "GB of memory", "--yes")
+    assert not Path("x.ddpc").exists()
+    assert run(*encode, "--yes", "-q").exit_code == 0
+    assert_refused(run("decode", "x.ddpc", "-o", "out"), "12 pictures of 10x10: about", "--yes")
+    assert not Path("out").exists()
+    assert run("decode", "x.ddpc", "-o", "out", "--yes", "-q").exit_code == 0
+    assert len(names(Path("out"))) == 12
+    assert run("decode", "x.ddpc", "-o", "one.png", "--index", 3, "-q").stderr == ""
+
+
+def test_a_stream_that_arrives_is_weighed_once_its_header_is_there(folder: Path):
+    watch = ("decode", "-", "-o", "x.png", "--watch")
+    data = Path("large.bin").read_bytes()
+    assert_refused(run(*watch, stdin=data), "40x30: about", "--yes")
+    assert not Path("x.png").exists()
+    agreed = run(*watch, "--yes", stdin=data)
+    assert agreed.exit_code == 0, agreed.output
+    assert "40x30: about" in agreed.stderr
+    assert_refused(run(*watch, stdin=data[:9]), "ends inside the header")
+
+
 def test_a_large_one_is_told_of_and_a_small_one_isn_t(folder: Path):
     assert "35x30: about" in run("encode", "middle.png", "-o", "x.bin", *FAST).stderr
     assert "about" not in run("encode", "small.png", "-o", "x.bin", *FAST).stderr

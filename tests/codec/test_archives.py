@@ -333,11 +333,11 @@ def test_streams_coded_to_a_target_go_into_one_archive(tiny_model: CodecModel, p
 
 
 def test_large_pictures_come_in_smaller_batches(tiny_model: CodecModel, monkeypatch: pytest.MonkeyPatch, data: bytes):
-    monkeypatch.setattr("ddpmcodec.codec.archives._PIXELS_AT_A_TIME", 300)
+    monkeypatch.setattr("ddpmcodec.codec.archives.PIXELS_AT_A_TIME", 300)
     network = Counting(tiny_model)
     assert len(list(decode_archive(data, steps=1, model=network.model))) == 7
     assert max(network.calls) == 2  # of 120 pixels
-    monkeypatch.setattr("ddpmcodec.codec.archives._PIXELS_AT_A_TIME", 10)
+    monkeypatch.setattr("ddpmcodec.codec.archives.PIXELS_AT_A_TIME", 10)
     assert len(list(decode_archive(data, steps=1, model=tiny_model))) == 7
 
 

@@ -13,13 +13,14 @@ from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import make_plan
 from ddpmcodec.diffusion.spectrum import (
     CLASSES,
-    GROUPS,
+    MOST_GROUPS,
     POWER_FRACTION,
     SPACING,
     Spectrum,
     bands,
     by_power,
     class_counts,
+    group_count,
     group_edges,
     group_power,
     tiles,
@@ -127,6 +128,10 @@ def test_a_canvas_smaller_than_the_groups_is_refused():
         group_power((0,) * CLASSES, 2, 3)
 
 
+def test_small_pictures_have_few_groups_and_large_ones_no_more_than_are_of_use():
+    assert [group_count(3 * side**2) for side in (3, 32, 64, 256, 4096)] == [24, 24, 96, 768, 768]
+
+
 def test_group_powers_fill_the_plan_s_range():
     row = tuple([255] + [-255] * 95)
-    assert group_power(row, 32, 32)[0] <= GROUPS << POWER_FRACTION
+    assert group_power(row, 512, 512)[0] <= MOST_GROUPS << POWER_FRACTION

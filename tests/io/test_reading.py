@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 import ddpmcodec
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.images import as_rgb
-from ddpmcodec.io.reading import read_frames, read_image
+from ddpmcodec.io.reading import Reading, read_frames, read_image
 
 RGB = np.random.default_rng(3).integers(0, 256, (24, 32, 3)).astype(np.uint8)
 SMOOTH = np.stack([*np.meshgrid(np.arange(0, 256, 8), np.arange(0, 240, 10)), np.full((24, 32), 90)], -1).astype(
@@ -138,7 +138,7 @@ def test_several_frames_are_refused_unless_one_is_named_or_all_are(kind: str):
         read_image(data)
     for i in (2, 0, 1):
         assert np.abs(read_image(data, frame=i).astype(int) - FRAMES[i]).max() <= 1
-    assert [int(frame.mean()) // 30 for frame in read_frames(data)] == [0, 2, 4]
+    assert [int(frame.rgb.mean()) // 30 for frame in read_frames(data, Reading())] == [0, 2, 4]
     for wrong in (3, -1):
         with pytest.raises(ImageError, match=f"frame {wrong}: the file has 3"):
             read_image(data, frame=wrong)
@@ -147,7 +147,7 @@ def test_several_frames_are_refused_unless_one_is_named_or_all_are(kind: str):
 def test_a_single_frame_is_frame_0():
     data = saved(Image.fromarray(RGB))
     np.testing.assert_array_equal(read_image(data, frame=0), RGB)
-    assert len(list(read_frames(data))) == 1
+    assert len(list(read_frames(data, Reading()))) == 1
 
 
 def test_thumbnails_and_masks_are_no_pages():

@@ -214,13 +214,14 @@ POWERS = [
 
 @lru_cache(maxsize=64)
 def group_powers(row: tuple[int, ...], height: int, width: int) -> list[int]:
-    """Of each of the 24 groups of coefficients, in 1/65536 of the mean power."""
+    """Of each group of coefficients, in 1/65536 of the mean power."""
     band_of = [min(31, isqrt(y * y + x * x >> 30)) for y in tile_frequencies(height) for x in tile_frequencies(width)]
     counts = [band_of.count(band) for band in range(32)] * (len(row) // 32)
     powers: list[int] = []  # of every coefficient, the strongest first
     for c in sorted(range(len(row)), key=lambda c: (-row[c], c)):
         powers += [POWERS[row[c] % 16] << (row[c] // 16 + 16)] * counts[c]
-    edges = [g * len(powers) // 24 for g in range(25)]
+    groups = min(max(len(powers) // 128, 24), 768)
+    edges = [g * len(powers) // groups for g in range(groups + 1)]
     total = sum(powers)
     return [(sum(powers[a:b]) * len(powers) << 16) // (total * (b - a)) for a, b in zip(edges, edges[1:], strict=False)]
 
@@ -231,8 +232,9 @@ def coloured_rate(model: Model, start: int, gain: int) -> int:
     row = rows[max([i for i, level in enumerate(levels) if level <= model.log_snr[start]], default=0)]
     side = isqrt(model.dims // model.channels)
     ratio = min(model.mse[start] * gain >> 56, 1 << 40)
-    logs = [log2((1 << 24) + (ratio * power >> 16), 24) for power in group_powers(row, side, side)]
-    return sum(logs) * model.dims // 24 >> 9
+    powers = group_powers(row, side, side)
+    logs = [log2((1 << 24) + (ratio * power >> 16), 24) for power in powers]
+    return sum(logs) * model.dims // len(powers) >> 9
 
 
 END_MSE = 52377504  # (0.88 / 127.5)^2, in 2^-40
