@@ -71,13 +71,16 @@ def show(
 def add(
     file: Annotated[Path, typer.Argument(help="A codec's .safetensors file, as `plan` writes it.")],
     name: Annotated[str | None, typer.Option(help="Its file's name there; default: the model's.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder of the weights, where the file names another place for them.")
+    ] = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Copy a model to where streams find it."""
     from ddpmcodec.models.library import add_model
 
-    info = add_model(file, name)
+    info = add_model(file, name, weights)
     if not quiet:
         tell(f"{info.path}: fingerprint {info.fingerprint[:8]}")
 
@@ -109,6 +112,7 @@ def _about(info: ModelInfo) -> dict[str, Any]:
         "architecture": config.architecture,
         "window": config.window,
         "any_size": config.any_size,
+        "weights": "in the file" if info.weights is None else info.weights.place,
         "channels": config.image_channels,
         "log_snr": [round(config.min_log_snr, 4), round(config.max_log_snr, 4)],
     }

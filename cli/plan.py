@@ -17,6 +17,8 @@ from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.io.outputs import is_stream
 
+MOST_BYTES = 500_000_000  # of weights that are copied into a codec's file
+
 
 @command
 def plan(
@@ -58,6 +60,8 @@ def plan(
     class_label: Annotated[
         int | None, typer.Option("--class", help="Class that the network is told of all images.", min=0)
     ] = None,
+    prompt: Annotated[str, typer.Option(help="Text that the network is told of all images.")] = "",
+    dtype: Annotated[str, typer.Option(help="Of a diffusers network: float32, bfloat16 or float16.")] = "float32",
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -75,7 +79,7 @@ def plan(
     from ddpmcodec.models.source import open_network
     from ddpmcodec.training import TrainingImages, training_images
 
-    source = open_network(model)
+    source = open_network(model, dtype)
     target = output or own_folder() / file_name(name or source.name)
     if target.parent == EMBEDDED:
         raise ModelError(f"{target} comes with ddpmcodec, and stays as it is: name another file with -o")
@@ -100,7 +104,7 @@ def plan(
     shown = in_one_colour if config.factor == 1 and config.image_channels == 1 else lambda pictures: pictures
     with progress_bar("measuring", count, not quiet) as advance:
         curve = measure_curve(
-            network.told(Condition(class_label)) if isinstance(network, DiffusersEps) else network,
+            network.told(Condition(class_label, prompt)) if isinstance(network, DiffusersEps) else network,
             shown(images.batch(0, count)),
             min_log_snr=config.min_log_snr,
             max_log_snr=config.max_log_snr,
@@ -119,7 +123,8 @@ def plan(
     try:
         if older is not None:
             write_whole(older, target.read_bytes())
-        mark = save_model(target, network, curve, name or source.name or target.stem, source.note, source.config)
+        place = source.weights if _too_large(config) else None
+        mark = save_model(target, network, curve, name or source.name or target.stem, source.note, config, place)
     except OSError as error:
         raise ModelError(f"can't write {target}: {error.strerror or error}") from error
     rows: list[dict[str, Any]] = []
@@ -149,6 +154,13 @@ def plan(
         tell(f"{target}: fingerprint {mark[:8]}, measured on {count} images")
         note = f"not drawn: {missing}" if missing else f"drawn in {picture}"
         tell(note)
+
+
+def _too_large(config: Any) -> bool:
+    """Return whether weights stay where they are: beyond 500 MB, and where a tokenizer's files belong to them."""
+    from ddpmcodec.models import DiffusersConfig
+
+    return isinstance(config, DiffusersConfig) and (config.texts is not None or config.size > MOST_BYTES)
 
 
 def _make_folder(folder: Path) -> None:

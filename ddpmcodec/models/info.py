@@ -17,6 +17,16 @@ FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS = (f"ddpmcodec-model-{vers
 
 
 @dataclass(frozen=True)
+class WeightsPlace:
+    """Place of weights that a codec's file names instead of holding them: a folder that diffusers saved, or a hub id
+    and its commit.
+    """
+
+    place: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What a model file says of itself; enough to parse streams, without a network."""
 
@@ -26,6 +36,7 @@ class ModelInfo:
     config: NetworkConfig
     measured: ErrorCurve | None  # None: trained, but no codec yet
     note: str = ""  # how it was made
+    weights: WeightsPlace | None = None  # None: in the file
 
     @property
     def window(self) -> int:
@@ -71,8 +82,18 @@ def info_of(path: Path, metadata: dict[str, str]) -> ModelInfo:
         config = parse_config(metadata.get("architecture", "unet"), stored)
         curve = ErrorCurve.from_dict(stored_curve) if stored_curve else None
         name, note = printable(metadata["name"])[:200], printable(metadata.get("note", ""))
-        return ModelInfo(name, path, metadata["fingerprint"], config, curve, note)
+        return ModelInfo(name, path, metadata["fingerprint"], config, curve, note, _place_of(metadata))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except (KeyError, RecursionError) as error:
         raise ModelError(f"{path}: the model's metadata is not understood: {error}; get the file again") from error
+
+
+def _place_of(metadata: dict[str, str]) -> WeightsPlace | None:
+    if "weights" not in metadata:
+        return None
+    stored = json_object(metadata["weights"])
+    place, revision = stored.get("place"), stored.get("revision")
+    if not isinstance(place, str) or not isinstance(revision, str | None):
+        raise ModelError("the model's metadata is not understood: its weights have no place")
+    return WeightsPlace(place, revision)

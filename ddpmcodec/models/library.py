@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from ddpmcodec.errors import ModelError, UnknownModelError
-from ddpmcodec.io.atomic import replacing
+from ddpmcodec.io.atomic import replacing, write_whole
 from ddpmcodec.models.info import ModelInfo, read_model_info
 from ddpmcodec.models.places import EMBEDDED, SUFFIX, file_name, folders, own_folder
+from ddpmcodec.models.safetensors_file import read_metadata
 
 _MARK_DIGITS = 8  # hexadecimal: what a header holds of a fingerprint
 
@@ -56,28 +58,47 @@ def find_kept(name: str) -> ModelInfo:
     return found[0]
 
 
-def add_model(file: str | os.PathLike[str], name: str | None = None) -> ModelInfo:
+def add_model(
+    file: str | os.PathLike[str], name: str | None = None, weights: str | os.PathLike[str] | None = None
+) -> ModelInfo:
     """Copy a codec's file to the folder of models, under its name there; one that is there already stays as it is.
 
-    Raises ModelError for what is no codec, and where another model has the name.
+    weights: the folder in which the weights are that the file names; their place isn't part of the fingerprint. Raises
+    ModelError for what is no codec, and where another model has the name.
     """
     info = read_model_info(file)
     _ = info.curve
     target = own_folder() / file_name(name or info.name)
     if target.is_file():
         there = read_model_info(target)
-        if there.fingerprint == info.fingerprint:
+        if there.fingerprint == info.fingerprint and weights is None:
             return there
-        raise ModelError(
-            f"{target} holds another model ({there.fingerprint[:8]}): add this one under another name (--name)"
-        )
+        if there.fingerprint != info.fingerprint:
+            raise ModelError(
+                f"{target} holds another model ({there.fingerprint[:8]}): add this one under another name (--name)"
+            )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if weights is not None:
+            write_whole(target, _elsewhere(info, Path(weights)))
+            return read_model_info(target)
         with replacing(target) as temporary, open(info.path, "rb") as source, open(temporary, "wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
     except OSError as error:
         raise ModelError(f"can't write {target}: {error.strerror or error}") from error
     return read_model_info(target)
+
+
+def _elsewhere(info: ModelInfo, folder: Path) -> bytes:
+    """A codec's file whose weights are in another folder."""
+    from safetensors.numpy import save
+
+    if info.weights is None:
+        raise ModelError(f"{info.path} holds its weights itself: leave out --weights")
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is no folder: expected the one that diffusers saved")
+    place = json.dumps({"place": str(folder.resolve()), "revision": None})
+    return save({}, read_metadata(info.path) | {"weights": place})
 
 
 def remove_model(name: str) -> ModelInfo:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.schedule import NoiseSchedule
+from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.custom import codec_model
 from ddpmcodec.models.foreign.config import DiffusersConfig
+from ddpmcodec.models.foreign.folder import SCHEDULER, find_folder
 from ddpmcodec.models.foreign.loading import load_diffusers
 from ddpmcodec.models.foreign.network import DiffusersEps
-from ddpmcodec.models.info import read_model_info
+from ddpmcodec.models.info import WeightsPlace, read_model_info
 from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.times import CLEANEST, NOISIEST, own_levels
 from ddpmcodec.models.weights import load_model, load_network
@@ -31,6 +33,7 @@ class Source:
     name: str
     path: Path | None  # where the codec belongs: the model file it came from, or beside it in a training run
     note: str
+    weights: WeightsPlace | None = None  # where they lie, of a network that diffusers saved
 
     def levels(self, spacing: float) -> NDArray[np.float64] | None:
         """Return log-SNRs to measure at, rising, about so far apart, of a network that knows only some; None: of all
@@ -92,17 +95,25 @@ def _is_diffusers(name: str) -> bool:
     return is_hub_id or (path.is_dir() and not (path / "model.safetensors").is_file())
 
 
-def open_network(name: str) -> Source:
-    """Open a model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. Raises
-    ModelError.
+def open_network(name: str, dtype: str = "float32") -> Source:
+    """Open a model file or embedded name, a directory that `train` wrote, or a diffusers folder or hub id. dtype: of
+    the last two. Raises ModelError.
     """
     path = Path(name)
     trained = path / "model.safetensors"
     if _is_diffusers(name):
-        network, config = load_diffusers(name)
-        short = path.resolve().name if path.is_dir() else path.name
-        return Source(network, config, short, None, f"from diffusers: {name}")
+        network, config = load_diffusers(name, dtype=dtype)
+        if path.is_dir():
+            return Source(network, config, path.resolve().name, None, f"from diffusers: {name}", _here(path))
+        folder = find_folder(name, None, SCHEDULER)  # the hub's copy, named after its commit
+        return Source(network, config, path.name, None, f"from diffusers: {name}", WeightsPlace(name, folder.name))
+    if dtype != "float32":
+        raise ModelError(f"--dtype {dtype} is for networks that diffusers saved: name their folder or hub id")
     loaded, info = load_network(trained if path.is_dir() else name)
     # Training replaces its own model file; the codec that streams depend on stays out of its way.
     place = path / "codec.safetensors" if path.is_dir() else info.path
-    return Source(loaded, info.config, info.name, place, info.note)
+    return Source(loaded, info.config, info.name, place, info.note, info.weights)
+
+
+def _here(folder: Path) -> WeightsPlace:
+    return WeightsPlace(str(folder.resolve()))

@@ -20,12 +20,22 @@ from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.device import usable_device
 from ddpmcodec.models.fingerprint import canonical, fingerprint
+from ddpmcodec.models.foreign.config import DiffusersConfig
+from ddpmcodec.models.foreign.loading import load_diffusers
 from ddpmcodec.models.foreign.network import DiffusersEps
 from ddpmcodec.models.frozen import frozen
-from ddpmcodec.models.info import FORMAT, FORMAT_WITH_RESOLUTIONS, FORMAT_WITH_SPECTRUM, ModelInfo, info_of
+from ddpmcodec.models.info import (
+    FORMAT,
+    FORMAT_WITH_RESOLUTIONS,
+    FORMAT_WITH_SPECTRUM,
+    ModelInfo,
+    WeightsPlace,
+    info_of,
+    read_model_info,
+)
 from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.places import DEFAULT_MODEL, EMBEDDED, find_model
-from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file
+from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file, read_metadata
 from ddpmcodec.models.space import Pixels
 
 
@@ -36,14 +46,20 @@ def save_model(
     name: str,
     note: str = "",
     config: NetworkConfig | None = None,
+    weights: WeightsPlace | None = None,
 ) -> str:
-    """Writes an fp16 model file, whole or not at all; returns its fingerprint. Raises OSError.
+    """Write a model file, whole or not at all, and return its fingerprint. Raises OSError.
 
-    curve: None stores a network that is no codec yet. config: of a network that is no `UNet`.
+    Weights are stored as fp16; those of others' networks as they are, where that would lose something. curve: None
+    stores a network that is no codec yet. config: of a network that is no `UNet`. weights: where they are, for a file
+    that doesn't hold them.
     """
     config = config or network.config  # type: ignore[assignment]
     assert config is not None
-    tensors = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in network.state_dict().items()}
+    exact = isinstance(config, DiffusersConfig)
+    tensors = network.state_dict()
+    if weights is None:
+        tensors = {k: _stored(v, exact) for k, v in tensors.items()}
     stored, stored_curve = config.to_dict(), {} if curve is None else curve.to_dict()
     mark = fingerprint(tensors, stored, stored_curve)
     shape = {"window": config.canvas, "channels": config.image_channels, "factor": config.factor}
@@ -57,8 +73,16 @@ def save_model(
         "note": printable(note),
         "shape": canonical(shape).decode(),
     }
-    write_whole(path, save(tensors, metadata))
+    if weights is not None:
+        metadata["weights"] = canonical({"place": weights.place, "revision": weights.revision}).decode()
+    write_whole(path, save({} if weights is not None else tensors, metadata))
     return mark
+
+
+def _stored(value: Tensor, exact: bool) -> Tensor:
+    value = value.detach().cpu()
+    half = value.to(torch.float16)
+    return (value if exact and not torch.equal(half.to(value.dtype), value) else half).contiguous()
 
 
 def _format_of(stored_curve: dict[str, Any]) -> str:
@@ -68,7 +92,7 @@ def _format_of(stored_curve: dict[str, Any]) -> str:
 
 
 def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str | torch.device = "cpu") -> CodecModel:
-    """Return an embedded model by name, or a model file by path, ready to code on `device`, in float32.
+    """Return an embedded model by name, or a model file by path, ready to code on `device`.
 
     Raises ModelError for a file that is missing, damaged (its fingerprint is checked), or of another architecture, and
     for a device that isn't there.
@@ -98,16 +122,37 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
 
 
 def load_network(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[torch.nn.Module, ModelInfo]:
-    """Return the network itself, float32 in evaluation mode without gradients on the CPU, and its file's metadata.
+    """Return the network itself, in evaluation mode without gradients on the CPU, and its file's metadata.
 
     It may have no error curve yet. Raises ModelError.
     """
-    info, tensors = _read(find_model(name_or_path))
+    path = find_model(name_or_path)
+    if (info := read_model_info(path)).weights is not None:
+        return _from_place(info, info.weights), info
+    info, tensors = _read(path)
     try:
         network = _built(info.config, tensors)
     except ModelError as error:
         raise ModelError(f"{info.path}: {error}") from error
     return network.requires_grad_(False).eval(), info
+
+
+def _from_place(info: ModelInfo, weights: WeightsPlace) -> torch.nn.Module:
+    """A network whose weights lie elsewhere, if they are those that the fingerprint was made of."""
+    metadata = read_metadata(info.path)
+    config = info.config
+    if not isinstance(config, DiffusersConfig):
+        raise ModelError(f"{info.path}: only networks that diffusers saved have their weights elsewhere")
+    advice = f"get them, and say where they are: ddpmcodec models add {info.path} --weights FOLDER"
+    try:
+        network, found = load_diffusers(weights.place, weights.revision, config.dtype)
+    except ModelError as error:
+        raise ModelError(f"the weights of {info.name} ({info.path}) can't be had: {error}; {advice}") from error
+    stored = json_object(metadata["config"])
+    same = canonical(found.to_dict()) == canonical(stored)
+    if not same or fingerprint(network.state_dict(), stored, json_object(metadata["curve"])) != info.fingerprint:
+        raise ModelError(f"{weights.place} holds other weights than {info.name} ({info.path}) was made of; {advice}")
+    return network
 
 
 def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module:
@@ -119,8 +164,10 @@ def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module
     # torch's compiler, which takes seconds.)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         network = config.build()
+    foreign = config if isinstance(config, DiffusersConfig) else None
     try:  # taking their place, not their values: the caller's default dtype doesn't matter
-        network.load_state_dict({k: v.to(torch.float32, copy=True) for k, v in tensors.items()}, assign=True)
+        kinds = {k: getattr(torch, foreign.state_dtype(k)) if foreign else torch.float32 for k in tensors}
+        network.load_state_dict({k: v.to(kinds[k], copy=True) for k, v in tensors.items()}, assign=True)
     except RuntimeError as error:
         raise ModelError(f"the weights don't fit the configuration: {one_line(error)}") from error
     return network

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ddpmcodec.diffusion.schedule import NoiseSchedule
 from ddpmcodec.errors import ModelError
+from ddpmcodec.models.foreign.adapter import Adapter
 from ddpmcodec.models.foreign.autoencoder_config import autoencoder_factor, build_autoencoder, check_autoencoder
 from ddpmcodec.models.foreign.folder import diffusers_package, error_line
-from ddpmcodec.models.foreign.networks import Adapter, adapter_of
+from ddpmcodec.models.foreign.networks import READS_TEXT, adapter_of
 from ddpmcodec.models.prediction import SIGMA_DATA, Prediction, prediction
 from ddpmcodec.models.space import Pixels
 from ddpmcodec.models.times import EdmTimes, Times, times_from_dict
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
     from ddpmcodec.models.foreign.network import DiffusersEps
+    from ddpmcodec.models.foreign.texts import TextEncoders
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class DiffusersConfig:
     times: Times
     predicts: str = "epsilon"  # as `prediction` names it
     autoencoder: dict[str, Any] | None = field(default=None, hash=False)  # config.json, with the class
+    dtype: str = "float32"  # of the network and its text encoders; an autoencoder's is float32
+    texts: str | None = None  # hash of what decides how a text is read, as `hash_of_texts` makes it
 
     def __post_init__(self) -> None:
         try:
@@ -40,6 +46,10 @@ class DiffusersConfig:
                 check_autoencoder(self.autoencoder, self.image_channels)
             else:
                 Pixels(self.image_channels)
+            if self.dtype not in DTYPES:
+                raise ModelError(f"a network of dtype {self.dtype!r}: expected one of {', '.join(DTYPES)}")
+            if (self.kind in READS_TEXT) != (self.texts is not None) or not isinstance(self.texts, str | None):
+                raise ModelError(f"a {self.kind}, with texts {self.texts}: expected text encoders where it reads text")
         except ModelError:
             raise
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -98,31 +108,53 @@ class DiffusersConfig:
         with torch.device("meta"):
             return sum(v.numel() for v in self._build(diffusers).state_dict().values())
 
+    @property
+    def size(self) -> int:
+        """Bytes of a network and its autoencoder in memory. Raises ModelError."""
+        return self.elements * (4 if self.dtype == "float32" else 2)
+
+    def state_dtype(self, name: str) -> str:
+        """Return the dtype of a tensor of the network's state, by its name."""
+        return "float32" if name.startswith("autoencoder.") else self.dtype
+
     def build(self) -> DiffusersEps:
         return self._build(diffusers_package())
 
     def _build(self, diffusers: Any) -> DiffusersEps:
         try:
-            network = getattr(diffusers, self.kind).from_config(self.network)
+            import torch
+
+            if self.texts is not None:
+                raise ModelError("a network that reads text is loaded from its own folder, with its encoders")
+            network = getattr(diffusers, self.kind).from_config(self.network).to(getattr(torch, self.dtype))
             if self.autoencoder is None:
                 return self.of(network)
             return self.of(network, build_autoencoder(diffusers, self.autoencoder))
+        except ModelError:
+            raise
         except Exception as error:  # of any kind: diffusers checks some values, and stumbles over others
             raise ModelError(f"diffusers can't build this {self.kind}: {error_line(error)}") from error
 
-    def of(self, network: torch.nn.Module, autoencoder: torch.nn.Module | None = None) -> DiffusersEps:
+    def of(
+        self,
+        network: torch.nn.Module,
+        autoencoder: torch.nn.Module | None = None,
+        texts: TextEncoders | None = None,
+    ) -> DiffusersEps:
         """Return the ε-model of networks of this configuration."""
         from ddpmcodec.models.foreign.network import DiffusersEps
 
-        return DiffusersEps(self, network, autoencoder)
+        return DiffusersEps(self, network, autoencoder, texts)
 
     def to_dict(self) -> dict[str, Any]:
         values = {"kind": self.kind, "network": self.network, "times": self.times.to_dict(), "predicts": self.predicts}
-        return values | ({} if self.autoencoder is None else {"autoencoder": self.autoencoder})
+        optional = {"autoencoder": self.autoencoder, "texts": self.texts}
+        optional["dtype"] = None if self.dtype == "float32" else self.dtype
+        return values | {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DiffusersConfig:
-        needed, optional = ("kind", "network", "times", "predicts"), {"autoencoder"}
+        needed, optional = ("kind", "network", "times", "predicts"), {"autoencoder", "dtype", "texts"}
         if not isinstance(values, dict) or set(values) - optional != set(needed):
             raise ModelError(f"diffusers configuration not understood: expected an object with {', '.join(needed)}")
         if not all(isinstance(values.get(name, {}), dict) for name in ("network", "autoencoder")):

@@ -15,6 +15,7 @@ from ddpmcodec.errors import ModelError
 
 NETWORK = ("unet/config.json", "transformer/config.json", "config.json")
 AUTOENCODER = ("vae/config.json",)
+INDEX = ("model_index.json",)
 SCHEDULER = ("scheduler/scheduler_config.json", "scheduler_config.json")
 # The first that is there: whole, in shards, in half precision, and only then pickled.
 _WEIGHTS = (
@@ -87,8 +88,9 @@ def find_weights(name_or_path: str | os.PathLike[str], revision: str | None, con
     )
 
 
-def load_weights(kind: Any, weights: Path) -> Any:
-    """Return a network of a diffusers class with weights that lie beside its configuration. Raises ModelError.
+def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
+    """Return a network of a diffusers class with weights that lie beside its configuration, in a dtype of torch's.
+    Raises ModelError.
 
     Pickled weights are read as tensors only.
     """
@@ -103,6 +105,7 @@ def load_weights(kind: Any, weights: Path) -> Any:
                 local_files_only=True,
                 low_cpu_mem_usage=False,  # its other way needs another package
                 output_loading_info=True,
+                torch_dtype=dtype,
             )
     except Exception as error:  # of any kind, from diffusers, safetensors or pickle
         raise ModelError(f"{weights} can't be loaded; is the file whole? {error_line(error)}") from error
@@ -111,7 +114,7 @@ def load_weights(kind: Any, weights: Path) -> Any:
         raise ModelError(
             f"{weights} doesn't fit config.json: missing {missing[:3]}, not expected {extra[:3]}; get both again"
         )
-    return network
+    return network.to(dtype)  # some classes of diffusers leave that out
 
 
 def error_line(error: Exception, lines: int = 9) -> str:
