@@ -103,10 +103,10 @@ def row_of(table: Table, singles: Table, exact: Table, dims: int, rmses: Sequenc
         (value, error), (less, less_error) = with_jackknife(ratio, runs), with_jackknife(saved, runs)
         reached = 1 + int((np.sqrt(table["mse"]).mean(axis=0) > rmse).sum())
         sums = {name: float(table[name][:, :reached].sum()) for name in ("channel_bits", "side_bits", "ideal_bits")}
-        parts = {"code": sums["channel_bits"] / sums["ideal_bits"], "side": sums["side_bits"] / sums["ideal_bits"]}
-        at.append(
-            {"rmse": rmse, "ratio": value, "ratio_error": error, "saved": less, "saved_error": less_error} | parts
-        )
+        found = {"rmse": rmse, "ratio": value, "ratio_error": error, "saved": less, "saved_error": less_error}
+        found["code"] = sums["channel_bits"] / sums["ideal_bits"]
+        found["side"] = sums["side_bits"] / sums["ideal_bits"]
+        at.append(found)
     return {"at": at, "rmse_at_the_end": float(np.sqrt(table["mse"][:, -1]).mean())}
 
 
