@@ -122,7 +122,7 @@ def test_the_files_are_of_every_kind(model: CodecModel):
     assert infos["no-short-step"].short_step is None
     assert 0 < infos["cut"].steps < infos["plain"].steps == 10
     assert infos["ended"].steps == 3
-    assert infos["default"].steps == 46
+    assert infos["default"].steps == 33
     assert infos["lossless"].tail
     assert infos["lossless"].steps < 10  # END is followed by the tail
     assert infos["random-coding"].header.channel == (1, 10)
