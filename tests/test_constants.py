@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ddpmcodec.bitstream.bit_counts import grid, least_spread
-from ddpmcodec.bitstream.writer import _WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE
+from ddpmcodec.bitstream.shares import _WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE
 from ddpmcodec.channel.prior import Prior
 from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.diffusion.spectrum import OPPONENT

@@ -145,6 +145,8 @@ class Model:
     channels: int = 3
     factor: int = 1
     spectrum: tuple[tuple[int, ...], tuple[tuple[int, ...], ...]] | None = None  # log-SNRs, rows of powers
+    plans: tuple[tuple[int, ...], ...] = ()  # stored ones: places on the curve
+    usual: int | None = None  # steps where a header names none
 
 
 def model_file(path: Path) -> Model:
@@ -160,7 +162,8 @@ def model_file(path: Path) -> Model:
     if "spectrum" in curve:
         spectrum = (tuple(curve["spectrum"]["log_snr"]), tuple(tuple(row) for row in curve["spectrum"]["power"]))
     shape = config["window"], config["image_channels"], config.get("factor", 1)
-    return Model(metadata["fingerprint"], *levels, curve["dims"], *shape, spectrum)
+    plans = tuple(tuple(plan) for plan in curve.get("plans", ()))
+    return Model(metadata["fingerprint"], *levels, curve["dims"], *shape, spectrum, plans, curve.get("usual_plan"))
 
 
 def log2(x: int, fraction: int) -> int:
@@ -256,9 +259,21 @@ def costs(model: Model) -> tuple[list[int], list[list[int]]]:
 def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(levels reached, as places on the curve; rate of each step in 1/256 bit)."""
     first, between = costs(model)
-    n, far = len(first), 1 << 60
-    steps = min(46, n) if steps is None else steps
+    n = len(first)
+    steps = min(model.usual or 46, n) if steps is None else steps
     require(1 <= steps <= n, "a plan that the model does not have")
+    path = next((list(plan) for plan in model.plans if len(plan) == steps), None) or cheapest(first, between, steps)
+    if model.spectrum is not None:
+        gains = [model.snr[path[0]], *(model.snr[j] - model.snr[i] for i, j in zip(path, path[1:], strict=False))]
+        return tuple(path), tuple(
+            coloured_rate(model, start, gain) for start, gain in zip([0, *path], gains, strict=False)
+        )
+    return tuple(path), (first[path[0]], *(between[i][j] for i, j in zip(path, path[1:], strict=False)))
+
+
+def cheapest(first: list[int], between: list[list[int]], steps: int) -> list[int]:
+    """Places of the path of least cost."""
+    n, far = len(first), 1 << 60
     best, came = [with_excess(r) + 333 for r in first], []
     columns = [[with_excess(between[i][j]) + 333 for i in range(j)] for j in range(n)]
     for _ in range(steps - 1):
@@ -272,12 +287,7 @@ def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, .
     for choice in reversed(came):
         path.append(choice[path[-1]])
     path.reverse()
-    if model.spectrum is not None:
-        gains = [model.snr[path[0]], *(model.snr[j] - model.snr[i] for i, j in zip(path, path[1:], strict=False))]
-        return tuple(path), tuple(
-            coloured_rate(model, start, gain) for start, gain in zip([0, *path], gains, strict=False)
-        )
-    return tuple(path), (first[path[0]], *(between[i][j] for i, j in zip(path, path[1:], strict=False)))
+    return path
 
 
 # 4. Range coder
