@@ -27,7 +27,7 @@ HEADER = Header("01234567", 32, 32, channel=(0, 8), plan_steps=6)
 
 
 def known(curve: ErrorCurve) -> Any:
-    return SimpleNamespace(name="any", fingerprint="01234567" * 8, curve=curve, window=32, channels=3)
+    return SimpleNamespace(name="any", fingerprint="01234567" * 8, curve=curve, window=32, channels=3, factor=1)
 
 
 def payload_of(header: Header, count: int, curve: ErrorCurve, steps: int = 6, tails: tuple[bytes, ...] = ()) -> bytes:
