@@ -19,7 +19,8 @@ from ddpmcodec.bitstream.fields import FILE_NAME
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, with_fields
 from ddpmcodec.bitstream.header import Header, read_header
 from ddpmcodec.bitstream.solid import Block, least_payload, read_block
-from ddpmcodec.codec.decoding import Decoded, decode_block, decode_packets
+from ddpmcodec.codec.block_decoding import decode_block
+from ddpmcodec.codec.decoding import Decoded, decode_packets
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import PIXELS_AT_A_TIME
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options

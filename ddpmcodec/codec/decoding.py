@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.condition import condition_of
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
 from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header, read_header
-from ddpmcodec.bitstream.solid import Block
 from ddpmcodec.codec.receiver import ReceivedStep, Receiver
 from ddpmcodec.codec.reconstruction import Reconstruction, mean
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedStreamError
@@ -149,7 +148,7 @@ def decode_packets(
     for n in range(1, (steps or max(info.pictures for info in infos)) + 1):
         for i, info in enumerate(infos):
             if info.tail and n == counts[i] + 1:
-                items[i] = _with_tail(items[i], info.header, codec, info.tail, allow_partial)
+                items[i] = with_tail(items[i], info.header, codec, info.tail, allow_partial)
         before = going
         going = [i for i in before if n <= counts[i] and infos[i].packets[n - 1].log_snr is None]
         # Short steps go to levels of their own, each without the others.
@@ -163,32 +162,6 @@ def decode_packets(
                 for place, (i, picture) in enumerate(zip(members, taker.pictures(), strict=True)):
                     items[i] = Decoded(n, picture, float(sum(infos[i].step_bits[:n])), state.select(place))
         yield [items[i] for i in range(len(infos))]
-
-
-def decode_block(
-    block: Block,
-    members: Sequence[int],
-    grey: Sequence[bool],
-    steps: int | None,
-    codec: CodecModel,
-    allow_partial: bool = False,
-) -> Iterator[list[Decoded]]:
-    """Yield some pictures of a parsed block, by their places in it, after each step, `steps` at most.
-
-    The network runs for these alone. grey: which of the block's pictures are. Bits are those of the whole block but for
-    tails. allow_partial: as in `decode_packets`.
-    """
-    whole = Receiver(block.header, model=codec, count=block.count, grey=grey, joint=True)
-    receiver, total, items = whole.select(members), 0.0, list[Decoded]()
-    for packet, bits in zip(block.packets[:steps], block.step_bits, strict=False):
-        state, total = receiver.advance([packet]), total + bits
-        shown = receiver.pictures()
-        items = [Decoded(state.n, picture, total, state.select(place)) for place, picture in enumerate(shown)]
-        yield items
-    if block.tails and steps in (None, block.pictures):
-        headers = [replace(block.header, grey=grey[member]) for member in members]
-        each = zip(items, headers, [block.tails[member] for member in members], strict=True)
-        yield [_with_tail(item, header, codec, tail, allow_partial) for item, header, tail in each]
 
 
 def decode_stream(
@@ -241,8 +214,8 @@ def _beginning(source: Iterator[bytes]) -> bytearray:
     return seen
 
 
-def _with_tail(item: Decoded, header: Header, codec: CodecModel, tail: bytes, allow_partial: bool) -> Decoded:
-    """The picture itself; where its tail is damaged, and that is allowed, the picture as it is."""
+def with_tail(item: Decoded, header: Header, codec: CodecModel, tail: bytes, allow_partial: bool) -> Decoded:
+    """Return the exact picture; where its tail is damaged, and that is allowed, the picture as it is."""
     try:
         return _exact(header, codec, tail, item.state, item.bits)
     except FormatError:

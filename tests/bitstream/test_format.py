@@ -165,13 +165,13 @@ def same_block(mine: second.Block, theirs: Block) -> None:
     assert (mine.tails or []) == [len(tail) for tail in theirs.tails]
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(st.data())
 def test_random_blocks_cut_and_damaged(any_curve: ErrorCurve, data: st.DataObject):
     draw, spectrum = data.draw, any_curve.spectrum is not None
-    count, lossless = draw(st.integers(2, 5)), draw(st.booleans())
+    count, lossless = draw(st.integers(2, 4)), draw(st.booleans())
     channel = draw(st.sampled_from([None, (0, 8), (1, 9)]))
-    header = Header(MARK[:8], 30, 31, draw(st.sampled_from([None, 1, 9])), channel, lossless=lossless)
+    header = Header(MARK[:8], 30, 31, draw(st.sampled_from([1, 4])), channel, lossless=lossless)
     writer, rng = writer_of(header, known(any_curve), count), np.random.default_rng(draw(st.integers(0, 1 << 32)))
     for _ in range(draw(st.integers(1, writer.plan.steps))):
         index = draw(st.integers(0, 30))
