@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ddpmcodec.cli.archive_names import png_names
 from ddpmcodec.cli.files import check_outputs, write_output
-from ddpmcodec.cli.folders import PICTURES, make_empty
+from ddpmcodec.cli.folders import PICTURES, check_results, make_empty
 from ddpmcodec.cli.size import weigh
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
@@ -32,21 +34,26 @@ def encode_all(
     quiet: bool,
     as_json: bool,
     yes: bool,
+    names: bool = False,
     **options: Any,
 ) -> None:
-    """Write the archive of pictures, in the order in which they are read, each with its name. options: those of
-    `encode_archive`.
+    """Write the archive of pictures, in the order in which they are read, each with its name. names: keep these in the
+    archive. options: those of `encode_archive`.
     """
     start = time.perf_counter()
     from ddpmcodec.bitstream.archive_index import pack_archive, read_archive
+    from ddpmcodec.bitstream.fields import FILE_NAME
     from ddpmcodec.bitstream.file import with_fields
+    from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.archives import encode_archive
     from ddpmcodec.codec.metadata import to_fields
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
 
     found = _of_one_size(read)
-    pictures, fields = [picture.rgb for picture in found], [to_fields(picture.metadata) for picture in found]
+    pictures, fields = [picture.rgb for _, picture in found], [to_fields(picture.metadata) for _, picture in found]
+    if names:
+        fields = [own | {FILE_NAME: Path(name).name.encode()} for own, (name, _) in zip(fields, found, strict=True)]
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     job = {"plan_steps": options["plan_steps"], "encoding": True}
     weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
@@ -61,7 +68,9 @@ def encode_all(
         data = encode_archive(pictures, model=codec, on_step=on_step, on_batch=report.batch_done, **options)
     if any(fields):
         archive = read_archive(data)
-        data = pack_archive([with_fields(archive.stream(i), own.items()) for i, own in enumerate(fields)])
+        streams = [archive.stream(i) for i in range(archive.count)]
+        more = [[*read_header(stream).fields, *own.items()] for stream, own in zip(streams, fields, strict=True)]
+        data = pack_archive([with_fields(stream, all) for stream, all in zip(streams, more, strict=True)])
     coded = time.perf_counter()
     write_output(output, data)
     values = report.values(read_archive(data)) | {
@@ -80,20 +89,19 @@ def encode_all(
         )
 
 
-def _of_one_size(read: Callable[[], Iterable[tuple[str, Picture]]]) -> list[Picture]:
-    """Return the pictures that are read. Raises ImageError, with their names, where they differ in size."""
-    pictures: list[Picture] = []
-    first = ""
+def _of_one_size(read: Callable[[], Iterable[tuple[str, Picture]]]) -> list[tuple[str, Picture]]:
+    """Return the pictures that are read, and their names. Raises ImageError where they differ in size."""
+    found: list[tuple[str, Picture]] = []
     for name, picture in read():
-        first = first or name
-        pictures.append(picture)
-        (height, width, _), (first_height, first_width, _) = picture.rgb.shape, pictures[0].rgb.shape
+        found.append((name, picture))
+        first, (first_height, first_width, _) = found[0][0], found[0][1].rgb.shape
+        height, width, _ = picture.rgb.shape
         if (height, width) != (first_height, first_width):
             raise ImageError(
                 f"{name} is {width}x{height} and {first} is {first_width}x{first_height}: an archive holds pictures of "
                 "one size"
             )
-    return pictures
+    return found
 
 
 class _Report:
@@ -155,8 +163,12 @@ def decode_all(
     device: str,
     quiet: bool,
     yes: bool,
+    overwrite: bool,
+    keep: Iterable[object],
 ) -> None:
-    """Write an archive's pictures into a directory, as 00000.png and so on; it is made where it doesn't exist."""
+    """Write an archive's pictures into a directory, which is made where it doesn't exist: by the names that the archive
+    keeps, else as 00000.png and so on. overwrite, keep: see `check_results`.
+    """
     from ddpmcodec.bitstream.archive_index import read_archive
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.bitstream.header import read_header
@@ -167,6 +179,11 @@ def decode_all(
     from ddpmcodec.models.choice import receiving_info
 
     archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
+    digits = max(5, len(str(archive.count - 1)))
+    named = png_names(archive)
+    names = named or [f"{i:0{digits}d}.png" for i in range(archive.begun)]
+    naming = re.compile("|".join([PICTURES.pattern, *map(re.escape, named or [])]))
+    check_results(folder, naming, overwrite, keep)
     _check_folder(output, archive.count)
     known = receiving_info(model, archive.header.fingerprint)
     found = read_info(archive.stream(0), known).pictures if archive.begun else 0
@@ -174,14 +191,14 @@ def decode_all(
     header = archive.header
     job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": steps or found or None, "encoding": False}
     weigh(codec, header.height, header.width, yes=yes, quiet=quiet, pictures=archive.begun, **job)
-    digits, done, item = max(5, len(str(archive.count - 1))), 0, None
+    done, item = 0, None
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
             if not done:
-                make_empty(folder, PICTURES)
+                make_empty(folder, naming)
             metadata = of_fields(read_header(archive.stream(item.index)).fields)
             picture = image_bytes(item.image, Path("-.png"), metadata)
-            write_output(str(folder / f"{item.index:0{digits}d}.png"), picture)
+            write_output(str(folder / names[item.index]), picture)
             done += 1
     if quiet or item is None:
         return

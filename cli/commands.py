@@ -8,7 +8,21 @@ from typer import Typer
 
 from ddpmcodec.cli.common import app
 
-COMMANDS = ("encode", "info", "decode", "join", "models", "nll", "plan", "rd", "sample", "train", "truncate", "verify")
+COMMANDS = (
+    "encode",
+    "info",
+    "decode",
+    "join",
+    "models",
+    "nll",
+    "plan",
+    "rd",
+    "sample",
+    "train",
+    "truncate",
+    "verify",
+    "view",
+)
 
 
 def load(name: str = "") -> Typer:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import ddpmcodec
 from ddpmcodec.cli.files import forget_written, written
 from ddpmcodec.cli.speech import say, tell, tell_error
 from ddpmcodec.errors import DdpmCodecError
@@ -17,12 +19,22 @@ app = typer.Typer(
     help="Diffusion models as real, progressive image codecs.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 MODEL_HELP = "A model file or embedded name, a training run's directory, or a diffusers folder or hub id."
-ModelOption = Annotated[str, typer.Option("--model", help="auto, a model's name or a .safetensors file.")]
+
+
+def _embedded(incomplete: str) -> list[str]:
+    """Names of models, for the shell to complete; nothing that takes time is imported."""
+    found = Path(ddpmcodec.__file__).parent.joinpath("models", "data").glob("*.safetensors")
+    return [name for name in ["auto", *sorted(path.stem for path in found)] if name.startswith(incomplete)]
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help="auto, a model's name or a .safetensors file.", autocompletion=_embedded),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, mps.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")]

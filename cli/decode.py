@@ -12,7 +12,16 @@ import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
-from ddpmcodec.cli.folders import FRAMES, PICTURES, check_results, make_empty
+from ddpmcodec.cli.folders import (
+    FRAMES,
+    EngineOption,
+    JobsOption,
+    RecursiveOption,
+    check_results,
+    is_folder,
+    make_empty,
+    only_for_folders,
+)
 from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.cli.speech import tell
@@ -22,11 +31,13 @@ from ddpmcodec.io.outputs import is_stream
 
 @command
 def decode(
-    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin.")],
+    stream: Annotated[str, typer.Argument(metavar="IN", help="A stream or an archive, or - for stdin; or a folder.")],
     output: Annotated[
         str,
         typer.Option(
-            "-o", "--output", help="The picture to write (.png), or - for a PNG on stdout; an archive's directory."
+            "-o",
+            "--output",
+            help="The picture to write (.png), or - for a PNG on stdout; an archive's or a folder's directory.",
         ),
     ],
     index: Annotated[
@@ -52,18 +63,37 @@ def decode(
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Remove what an earlier run left in the directory of an archive or of --frames."
+            "--overwrite",
+            help="Remove what an earlier run left in the directory of an archive or of --frames; of a folder: replace "
+            "results of other options, and files in the way.",
         ),
     ] = False,
+    recursive: RecursiveOption = False,
+    jobs: JobsOption = None,
+    engine: EngineOption = "processes",
     yes: YesOption = False,
     model: ModelOption = "auto",
     device: DeviceOption = "cpu",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, 00000.png
-    and so on.
+    """Decode a stream, or its first steps, to a picture; or an archive to a directory of pictures, by the names it
+    keeps or as 00000.png and so on; or each stream of a folder, NAME.ddpc, to a PNG.
     """
+    if is_folder([stream]):
+        if reconstruct != "mean" or ddim_steps is not None or frames or gif or webp or watch or index is not None:
+            raise DdpmCodecError(
+                "--reconstruct, --frames, --gif, --webp, --watch and --index are for single files, and the input is a "
+                "folder"
+            )
+        from ddpmcodec.cli.whole_folders import decode_folder
+
+        how = {"steps": steps, "allow_partial": allow_partial, "model": model, "device": device}
+        decode_folder(
+            stream, output, recursive=recursive, jobs=jobs, engine=engine, overwrite=overwrite, quiet=quiet, **how
+        )
+        return
+    only_for_folders(recursive, jobs, overwrite=False)
     if watch and (output == "-" or is_stream(output)):
         raise DdpmCodecError("--watch rewrites a file at each step: name one with -o")
     if watch and index is not None:
@@ -78,8 +108,7 @@ def decode(
             )
         from ddpmcodec.cli.archive import decode_all
 
-        check_results(Path(output), PICTURES, overwrite, keep=[stream, model])
-        decode_all(data, output, steps, allow_partial, model, device, quiet, yes)
+        decode_all(data, output, steps, allow_partial, model, device, quiet, yes, overwrite, keep=[stream, model])
         return
     check_outputs(output, gif, webp, inputs=[stream, model])
     if frames is not None:

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.encode_report import EncodeReport
 from ddpmcodec.cli.files import check_outputs, goes_on, read_input, write_output
+from ddpmcodec.cli.folders import (
+    EngineOption,
+    JobsOption,
+    OverwriteOption,
+    RecursiveOption,
+    is_folder,
+    only_for_folders,
+)
+from ddpmcodec.cli.picture_files import colour_of, noting, read_pictures
 from ddpmcodec.cli.progress import StepProgress, showing, step_bar
 from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.cli.speech import say, tell
-from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import descriptor_of
-
-if TYPE_CHECKING:
-    from ddpmcodec.io.reading import Picture, Reading
 
 
 @command
 def encode(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="A picture file, or - for stdin; several, of one size, make an archive."),
+        typer.Argument(
+            metavar="IN...",
+            help="A picture file, or - for stdin; several, of one size, make an archive; a folder: a stream for each "
+            "of its pictures.",
+        ),
     ],
-    output: Annotated[str, typer.Option("-o", "--output", help="The stream to write, or - for stdout.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="The stream to write, or - for stdout; a folder's folder.")
+    ],
     model: ModelOption = "auto",
     plan_steps: Annotated[
         int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")
@@ -69,12 +81,17 @@ def encode(
         bool, typer.Option("--full", help="Go on to the end of the chain, whatever the picture's size.")
     ] = False,
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
+    names: Annotated[bool, typer.Option("--names", help="Keep the pictures' file names in the archive.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
     class_label: Annotated[int | None, typer.Option("--class", help="Class that the network is told.", min=0)] = None,
     prompt: Annotated[str, typer.Option(help="Text that the network is told.")] = "",
     guidance: Annotated[
         float | None, typer.Option(help="Times that the network's answer to class or prompt is taken; default 1.")
     ] = None,
+    recursive: RecursiveOption = False,
+    jobs: JobsOption = None,
+    engine: EngineOption = "processes",
+    overwrite: OverwriteOption = False,
     yes: YesOption = False,
     device: DeviceOption = "cpu",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each step.")] = False,
@@ -82,11 +99,16 @@ def encode(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Code a picture to a progressive stream, or pictures of one size to an archive of such streams."""
+    """Code a picture to a progressive stream, or pictures of one size to an archive of such streams; or each picture of
+    a folder to a stream of its own, NAME.ddpc, going on where an earlier run stopped.
+    """
     if as_json and (output == "-" or descriptor_of(output) == 1):
         raise DdpmCodecError(f"--json and -o {output} both want stdout; write the stream to a file")
-    check_outputs(output, inputs=[*images, model], report=as_json)
-    behind = None if flatten is None else _colour(flatten)
+    folder = is_folder(images)
+    if not folder:
+        only_for_folders(recursive, jobs, overwrite)
+        check_outputs(output, inputs=[*images, model], report=as_json)
+    behind = None if flatten is None else colour_of(flatten)
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
     options |= {"quality": quality, "full": full}
     options |= {"class_label": class_label, "prompt": prompt, "guidance": guidance}
@@ -100,9 +122,35 @@ def encode(
         raise DdpmCodecError(f"--icc {icc!r}: expected srgb or keep")
     if frame is not None and (all_frames or len(images) > 1):
         raise DdpmCodecError("--frame takes one picture of one file; leave out --all-frames and the other files")
+    if names and not (archive or all_frames or len(images) > 1):
+        raise DdpmCodecError("--names is for archives: name several pictures, or add --archive")
+    keep_profile = icc == "keep" or (lossless and icc is None)
+    if folder:
+        if archive or all_frames:
+            raise DdpmCodecError("a folder's pictures have a stream each: leave out --archive and --all-frames")
+        from ddpmcodec.cli.whole_folders import encode_folder
+
+        encode_folder(
+            images[0],
+            output,
+            recursive=recursive,
+            jobs=jobs,
+            engine=engine,
+            overwrite=overwrite,
+            yes=yes,
+            device=device,
+            quiet=quiet,
+            as_json=as_json,
+            model=model,
+            options={name: value for name, value in {**options, **targets}.items() if value is not None},
+            flatten=behind,
+            frame=frame,
+            keep_profile=keep_profile,
+            keep_metadata=keep_metadata,
+        )
+        return
     from ddpmcodec.io.reading import Reading, read_picture
 
-    keep_profile = icc == "keep" or (lossless and icc is None)
     how = Reading(behind, keep_profile=keep_profile, keep_metadata=keep_metadata)
     if archive or all_frames or len(images) > 1:
         from ddpmcodec.cli.archive import encode_all
@@ -110,8 +158,8 @@ def encode(
         if any(target is not None for target in targets.values()):
             raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
         said = {"verbose": verbose, "quiet": quiet, "as_json": as_json, "yes": yes}
-        read = partial(_read_pictures, images, how, frame=frame, all_frames=all_frames, quiet=quiet)
-        encode_all(read, output, model=model, device=device, **said, **options)
+        read = partial(read_pictures, images, how, frame=frame, all_frames=all_frames, quiet=quiet)
+        encode_all(read, output, names=names, model=model, device=device, **said, **options)
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream
@@ -123,7 +171,7 @@ def encode(
     from ddpmcodec.models.choice import AUTO, name_for
     from ddpmcodec.models.condition import condition_from
 
-    found = read_picture(read_input(images[0]), replace(how, note=_noting(images[0], quiet)), frame)
+    found = read_picture(read_input(images[0]), replace(how, note=noting(images[0], quiet)), frame)
     picture = found.rgb
     options["fields"] = to_fields(found.metadata)
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
@@ -161,38 +209,6 @@ def encode(
         )
 
 
-def _read_pictures(
-    names: Sequence[str], how: Reading, *, frame: int | None, all_frames: bool, quiet: bool
-) -> Iterator[tuple[str, Picture]]:
-    """Yield the name and the contents of each picture of an archive. Raises ImageError, with the name."""
-    from ddpmcodec.io.reading import read_frames, read_picture
-
-    if names.count("-") > 1:
-        raise DdpmCodecError("- stands for stdin, which holds one picture: name it once")
-    for name in names:
-        data, noting = read_input(name), replace(how, note=_noting(name, quiet))
-        try:
-            if all_frames:
-                for i, picture in enumerate(read_frames(data, noting)):
-                    yield f"{name} (frame {i})", picture
-            else:
-                yield name, read_picture(data, noting, frame)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
-
-
-def _noting(name: str, quiet: bool) -> Callable[[str], None]:
-    """Return what takes notes on how a file is read: each is said once."""
-    said = set[str]()
-
-    def note(text: str) -> None:
-        if text not in said and not quiet:
-            tell(f"note: {name}: {text}")
-        said.add(text)
-
-    return note
-
-
 def _sent(pieces: Iterator[bytes], output: str) -> bytes:
     """Write what is final to where bytes follow one another, as it comes; return all of it."""
     data = b""
@@ -200,12 +216,3 @@ def _sent(pieces: Iterator[bytes], output: str) -> bytes:
         write_output(output, piece)
         data += piece
     return data
-
-
-def _colour(name: str) -> tuple[int, int, int]:
-    from PIL import ImageColor
-
-    try:
-        return ImageColor.getrgb(name)[:3]
-    except ValueError as error:
-        raise DdpmCodecError(f"colour {name!r}: expected a name such as white, or #rrggbb") from error

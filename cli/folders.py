@@ -6,11 +6,40 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ddpmcodec.errors import DdpmCodecError
 
 FRAMES = re.compile(r"step-\d{3,}\.png")  # files that --frames writes
 PICTURES = re.compile(r"\d{5,}\.png")  # files that an archive is decoded to
+
+RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Of a folder: and the folders inside it.")]
+JobsOption = Annotated[
+    int | None, typer.Option(help="Of a folder: processes; default: as many as there are cores.", min=1)
+]
+EngineOption = Annotated[
+    str, typer.Option(help="For a folder: processes, or ray: the cluster of RAY_ADDRESS, or one that is started here.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Of a folder: replace results of other options, and files in the way.")
+]
+
+
+def is_folder(inputs: list[str]) -> bool:
+    """Whether the inputs are a folder. Raises DdpmCodecError for a folder among others."""
+    folders = [path for path in inputs if path != "-" and os.path.isdir(path)]
+    if folders and len(inputs) > 1:
+        raise DdpmCodecError(f"{folders[0]} is a folder: name it alone, for each of its files has a result of its own")
+    return bool(folders)
+
+
+def only_for_folders(recursive: bool, jobs: int | None, overwrite: bool) -> None:
+    """Raise DdpmCodecError where options of folders are given for files."""
+    given = {"--recursive": recursive, "--jobs": jobs is not None, "--overwrite": overwrite}
+    if found := [option for option, there in given.items() if there]:
+        raise DdpmCodecError(f"{found[0]} is for folders, and the input is none")
 
 
 def check_results(folder: Path, naming: re.Pattern[str], overwrite: bool, keep: Iterable[object]) -> None:

@@ -184,9 +184,14 @@ def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:
 
 
 def _print_reconstructions(console: Console, curves: dict[str, Any]) -> None:
-    scores = [s for s in ("rmse_mean_over_images", "ssim", "lpips", "fid") if any(s in c for c in curves.values())]
+    scores = [
+        s for s in ("rmse_mean_over_images", "ssim", "ms_ssim", "lpips", "fid") if any(s in c for c in curves.values())
+    ]
     table = Table(
-        "steps", "file bits/dim", *(f"{mode} {s.partition('_')[0]}" for s in scores for mode in curves), box=None
+        "steps",
+        "file bits/dim",
+        *(f"{mode} {s.removesuffix('_mean_over_images')}" for s in scores for mode in curves),
+        box=None,
     )
     first = next(iter(curves.values()))
     for i, steps in enumerate(first["steps"]):

@@ -12,7 +12,8 @@ import typer
 from ddpmcodec.cli.speech import tell, tells_a_terminal
 from ddpmcodec.errors import DdpmCodecError
 
-_SAY, _ASK = 1 << 20, 16 << 20  # pixels from which on a job says how long it takes, and asks
+ASK_PIXELS = 16 << 20  # from which on a job asks
+_SAY = 1 << 20  # pixels from which on it says how long it takes
 _A_MINUTE = 60
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Begin jobs of more than 16 megapixels without asking.")]
 
@@ -23,7 +24,7 @@ def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, pictur
     what: for `estimate`. Raises DdpmCodecError without consent.
     """
     pixels = height * width * pictures
-    asks = pixels > _ASK and codec.device.type == "cpu" and not yes
+    asks = pixels > ASK_PIXELS and codec.device.type == "cpu" and not yes
     if pixels <= _SAY or (quiet and not asks):
         return
     from ddpmcodec.codec.estimate import estimate

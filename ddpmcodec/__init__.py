@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         model_names,
         read_model_info,
     )
+    from ddpmcodec.page.page import Page, view
 
 __all__ = [
     "Archive",
@@ -66,6 +67,7 @@ __all__ = [
     "ModelError",
     "ModelInfo",
     "Packet",
+    "Page",
     "ReceivedStep",
     "Receiver",
     "Sender",
@@ -98,6 +100,7 @@ __all__ = [
     "read_model_info",
     "truncate",
     "verify",
+    "view",
 ]
 
 _HOMES = (  # searched in this order, which is that of weight
@@ -116,6 +119,7 @@ _HOMES = (  # searched in this order, which is that of weight
     "codec.encoding",
     "codec.decoding",
     "codec.archives",
+    "page.page",
 )
 
 

@@ -28,7 +28,7 @@ from ddpmcodec.cli.app import app
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # How many leading blocks of a page are run, too: they need no GPU, no network and no hours.
-RUN = {"README.md": 3, "cli.md": 7, "progressive.md": 2}
+RUN = {"README.md": 3, "cli.md": 8, "progressive.md": 2}
 WORDS_OF_THE_README = 900
 COLUMNS = 100  # of prose; tables and code may be longer
 
@@ -66,7 +66,14 @@ def namespace(picture: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_python_blocks_run(block: Block, namespace: dict[str, Any], capsys: pytest.CaptureFixture[str]):
+def test_python_blocks_run(
+    block: Block,
+    namespace: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
     exec(compile(block.text, str(block), "exec"), namespace)
 
 
@@ -182,6 +189,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "docs" / "astronaut-32.png", folder / "docs")
     for name, turns in (("one", 1), ("two", 2)):
         Image.open(ROOT / "docs" / "astronaut-32.png").rotate(90 * turns).save(folder / f"{name}.png")
+    (folder / "photos").mkdir()
+    Image.open(ROOT / "docs" / "astronaut-32.png").resize((8, 8)).save(folder / "photos" / "photo.jpg")
     return folder
 
 

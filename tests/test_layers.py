@@ -17,7 +17,9 @@ FLOORS = (
     ("bitstream",),
     ("lossless",),
     ("codec", "training"),
+    ("page", "many"),
     ("",),  # `ddpmcodec` itself: what is public
+    ("pillow", "ray"),
     ("eval",),
     ("cli",),
     ("__main__",),

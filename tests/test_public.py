@@ -30,7 +30,15 @@ def test_the_names_of_the_page_on_python_are_public():
         re.findall(r"`([a-z]+_[a-z_]+|[A-Z][A-Za-z]+)`", page)
     )
     assert {"encode", "decode", "encode_stream", "Sender", "Receiver", "TruncatedStreamError"} <= named
-    modules_and_attributes = {"models", "training", "codec", "__all__", "intact_steps", "intact_pictures", "ValueError"}
+    modules_and_attributes = {
+        "models",
+        "training",
+        "codec",
+        "pillow",
+        "register_ddpmcodec",
+        "save_all",
+        "append_images",
+    } | {"LOAD_TRUNCATED_IMAGES", "OSError", "__all__", "intact_steps", "intact_pictures", "ValueError"}
     assert named - modules_and_attributes <= set(ddpmcodec.__all__)
 
 

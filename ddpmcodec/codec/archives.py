@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
-from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete
+from ddpmcodec.bitstream.fields import FILE_NAME
+from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, with_fields
+from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.codec.decoding import Decoded, decode_packets
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import PIXELS_AT_A_TIME
@@ -35,11 +37,13 @@ class ArchivePicture:
     image: NDArray[np.uint8]  # (h, w, 3)
     steps: int  # that it was decoded from
     verified: bool  # the archive is complete and passes its check
+    name: str = ""  # its file's, where the archive kept it: whatever the sender wrote there
 
 
 def encode_archive(
     images: Sequence[Any],
     *,
+    names: Sequence[str] | None = None,
     model: ModelLike = None,
     batch: int = _BATCH,
     on_step: OnStep = lambda step: None,
@@ -48,12 +52,14 @@ def encode_archive(
 ) -> bytes:
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
-    on_step: called after each step of each batch. on_batch: called after each batch with the number of pictures done so
-    far. The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs
-    in size.
+    names: what the pictures' files are called, kept beside them. on_step: called after each step of each batch.
+    on_batch: called after each batch with the number of pictures done so far. The rest is as in `encode_batch`. Raises
+    ImageError where there is no picture, or one can't be coded or differs in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
+    if names is not None and len(names) != len(images):
+        raise DdpmCodecError(f"{len(names)} names for {len(images)} pictures: expected one for each")
     pictures = [_picture(i, image, bool(options.get("lossless"))) for i, image in enumerate(images)]
     height, width, _ = pictures[0].shape
     for i, picture in enumerate(pictures):
@@ -68,6 +74,11 @@ def encode_archive(
     for first in range(0, len(pictures), at_a_time):
         files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
         on_batch(len(files))
+    if names is not None:
+        files = [
+            with_fields(file, [*read_header(file).fields, (FILE_NAME, name.encode())])
+            for file, name in zip(files, names, strict=True)
+        ]
     return pack_archive(files)
 
 
@@ -104,8 +115,9 @@ def decode_archive(
         for items in decode_packets([info for _, info in there], steps, codec):
             n = max(item.n for item in items)
             on_step(sum(item.n == n for item in items))  # others have ended
-        for (i, _), item in zip(there, items, strict=True):
-            yield ArchivePicture(i, item.image, item.n, archive.complete)
+        for (i, info), item in zip(there, items, strict=True):
+            name = info.header.field(FILE_NAME) or b""
+            yield ArchivePicture(i, item.image, item.n, archive.complete, name.decode("utf-8", "replace"))
         found = True
     if not found:
         raise DdpmCodecError("not even the first step of a picture is there; nothing can be decoded")

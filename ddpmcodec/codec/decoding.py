@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,15 @@ from ddpmcodec.codec.receiver import ReceivedStep, Receiver
 from ddpmcodec.codec.reconstruction import Reconstruction, mean
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.io.images import in_grey, to_bytes
+from ddpmcodec.io.writing import image_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, receiving_model
 from ddpmcodec.numerics.arguments import whole_or_none
 from ddpmcodec.numerics.philox import Key
+
+_AS_PNG = Path("-.png")
+_SHOWN = 256  # pixels of a notebook that a small picture takes up
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +39,20 @@ class Decoded:
     bits: float  # real bits of the steps so far: bit counts and channel symbols, container not included
     state: ReceivedStep  # (1, c, h, w) x_t and x0_hat of the canvas
     exact: bool = False  # the sender's picture itself, by the lossless tail
+
+    def _repr_png_(self) -> bytes:
+        return image_bytes(self.image, _AS_PNG)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: small pictures larger, each of their pixels a square."""
+        height, width = self.image.shape[:2]
+        scale = max(1, _SHOWN // max(height, width))
+        source = "data:image/png;base64," + base64.b64encode(self._repr_png_()).decode("ascii")
+        said = f"step {self.n}: {self.bits / 8:,.0f} bytes of payload{', exact' if self.exact else ''}"
+        return (
+            f'<figure><img src="{source}" width="{width * scale}" height="{height * scale}" alt="{said}" '
+            f'style="image-rendering: {"pixelated" if scale > 1 else "auto"}"><figcaption>{said}</figcaption></figure>'
+        )
 
 
 def decode(

@@ -54,3 +54,18 @@ def truncate(
     if not best:
         raise DdpmCodecError(f"{size} bytes don't hold the first step of this stream, whose file has {shortest} bytes")
     return best
+
+
+def truncated_sizes(data: bytes, model: KnownModel, allow_partial: bool = False) -> list[int]:
+    """Return the bytes of `truncate(data, steps=n)` for every n from 1, in one pass. Raises DdpmCodecError as that
+    does.
+    """
+    info = read_info(data, model)
+    if not allow_partial:
+        require_complete(info)
+    plain = replace(info.header, short=False, lossless=False)
+    writer, sizes = writer_of(plain, model), list[int]()
+    for packet in info.packets:
+        writer.write(packet)
+        sizes.append(len(finish(plain if packet.log_snr is None else info.header, writer.ended_here())))
+    return [*sizes, len(data)] if info.tail else sizes

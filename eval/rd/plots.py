@@ -176,6 +176,7 @@ def _reconstruct_figure(result: dict[str, Any]) -> Any:
     scores = {
         "rmse_mean_over_images": "RMSE, levels of 255 (mean over images)",
         "ssim": "SSIM",
+        "ms_ssim": "MS-SSIM",
         "lpips": "LPIPS",
         "fid": "Fréchet inception distance",
     }

@@ -29,6 +29,7 @@ from ddpmcodec.models import CodecModel
 
 MODES = ("mean", "sample", "ddim")
 POINTS = 6  # prefixes looked at
+LEAST_MS_SSIM_SIDE = 176  # torchmetrics halves it four times, and needs 11 pixels then
 
 
 def parse_modes(text: str) -> tuple[str, ...]:
@@ -112,16 +113,31 @@ def curves(
             **distortion_curve(mse, ssim),
         }
         pictures = [row for t in tables for row in t[f"{mode}_pictures"]]
-        for name, score in (("lpips", lpips), ("fid", fid)):
+        for name, score in (("MS-SSIM", ms_ssim), ("LPIPS", lpips), ("FID", fid)):
             try:
                 found[mode] |= score(images, pictures, device)
             except Unavailable as reason:
-                notes.append(f"{name.upper()} skipped: {reason}")
+                notes.append(f"{name} skipped: {reason}")
     return found, list(dict.fromkeys(notes))
 
 
 class Unavailable(Exception):
     """Measure that can't be computed here, and why."""
+
+
+def ms_ssim(images: Sequence[Image], pictures: Sequence[NDArray[np.uint8]], device: str = "cpu") -> Curve:
+    """Return the multi-scale SSIM (Wang et al. 2003) of each picture over red, green and blue, mean by column, by
+    torchmetrics. Raises Unavailable.
+    """
+    if min(min(image.shape[:2]) for image in images) < LEAST_MS_SSIM_SIDE:
+        raise Unavailable(f"its five scales need pictures of {LEAST_MS_SSIM_SIDE} pixels or more a side")
+    metric = _metric("ssim", "MultiScaleStructuralSimilarityIndexMeasure", device, data_range=1.0)
+    scores = np.zeros((len(images), len(pictures[0])))
+    for i, (image, row) in enumerate(zip(images, pictures, strict=True)):
+        for column, picture in enumerate(row):
+            scores[i, column] = float(metric(_tensor([picture], device), _tensor([image], device)))
+            metric.reset()
+    return with_error("ms_ssim", scores)
 
 
 def lpips(images: Sequence[Image], pictures: Sequence[NDArray[np.uint8]], device: str = "cpu") -> Curve:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 import ddpmcodec
+from ddpmcodec.cli.archive_names import safe_png_name
 from tests.cli.test_cli import assert_refused, names, run
 
 MINE = ("notes.txt", "step-1.png", "0001.png", "step-001.png.bak", "x00000.png")
@@ -78,3 +80,31 @@ def test_a_slash_at_the_end_says_directory(folder: Path):
     assert_refused(run("decode", "s.bin", "-o", "nodir/", "-q"), "it is a directory")
     assert_refused(run("decode", "s.bin", "-o", "nodir.png/", "-q"), "it is a directory")
     assert not Path("nodir").exists()
+
+
+def test_an_archive_s_pictures_have_their_names_again(folder: Path, picture: NDArray[np.uint8]):
+    for name in ("one.png", "two.jpg"):
+        Image.fromarray(picture).save(name)
+    encode = ("encode", "one.png", "two.jpg", "--plan-steps", 2, "-q", "--names")
+    assert run(*encode, "-o", "named.ddpc").exit_code == 0
+    assert run("decode", "named.ddpc", "-o", "out", "-q").exit_code == 0
+    assert names(folder) == sorted(["one.png", "two.jpg.png", *MINE])
+    assert_refused(run("decode", "named.ddpc", "-o", "out", "-q"), "2 results of an earlier run")
+    assert run("decode", "named.ddpc", "-o", "out", "--overwrite", "-q").exit_code == 0
+    assert_refused(run("encode", "one.png", "-o", "x.bin", "--names"), "--names is for archives")
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/..", "con", "NUL.png", "\x00", "/", ".hidden", " ", "..\\.."])
+def test_names_that_could_do_harm_are_none(name: str, folder: Path, picture: NDArray[np.uint8]):
+    safe = safe_png_name(name)
+    assert safe is None or (safe == "_.png" and name == "\x00")
+    Path("bad.ddpc").write_bytes(ddpmcodec.encode_archive([picture], names=[name], plan_steps=2))
+    assert run("decode", "bad.ddpc", "-o", "new", "-q").exit_code == 0
+    assert names(Path("new")) == [safe or "00000.png"]
+
+
+def test_names_are_made_safe():
+    assert safe_png_name("../../etc/passwd") == "passwd.png"
+    assert safe_png_name("C:\\pictures\\a.PNG") == "a.png"
+    assert safe_png_name('a<b>:"c|?*.jpg') == "a_b___c___.jpg.png"
+    assert len(str(safe_png_name("ä" * 300)).encode()) <= 210

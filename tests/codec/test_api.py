@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import io
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import ddpmcodec
 from ddpmcodec.bitstream.file import read_info
@@ -417,3 +420,15 @@ def test_another_number_of_threads_reads_the_same_stream(model: CodecModel, pict
     assert [item.bits for item in one] == [item.bits for item in two]
     for a, b in zip(one, two, strict=True):
         assert np.abs(a.image.astype(int) - b.image).max() <= 1
+
+
+def test_a_step_shows_itself_in_a_notebook(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    data = ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=3, lossless=True)
+    for item in ddpmcodec.decode_progressive(data, model=tiny_model):
+        png = item._repr_png_()
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), item.image)
+        page = item._repr_html_()
+        assert base64.b64encode(png).decode() in page
+        assert f"step {item.n}: " in page
+        assert 'width="256"' in page
+        assert item.exact == ("exact" in page)

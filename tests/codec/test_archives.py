@@ -595,3 +595,20 @@ def test_every_payload_is_parsed_once(tiny_model: CodecModel, monkeypatch: pytes
     monkeypatch.setattr(StreamReader, "feed", counted)
     assert len(list(decode_archive(data, model=tiny_model, batch=2))) == 5
     assert sorted(fed) == sorted(read_archive(data).sizes)
+
+
+def test_names_are_kept_and_cost_what_they_are_long(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    pictures, names = [prior_picture, prior_picture[::-1].copy()], ["häuser.png", "b.jpg"]
+    options = {"model": tiny_model, "plan_steps": 3}
+    plain = ddpmcodec.encode_archive(pictures, **options)
+    named = ddpmcodec.encode_archive(pictures, names=names, **options)
+    assert len(named) - len(plain) <= sum(len(name.encode()) for name in names) + 12
+    kept = list(ddpmcodec.decode_archive(named, model=tiny_model))
+    assert [item.name for item in kept] == names
+    assert [item.name for item in ddpmcodec.decode_archive(plain, model=tiny_model)] == ["", ""]
+    for item, other in zip(kept, ddpmcodec.decode_archive(plain, model=tiny_model), strict=True):
+        np.testing.assert_array_equal(item.image, other.image)
+    alone = ddpmcodec.read_archive(named).stream(1)
+    assert ddpmcodec.verify(alone, tiny_model).size == len(alone)
+    with pytest.raises(DdpmCodecError, match="1 names for 2 pictures"):
+        ddpmcodec.encode_archive(pictures, names=["a"], **options)

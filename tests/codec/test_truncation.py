@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ddpmcodec
+from ddpmcodec.codec.truncation import truncated_sizes
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.models import CodecModel, read_model_info
 from tests.cli.test_cli import assert_refused, run
@@ -98,3 +99,14 @@ def test_the_command_refuses_and_writes_nothing(tmp_path: Path, picture: NDArray
         name, *options = arguments
         assert_refused(run("truncate", tmp_path / name, "-o", tmp_path / "out.bin", *options))
     assert not (tmp_path / "out.bin").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"target_bytes": 120}, {"lossless": True, "steps": 5}])
+def test_sizes_of_all_truncations_are_found_in_one_pass(
+    options: dict, tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
+) -> None:
+    whole = ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS, **options)
+    steps = range(1, ddpmcodec.read_info(whole, tiny_model).pictures + 1)
+    each = [len(ddpmcodec.truncate(whole, steps=n, model=tiny_model)) for n in steps]
+    assert truncated_sizes(whole, tiny_model) == each
+    assert each[-1] == len(whole)

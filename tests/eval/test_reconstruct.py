@@ -90,10 +90,12 @@ def test_missing_measures_are_skipped_with_a_note(
     found, notes = _curves(made, pictures, tiny_model)
     assert set(found) == set(reconstruct.MODES)
     assert all("lpips" not in curve and "fid" not in curve for curve in found.values())
-    assert len(notes) == 2
-    assert "LPIPS skipped" in notes[0]
-    assert "ddpmcodec[perceptual]" in notes[0]
-    assert "FID skipped" in notes[1]
+    small, *missing = notes
+    assert small == "MS-SSIM skipped: its five scales need pictures of 176 pixels or more a side"
+    assert len(missing) == 2
+    assert "LPIPS skipped" in missing[0]
+    assert "ddpmcodec[perceptual]" in missing[0]
+    assert "FID skipped" in missing[1]
 
 
 class _Distance(torch.nn.Module):
@@ -138,10 +140,22 @@ def test_perceptual_measures_see_the_right_pictures(
         setattr(module, attribute, stand_in)
         monkeypatch.setitem(sys.modules, f"torchmetrics.image.{name}", module)
     found, notes = _curves(made, pictures, tiny_model)
-    assert notes == []
+    assert [note.split(":")[0] for note in notes] == ["MS-SSIM skipped"]
     originals = np.stack(pictures).astype(float) / 255
     means = made["mean_pictures"].transpose(1, 0, 2, 3, 4) / 255
     for column, (score, distance) in enumerate(zip(found["mean"]["lpips"], found["mean"]["fid"], strict=True)):
         assert score == pytest.approx(np.abs(means[column] - originals).mean(), rel=1e-4)
         expected = np.square(means[column].mean(axis=0) - originals.mean(axis=0)).sum()
         assert distance == pytest.approx(expected, rel=1e-3)
+
+
+def test_ms_ssim_is_that_of_torchmetrics() -> None:
+    pytest.importorskip("torchmetrics", reason="pip install 'ddpmcodec[perceptual]'")
+    draw = np.random.default_rng(0)
+    image = np.repeat(np.repeat(draw.integers(0, 256, (22, 23, 3), np.uint8), 8, 0), 8, 1)
+    noisy = np.clip(image.astype(int) + draw.integers(-40, 41, image.shape), 0, 255).astype(np.uint8)
+    rows = [np.stack([image, noisy])] * 2
+    found = reconstruct.ms_ssim([image, image], rows)
+    assert found["ms_ssim"][0] == pytest.approx(1, abs=1e-4)
+    assert 0.5 < found["ms_ssim"][1] < 0.999
+    assert found["ms_ssim_error"] == pytest.approx([0, 0], abs=1e-6)

@@ -1,0 +1,188 @@
+"""Folder of pictures to a folder of streams, and back: what is to do, and the doing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+
+from ddpmcodec.bitstream.header import VERSION
+from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.atomic import remove_leftovers, write_whole
+from ddpmcodec.many.batches import Sized, in_batches, sized_picture, sized_stream
+from ddpmcodec.many.coding import Coded, Decoding, Encoding
+from ddpmcodec.many.journal import Entry, Journal, digest, digest_of, digest_of_file
+from ddpmcodec.many.listing import coded_name, picture_name, pictures_in, streams_in
+from ddpmcodec.many.pool import Coding, Task, run_tasks, usable_cores
+from ddpmcodec.models.choice import AUTO, receiving_info
+from ddpmcodec.models.info import read_model_info
+from ddpmcodec.models.places import model_names
+
+RunTasks = Callable[[Sequence[Task], Coding, int], Iterator[tuple[Task, list[Coded]]]]
+_SOON_DONE = 1 << 16  # pixels that one process has coded before another has even started
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file, in its turn."""
+
+    file: str  # relative to the folder that is read
+    pixels: int
+    size: int = 0  # bytes of its result
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to do in a folder, found out before any of it is begun."""
+
+    source: Path
+    target: Path
+    coding: Encoding | Decoding
+    options: str  # digest
+    batches: tuple[tuple[tuple[Sized, ...], tuple[bool, ...]], ...]  # files, and which are wanted
+    finished: int  # files that have their result already
+    refused: tuple[Done, ...]  # files that can have none
+    journal: Journal
+    name: Callable[[PurePath], PurePath]
+
+    @property
+    def files(self) -> int:
+        return sum(sum(wanted) for _, wanted in self.batches)
+
+    @property
+    def pixels(self) -> int:
+        return sum(f.pixels for batch, wanted in self.batches for f, w in zip(batch, wanted, strict=True) if w)
+
+    def run(self, jobs: int | None = None, run_tasks: RunTasks = run_tasks) -> Iterator[Done]:
+        """Yield what becomes of each file, after its result is on the disk. jobs: processes; None: as many as there are
+        cores. run_tasks: what runs them, such as `ddpmcodec.ray.run_on_ray`. Raises DdpmCodecError where a result can't
+        be written.
+        """
+        yield from self.refused
+        tasks = {}
+        for batch, wanted in self.batches:
+            tasks[Task(tuple(self.source / file.path for file in batch), wanted)] = batch
+        if jobs is None:
+            jobs = usable_cores() if self.coding.device == "cpu" and self.pixels > _SOON_DONE else 1
+        for task, coded in run_tasks(list(tasks), self.coding, min(jobs, max(1, len(tasks)))):
+            yield from self._keep(tasks[task], task.wanted, coded)
+
+    def _keep(self, batch: tuple[Sized, ...], wanted: tuple[bool, ...], coded: list[Coded]) -> Iterator[Done]:
+        """Write a batch's results, after their entries."""
+        mark = digest_of([found.source for found in coded if found.source])
+        each = [(f, c) for f, w, c in zip(batch, wanted, coded, strict=True) if w]
+        entries = [
+            Entry(self.name(file.path).as_posix(), found.source, self.options, mark, digest(found.result))
+            for file, found in each
+            if found.result is not None
+        ]
+        self._make(self.target)
+        self.journal.add(entries)
+        for file, found in each:
+            place = self.target / self.name(file.path)
+            if found.result is not None:
+                self._make(place.parent)
+                try:
+                    write_whole(place, found.result)
+                except OSError as error:
+                    raise DdpmCodecError(f"can't write {place}: {error.strerror or error}") from error
+            yield Done(file.path.as_posix(), file.pixels, len(found.result or b""), found.error, found.notes)
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DdpmCodecError(f"can't make the directory {folder}: {error.strerror or error}") from error
+
+
+def encoding_work(source: Path, target: Path, coding: Encoding, *, recursive: bool, overwrite: bool) -> Work:
+    """Return what there is to encode in a folder of pictures. Raises DdpmCodecError where there is none, or results of
+    other options would be lost.
+    """
+    marks = [read_model_info(name).fingerprint for name in ([coding.model] if coding.model != AUTO else model_names())]
+    options = asdict(coding)
+    for unimportant in ("device", "model", "most_pixels"):
+        options.pop(unimportant)
+    files = pictures_in(source, recursive, leave_out=target)
+    if not files:
+        more = "" if recursive else "; --recursive looks into the folders inside it"
+        raise DdpmCodecError(f"{source} holds no picture: expected files such as .png, .jpg or .webp{more}")
+    sized = [sized_picture(path, source / path) for path in files]
+    return _work(source, target, coding, digest_of(VERSION, sorted(marks), options), sized, coded_name, overwrite)
+
+
+def decoding_work(source: Path, target: Path, coding: Decoding, *, recursive: bool, overwrite: bool) -> Work:
+    """Return what there is to decode in a folder of streams. Raises DdpmCodecError as `encoding_work` does."""
+    files = streams_in(source, recursive, leave_out=target)
+    if not files:
+        more = "" if recursive else "; --recursive looks into the folders inside it"
+        raise DdpmCodecError(f"{source} holds no coded picture: expected files that end with .ddpc{more}")
+    if coding.model != AUTO:
+        receiving_info(coding.model, "")  # says so where there is no such model
+    sized = [sized_stream(path, source / path) for path in files]
+    options = digest_of("png", coding.steps, coding.allow_partial)
+    return _work(source, target, coding, options, sized, picture_name, overwrite)
+
+
+def _work(
+    source: Path,
+    target: Path,
+    coding: Encoding | Decoding,
+    options: str,
+    files: list[Sized],
+    name: Callable[[PurePath], PurePath],
+    overwrite: bool,
+) -> Work:
+    if target.exists() and not target.is_dir():
+        raise DdpmCodecError(f"{target} is a file: a folder's results go into a folder; name one with -o")
+    journal, refused = Journal(target), dict[Path, str]()
+    if target.is_dir():
+        remove_leftovers(target)
+    taken, others = dict[PurePath, Path](), list[str]()
+    finished: dict[Path, Entry] = {}
+    for file in files:
+        result, place = name(file.path), target / name(file.path)
+        if result in taken:
+            refused[file.path] = f"its result would be {result}, as that of {taken[result]} is: decode it by itself"
+            continue
+        taken[result] = file.path
+        if not place.exists():
+            continue
+        entry = journal.found(place, result.as_posix())
+        if place.is_dir() or (entry is None and not overwrite):
+            refused[file.path] = f"{place} is there, and no result of an earlier run: move it, or --overwrite it"
+        elif entry is not None and entry.options != options and not overwrite:
+            others.append(str(place))
+        elif entry is not None and entry.options == options and entry.source == digest_of_file(source / file.path):
+            finished[file.path] = entry
+    if others:
+        raise DdpmCodecError(
+            f"{target} holds {len(others)} results of other options, such as {others[0]}: name another directory, or "
+            "--overwrite replaces them"
+        )
+    batches = []
+    for batch in in_batches(file for file in files if file.path not in refused):
+        wanted = tuple(file.path not in finished for file in batch)
+        if any(wanted):
+            batches.append(_needed(source, batch, wanted, finished))
+    named = {file.path: file for file in files}
+    listed = tuple(Done(path.as_posix(), named[path].pixels, error=error) for path, error in refused.items())
+    return Work(source, target, coding, options, tuple(batches), len(finished), listed, journal, name)
+
+
+def _needed(
+    source: Path, batch: tuple[Sized, ...], wanted: tuple[bool, ...], finished: dict[Path, Entry]
+) -> tuple[tuple[Sized, ...], tuple[bool, ...]]:
+    """Batch as it is coded: all of it where it was interrupted, so that its results are what they would have been;
+    what is wanted, where the others were done in other company.
+    """
+    if all(wanted):
+        return batch, wanted
+    marks = {entry.batch for file in batch if (entry := finished.get(file.path)) is not None}
+    read = [digest_of_file(source / file.path) for file in batch]
+    if marks == {digest_of([digest for digest in read if digest is not None])}:
+        return batch, wanted
+    left = tuple(file for file, w in zip(batch, wanted, strict=True) if w)
+    return left, (True,) * len(left)

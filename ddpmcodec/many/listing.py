@@ -1,0 +1,67 @@
+"""Which files of a folder are coded, and what their results are called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePath
+
+from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.datasets import is_picture
+
+SUFFIX = ".ddpc"  # of coded pictures: photo.jpg becomes photo.jpg.ddpc, so that photo.png may lie beside it
+
+
+def pictures_in(folder: Path, recursive: bool, leave_out: Path | None = None) -> list[Path]:
+    """Return the pictures of a folder, by their names, sorted: relative paths.
+
+    A picture has a picture's suffix, or none and begins like one; hidden files and folders are passed over. recursive:
+    those of folders inside it, too, links to folders not followed. leave_out: a folder inside it that is not looked
+    into. Raises DdpmCodecError where the folder can't be read.
+    """
+
+    def wanted(path: Path) -> bool:  # Pillow may know streams, too, where its plugin is loaded
+        return path.suffix != SUFFIX and is_picture(path.name, partial(_start, path))
+
+    return _found(folder, recursive, leave_out, wanted)
+
+
+def streams_in(folder: Path, recursive: bool, leave_out: Path | None = None) -> list[Path]:
+    """Return the coded pictures of a folder, which end with .ddpc, like `pictures_in`."""
+    return _found(folder, recursive, leave_out, lambda path: path.suffix == SUFFIX and not path.name.startswith("."))
+
+
+def coded_name(path: PurePath) -> PurePath:
+    """Return what the stream of a picture is called: no two pictures' streams are called alike."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def picture_name(path: PurePath) -> PurePath:
+    """Return what the PNG of a stream is called: a.png of a.png.ddpc, and a.jpg.png of a.jpg.ddpc."""
+    name = path.name.removesuffix(SUFFIX)
+    return path.with_name(name if name.lower().endswith(".png") and name.lower() != ".png" else f"{name}.png")
+
+
+def _found(folder: Path, recursive: bool, leave_out: Path | None, wanted: Callable[[Path], bool]) -> list[Path]:
+    kept = (path for path in _files(folder, recursive, leave_out) if wanted(path) and path.is_file())
+    return sorted(path.relative_to(folder) for path in kept)
+
+
+def _files(folder: Path, recursive: bool, leave_out: Path | None) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise DdpmCodecError(f"can't read the folder {error.filename}: {error.strerror or error}") from error
+
+    hidden = None if leave_out is None else os.path.realpath(leave_out)
+    for place, folders, names in os.walk(folder, onerror=fail):
+        inside = [name for name in folders if os.path.realpath(os.path.join(place, name)) != hidden]
+        folders[:] = sorted(name for name in inside if not name.startswith(".")) if recursive else []
+        yield from (Path(place, name) for name in names)
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""

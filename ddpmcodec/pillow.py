@@ -1,0 +1,199 @@
+"""Pillow plugin: `import ddpmcodec.pillow`, and `Image.open` and `Image.save` know streams and archives.
+
+Opening reads the header and nothing else; the picture is decoded in `load`. Frame n of a stream is the picture after n
+steps, and frame 0 all of it; an archive's frames are its pictures. A file that was cut is an OSError, or as much as is
+there with `ImageFile.LOAD_TRUNCATED_IMAGES`. `save` takes the options of `ddpmcodec.encode` by their names, and
+`save_all` with `append_images` makes an archive. Files end with .ddpc; under other names their first bytes tell them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any
+
+from PIL import Image, ImageFile
+
+from ddpmcodec.bitstream.archive_index import read_archive
+from ddpmcodec.bitstream.fields import EXIF, FILE_NAME, ICC_PROFILE, XMP
+from ddpmcodec.bitstream.header import (
+    MAGIC,
+    VERSION,
+    Header,
+    announces_archive,
+    missing_header_bytes,
+    parse_header,
+)
+from ddpmcodec.errors import DdpmCodecError
+
+if TYPE_CHECKING:
+    from ddpmcodec.codec.decoding import Decoded
+    from ddpmcodec.models.cache import ModelLike
+
+FORMAT, EXTENSION, MIME = "DDPM", ".ddpc", "image/x-ddpmcodec"
+_LARGEST_PROFILE = 16 << 20  # bytes, unpacked
+_model: ModelLike = None  # of all files; None: the embedded one that suits each
+
+
+class DdpmImageFile(ImageFile.ImageFile):
+    """Opened stream or archive. `info` has the model's fingerprint, whether the exact picture follows, and what else
+    the header says: colour profile, EXIF, XMP, file name.
+    """
+
+    format = FORMAT
+    format_description = "DDPM codec (progressive diffusion)"
+
+    def _open(self) -> None:
+        try:
+            header, self._archive = _read_header(self.fp)
+        except DdpmCodecError as error:  # Pillow goes on with other formats
+            raise SyntaxError(str(error)) from error
+        self._header, self._frame, self._shown = header, 0, -1
+        self._bytes: bytes | None = None
+        self._steps: Iterator[Decoded] = iter(())
+        self._last: Decoded | None = None
+        self._size, self._mode = (header.width, header.height), "L" if header.grey and not self._archive else "RGB"
+        self.info |= {"fingerprint": header.fingerprint, "lossless": header.lossless}
+        names = {ICC_PROFILE: "icc_profile", EXIF: "exif", XMP: "xmp", FILE_NAME: "file_name"}
+        for identifier, name in names.items():
+            if (said := header.field(identifier)) is not None:
+                self.info[name] = _unpacked(said) if identifier == ICC_PROFILE else said
+        if isinstance(self.info.get("file_name"), bytes):
+            self.info["file_name"] = self.info["file_name"].decode("utf-8", "replace")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of an archive's pictures; or a stream's steps and, as frame 0, all of it. Runs no network."""
+        from ddpmcodec.bitstream.file import read_info
+
+        try:
+            if self._archive:
+                return read_archive(self._data(), allow_partial=True).count
+            return 1 + read_info(self._data(), self._codec()).pictures
+        except DdpmCodecError as error:
+            raise OSError(str(error)) from error
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether frames follow one another in time: they never do."""
+        return False
+
+    def seek(self, frame: int) -> None:
+        """Go to an archive's picture, or to the picture after `frame` steps of a stream. Raises EOFError."""
+        if frame != self._frame and not 0 <= frame < self.n_frames:
+            raise EOFError(f"no frame {frame} in this file of {self.n_frames}")
+        self._frame = frame
+
+    def tell(self) -> int:
+        """Return the frame's number."""
+        return self._frame
+
+    def load(self) -> Any:
+        """Decode the frame. Raises OSError for a file that is cut or damaged, or whose model isn't there."""
+        if self._shown != self._frame:
+            try:
+                picture = Image.fromarray(self._decoded())
+            except DdpmCodecError as error:
+                raise OSError(str(error)) from error
+            if self._mode == "L":
+                picture = picture.convert("L")
+            self.im, self._shown = picture.im, self._frame
+        return Image.Image.load(self)
+
+    def _decoded(self) -> Any:
+        from ddpmcodec.codec.archives import decode_archive
+        from ddpmcodec.codec.decoding import decode_progressive
+
+        partial, model = bool(ImageFile.LOAD_TRUNCATED_IMAGES), self._codec()
+        if self._archive:
+            (found,) = decode_archive(self._data(), self._frame, model=model, allow_partial=partial)
+            return found.image
+        if self._last is None or 0 < self._frame < self._last.n:
+            self._steps = decode_progressive(self._data(), model=model, allow_partial=partial)
+        while self._last is None or self._frame != self._last.n:  # frame 0 is none of theirs
+            if (step := next(self._steps, None)) is None:
+                break
+            self._last = step
+        assert self._last is not None  # decode_progressive raises where there is nothing to yield
+        return self._last.image
+
+    def _codec(self) -> Any:
+        from ddpmcodec.models.cache import receiving_model
+
+        return receiving_model(_model, self._header.fingerprint)
+
+    def _data(self) -> bytes:
+        """The whole file, read once; afterwards it isn't needed any more."""
+        if self._bytes is None:
+            if self.fp is None:
+                raise ValueError("Operation on closed image")
+            self.fp.seek(0)
+            self._bytes = self.fp.read()
+            if self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
+        return self._bytes
+
+
+def register_ddpmcodec(model: ModelLike = None) -> None:
+    """Register the format with Pillow; importing this module does. model: of all files from here on, as `encode` and
+    `decode` take it; None is the embedded one that suits each.
+    """
+    global _model
+    _model = model
+    Image.register_open(FORMAT, DdpmImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
+    Image.register_extension(FORMAT, EXTENSION)
+    Image.register_mime(FORMAT, MIME)
+
+
+def _accept(start: bytes) -> bool:
+    return start.startswith(MAGIC + bytes([VERSION]))
+
+
+def _read_header(file: IO[bytes] | None) -> tuple[Header, bool]:
+    """The header at a file's beginning, and whether it is an archive's. Raises FormatError."""
+    assert file is not None
+    start = file.read(64)
+    while (missing := missing_header_bytes(start)) and (piece := file.read(missing)):
+        start += piece
+    archive = announces_archive(start)
+    return parse_header(start, whole=False, archive=archive)[0], archive
+
+
+def _unpacked(profile: bytes) -> bytes:
+    with suppress(zlib.error):
+        return zlib.decompressobj().decompress(profile, _LARGEST_PROFILE)
+    return b""
+
+
+def _options(picture: Image.Image) -> dict[str, Any]:
+    """What `save` was given for `encode`; options of other formats are passed over, as Pillow's own plugins do."""
+    from ddpmcodec.codec.options import EncodeOptions
+
+    given = {name: value for name, value in picture.encoderinfo.items() if name in EncodeOptions.__annotations__}
+    return given | {"model": picture.encoderinfo.get("model", _model)}
+
+
+def _save(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    from ddpmcodec.codec.encoding import encode
+
+    try:
+        file.write(encode(picture, **_options(picture)))
+    except DdpmCodecError as error:
+        raise OSError(str(error)) from error
+
+
+def _save_all(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    from ddpmcodec.codec.archives import encode_archive
+
+    others = list(picture.encoderinfo.get("append_images", []))
+    try:
+        file.write(encode_archive([picture, *others], **_options(picture)))
+    except DdpmCodecError as error:
+        raise OSError(str(error)) from error
+
+
+register_ddpmcodec()

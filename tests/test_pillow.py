@@ -1,0 +1,125 @@
+"""The Pillow plugin: streams and archives as `Image.open` and `Image.save` know files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
+
+import ddpmcodec
+import ddpmcodec.pillow
+from ddpmcodec.models import CodecModel
+
+STEPS = 5
+
+
+@pytest.fixture(autouse=True)
+def _tiny(tiny_model: CodecModel) -> Iterator[None]:
+    """Every file is the cheating model's."""
+    ddpmcodec.pillow.register_ddpmcodec(tiny_model)
+    yield
+    ddpmcodec.pillow.register_ddpmcodec()
+
+
+@pytest.fixture(scope="module")
+def stream(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]) -> bytes:
+    return ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS, fields={4: "häuser.png".encode()})
+
+
+def test_opening_reads_the_header_alone(stream: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ddpmcodec.pillow.DdpmImageFile, "_codec", lambda _: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(ddpmcodec.pillow.DdpmImageFile, "_data", lambda _: pytest.fail("the file was read"))
+    header = ddpmcodec.read_header(stream)
+    opened = Image.open(io.BytesIO(stream[: len(header.to_bytes())]))
+    assert (opened.size, opened.mode, opened.format) == ((32, 32), "RGB", "DDPM")
+    assert opened.info == {"fingerprint": header.fingerprint, "lossless": False, "file_name": "häuser.png"}
+    assert opened.get_format_mimetype() == "image/x-ddpmcodec"
+
+
+def test_the_picture_is_the_decoded_one_and_frames_are_steps(
+    stream: bytes, tiny_model: CodecModel, tmp_path: Path, prior_picture: NDArray[np.uint8]
+):
+    (tmp_path / "a.ddpc").write_bytes(stream)
+    steps = [item.image for item in ddpmcodec.decode_progressive(stream, model=tiny_model)]
+    with Image.open(tmp_path / "a.ddpc") as opened:
+        np.testing.assert_array_equal(np.asarray(opened), steps[-1])
+        assert opened.n_frames == STEPS + 1
+        for n in (2, 1, 4, 0, STEPS, 3):
+            opened.seek(n)
+            assert opened.tell() == n
+            np.testing.assert_array_equal(np.asarray(opened), steps[n - 1])
+        for n in (-1, STEPS + 1):
+            with pytest.raises(EOFError):
+                opened.seek(n)
+        kept = [np.asarray(frame.copy()) for frame in ImageSequence.Iterator(opened)]
+        np.testing.assert_array_equal(kept, [steps[-1], *steps])
+    np.testing.assert_array_equal(imageio.imread(tmp_path / "a.ddpc"), steps[-1])
+    small = Image.open(tmp_path / "a.ddpc")
+    small.thumbnail((8, 8))
+    assert small.size == (8, 8)
+
+
+def test_a_grey_picture_is_grey(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    data = ddpmcodec.encode(prior_picture[..., 0], model=tiny_model, plan_steps=STEPS)
+    opened = Image.open(io.BytesIO(data))
+    assert opened.mode == "L"
+    np.testing.assert_array_equal(np.asarray(opened), ddpmcodec.decode(data, model=tiny_model)[..., 0])
+
+
+def test_saving_takes_the_options_of_encode(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], tmp_path: Path):
+    picture = Image.fromarray(prior_picture)
+    picture.save(tmp_path / "a.ddpc", plan_steps=STEPS, lossless=True, optimize=True)
+    options = {"model": tiny_model, "plan_steps": STEPS}
+    assert (tmp_path / "a.ddpc").read_bytes() == ddpmcodec.encode(prior_picture, lossless=True, **options)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.ddpc")), prior_picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, "DDPM", target_bytes=150, plan_steps=STEPS)
+    assert len(buffer.getvalue()) <= 150
+    with pytest.raises(OSError, match="quality of 1000"):
+        picture.save(buffer, "DDPM", quality=1000)
+    with pytest.raises(OSError, match="transparency"):
+        picture.convert("RGBA").save(tmp_path / "b.ddpc")
+    assert not (tmp_path / "b.ddpc").exists()
+
+
+def test_an_archive_s_frames_are_its_pictures(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], tmp_path: Path):
+    pictures = [prior_picture, prior_picture[::-1].copy()]
+    first, second = map(Image.fromarray, pictures)
+    first.save(tmp_path / "two.ddpc", save_all=True, append_images=[second], lossless=True, plan_steps=STEPS)
+    assert (tmp_path / "two.ddpc").read_bytes() == ddpmcodec.encode_archive(
+        pictures, model=tiny_model, lossless=True, plan_steps=STEPS
+    )
+    with Image.open(tmp_path / "two.ddpc") as opened:
+        assert opened.n_frames == 2
+        np.testing.assert_array_equal([np.asarray(frame.copy()) for frame in ImageSequence.Iterator(opened)], pictures)
+
+
+def test_a_cut_file_is_an_error_unless_it_is_asked_for(
+    stream: bytes, tiny_model: CodecModel, monkeypatch: pytest.MonkeyPatch
+):
+    cut = stream[:-20]
+    with pytest.raises(OSError, match="cut or damaged"):
+        Image.open(io.BytesIO(cut)).load()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    shown = ddpmcodec.decode(cut, model=tiny_model, allow_partial=True)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(cut))), shown)
+
+
+@pytest.mark.parametrize("size", [0, 3, 7, 9])
+def test_what_is_no_header_is_no_picture(stream: bytes, size: int):
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(stream[:size]))
+
+
+def test_another_model_s_file_says_so(picture: NDArray[np.uint8]):
+    data = ddpmcodec.encode(picture, plan_steps=2)
+    with pytest.raises(OSError, match="fingerprint starts"):
+        Image.open(io.BytesIO(data)).load()
+    ddpmcodec.pillow.register_ddpmcodec()
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), ddpmcodec.decode(data))
