@@ -54,6 +54,13 @@ def encode_all(
     pictures, fields = [picture.rgb for _, picture in found], [to_fields(picture.metadata) for _, picture in found]
     if names:
         fields = [own | {FILE_NAME: Path(name).name.encode()} for own, (name, _) in zip(fields, found, strict=True)]
+    if (options["solid"] or 1) > 1 and len(pictures) > 1 and any(fields):
+        if any(own != fields[0] for own in fields):
+            raise DdpmCodecError(
+                "the pictures' names, metadata or colour profiles differ, and pictures of a block have one header: "
+                "leave out --solid, or --names and --keep-metadata, or convert with --icc srgb"
+            )
+        options["fields"], fields = fields[0], []
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     job = {"plan_steps": options["plan_steps"], "encoding": True}
     weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
@@ -63,7 +70,7 @@ def encode_all(
 
         def on_step(sent: Any) -> None:
             report.add(sent)
-            advance(len(sent.packets))
+            advance(len(sent.x_s))
 
         data = encode_archive(pictures, model=codec, on_step=on_step, on_batch=report.batch_done, **options)
     if any(fields):
@@ -117,7 +124,7 @@ class _Report:
         self.last = sent
         if self.verbose:
             tell(
-                f"pictures {self.done}-{self.done + len(sent.packets) - 1}  step {sent.n:3d}  log-SNR "
+                f"pictures {self.done}-{self.done + len(sent.x_s) - 1}  step {sent.n:3d}  log-SNR "
                 f"{sent.log_snr_s:7.3f}  "
                 f"ideal {sent.ideal_bits.sum():10.1f} bits  sent {sum(p.bits for p in sent.packets):7d} bits",
             )
@@ -170,7 +177,6 @@ def decode_all(
     keeps, else as 00000.png and so on. overwrite, keep: see `check_results`.
     """
     from ddpmcodec.bitstream.archive_index import read_archive
-    from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.archives import decode_archive
     from ddpmcodec.codec.metadata import of_fields
@@ -186,42 +192,53 @@ def decode_all(
     check_results(folder, naming, overwrite, keep)
     _check_folder(output, archive.count)
     known = receiving_info(model, archive.header.fingerprint)
-    found = read_info(archive.stream(0), known).pictures if archive.begun else 0
+    found = _pictures_of(archive, known) if archive.begun else 0
     codec, start = load_model(known.path, device), time.perf_counter()
     header = archive.header
     job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": steps or found or None, "encoding": False}
     weigh(codec, header.height, header.width, yes=yes, quiet=quiet, pictures=archive.begun, **job)
-    done, item = 0, None
+    done, item, damaged = 0, None, list[int]()
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
             if not done:
                 make_empty(folder, naming)
-            metadata = of_fields(read_header(archive.stream(item.index)).fields)
+            own = header if archive.solid > 1 else read_header(archive.stream(item.index))
+            metadata = of_fields(own.fields)
             picture = image_bytes(item.image, Path("-.png"), metadata)
             write_output(str(folder / names[item.index]), picture)
             done += 1
+            damaged += [] if item.sound else [item.index]
     if quiet or item is None:
         return
     if not archive.complete:
+        which = f"; not as they were sent: {_ranges(damaged)}" if damaged else ""
         tell(
             f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the "
-            "last, "
-            f"picture {item.index}, has {item.steps} steps",
+            f"last, picture {item.index}, has {item.steps} steps{which}",
         )
     height, width, _ = item.image.shape
     tell(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s")
 
 
-def take(data: bytes, index: int, allow_partial: bool) -> bytes:
-    """Return the file of one of an archive's pictures. Raises DdpmCodecError."""
-    from ddpmcodec.bitstream.archive_index import is_archive, read_archive
+def _pictures_of(archive: Any, known: Any) -> int:
+    """How many pictures a decoder yields of the archive's first, one a step and the exact one."""
+    from ddpmcodec.bitstream.file import read_info
+    from ddpmcodec.bitstream.solid import read_block
 
-    if not is_archive(data):
-        from ddpmcodec.bitstream.header import read_header
+    if archive.solid > 1:
+        return read_block(archive.header, archive.payload(0), len(archive.members(0)), known).pictures
+    return read_info(archive.stream(0), known).pictures
 
-        read_header(data)  # says so where it is no stream at all
-        raise DdpmCodecError("--index is for archives, and this file holds one picture")
-    return read_archive(data, allow_partial=allow_partial).stream(index)
+
+def _ranges(places: list[int]) -> str:
+    """Rising numbers in words: 3, 16-31."""
+    runs = list[list[int]]()
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _check_folder(output: str, count: int) -> None:

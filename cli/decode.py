@@ -121,16 +121,20 @@ def decode(
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
+    member = None
     if index is not None:
-        from ddpmcodec.cli.archive import take
+        from ddpmcodec.cli.member import Member, opened
 
-        data = take(data, index, allow_partial)
+        archive = opened(data, allow_partial)
+        if archive.solid > 1:
+            member = Member(archive, index, steps, allow_partial)
+        data = member.data if member else archive.stream(index)
     way = _reconstruction(reconstruct, ddim_steps, seed)
     target = Path("-.png" if output == "-" or not Path(output).suffix else output)
     lost = what_it_loses(target)
     if lost and not quiet:
         tell(f"warning: {target.suffix} {lost}; use .png to keep the decoded picture")
-    source = Source(stream, data, watch, steps, allow_partial)
+    source = member or Source(stream, data, watch, steps, allow_partial)
     header = source.header()
     known = receiving_info(model, header.fingerprint)
     source.look(known)

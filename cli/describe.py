@@ -8,6 +8,7 @@ from typing import Any
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.bitstream.header import read_header
+from ddpmcodec.bitstream.solid import read_block
 from ddpmcodec.channel.names import TRELLIS, default_memory
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.plan import default_steps
@@ -77,12 +78,41 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
     }
 
 
+def describe_block(archive: Archive, index: int, model: str) -> dict[str, Any]:
+    """Return what the block of a picture holds. Raises DdpmCodecError for another model's, or where there is none."""
+    header, members = archive.header, archive.members(index // archive.solid)
+    payload = archive.payload(index)
+    block = read_block(header, payload, len(members), receiving_info(model, header.fingerprint))
+    return {
+        "version": header.version,
+        "fingerprint": header.fingerprint,
+        "width": header.width,
+        "height": header.height,
+        "grey": archive.is_grey(index),
+        "picture": index,
+        "block": f"pictures {members.start} to {members[-1]}",
+        "complete": block.complete,
+        "steps": block.steps,
+        "lossless": bool(block.tails),
+        **({"tail_bytes": len(block.tails[index - members.start])} if block.tails else {}),
+        "payload_bytes": len(payload),
+        "log_snr": [round(block.plan.level(n), 4) for n in range(1, block.steps + 1)],
+        "channel_bits": [p.bits for p in block.packets],
+        "coloured": [sum(share.coloured for share in p.shares) for p in block.packets],
+        "step_bits": [round(b, 2) for b in block.step_bits],
+        "cumulative_bits": [round(b, 2) for b in accumulate(block.step_bits)],
+    }
+
+
 def _pictures_of(archive: Archive) -> dict[str, Any]:
-    """Account for every byte of an archive, and its payloads' sizes; `info --index` shows a picture's steps."""
+    """Account for every byte of an archive, and its payloads' sizes; `info --index` shows the steps of a picture or of
+    its block.
+    """
     values: dict[str, Any] = {
         "complete": archive.complete,
         "pictures": archive.count,
         "intact_pictures": archive.intact,
+        **({"pictures_a_block": archive.solid} if archive.solid > 1 else {}),
         "header_bytes": archive.header_bytes,
         "index_bytes": archive.index_bytes,
         "index_bytes_per_picture": round(archive.index_bytes / archive.count, 3),
@@ -91,6 +121,6 @@ def _pictures_of(archive: Archive) -> dict[str, Any]:
         "sizes": list(archive.sizes),
     }
     if archive.sizes:
-        mean = sum(archive.sizes) / archive.intact
+        mean = sum(archive.sizes) / len(archive.sizes)
         values["payload_sizes"] = f"{min(archive.sizes)} to {max(archive.sizes)} bytes, {mean:.1f} on average"
     return values

@@ -83,6 +83,10 @@ def encode(
     lossless: Annotated[bool, typer.Option("--lossless", help="Go on to the exact picture.")] = False,
     names: Annotated[bool, typer.Option("--names", help="Keep the pictures' file names in the archive.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Make an archive of a single picture, too.")] = False,
+    solid: Annotated[
+        int | None,
+        typer.Option(help="Code pictures of an archive together, as many as this, such as 16: fewer bytes."),
+    ] = None,
     class_label: Annotated[int | None, typer.Option("--class", help="Class that the network is told.", min=0)] = None,
     prompt: Annotated[str, typer.Option(help="Text that the network is told.")] = "",
     guidance: Annotated[
@@ -126,8 +130,10 @@ def encode(
         raise DdpmCodecError("--names is for archives: name several pictures, or add --archive")
     keep_profile = icc == "keep" or (lossless and icc is None)
     if folder:
-        if archive or all_frames:
-            raise DdpmCodecError("a folder's pictures have a stream each: leave out --archive and --all-frames")
+        if archive or all_frames or solid is not None:
+            raise DdpmCodecError(
+                "a folder's pictures have a stream each: leave out --archive, --all-frames and --solid"
+            )
         from ddpmcodec.cli.whole_folders import encode_folder
 
         encode_folder(
@@ -152,14 +158,14 @@ def encode(
     from ddpmcodec.io.reading import Reading, read_picture
 
     how = Reading(behind, keep_profile=keep_profile, keep_metadata=keep_metadata)
-    if archive or all_frames or len(images) > 1:
+    if archive or all_frames or len(images) > 1 or solid is not None:
         from ddpmcodec.cli.archive import encode_all
 
         if any(target is not None for target in targets.values()):
             raise DdpmCodecError("targets are for single pictures; an archive's take their steps together")
         said = {"verbose": verbose, "quiet": quiet, "as_json": as_json, "yes": yes}
         read = partial(read_pictures, images, how, frame=frame, all_frames=all_frames, quiet=quiet)
-        encode_all(read, output, names=names, model=model, device=device, **said, **options)
+        encode_all(read, output, names=names, model=model, device=device, solid=solid, **said, **options)
         return
     start = time.perf_counter()
     from ddpmcodec.codec.encoding import encode_stream

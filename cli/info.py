@@ -21,14 +21,17 @@ def info(
     debug: DebugOption = False,
 ) -> None:
     """Show what a stream or an archive holds; runs no network."""
-    from ddpmcodec.cli.describe import describe
+    from ddpmcodec.cli.describe import describe, describe_block
 
     data = read_input(stream)
-    if index is not None:
-        from ddpmcodec.cli.archive import take
+    if index is None:
+        values = describe(data, model)
+    else:
+        from ddpmcodec.cli.member import opened
 
-        data = take(data, index, allow_partial=True)
-    values = describe(data, model)
+        archive = opened(data, allow_partial=True)
+        solid = archive.solid > 1
+        values = describe_block(archive, index, model) if solid else describe(archive.stream(index), model)
     if as_json:
         say(json.dumps(values))
         return
@@ -44,6 +47,6 @@ def info(
         coloured = values.get("coloured", [False] * len(values["log_snr"]))
         lists = (values[name] for name in ("log_snr", "channel_bits", "step_bits", "cumulative_bits"))
         for n, (level, channel, bits, total, colour) in enumerate(zip(*lists, coloured, strict=True), 1):
-            prior = "coloured" if colour else "white"
+            prior = f"{colour} coloured" if "block" in values else "coloured" if colour else "white"
             steps.append((str(n), f"{level:.3f}", str(channel), f"{bits:.1f}", f"{total:.1f}", prior))
         say(columns(steps))

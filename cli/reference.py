@@ -44,21 +44,18 @@ def reference() -> str:
     """Return the options of all commands, as Markdown."""
     from ddpmcodec.cli.app import app
 
-    sections = {function.__name__: list(_command(function)) for function in _callbacks(app)}
-    for group in app.registered_groups:
-        typed: Any = group.typer_instance
-        assert group.name is not None
-        lines = [f"### {group.name}", "", *wrap(typed.info.help, _COLUMNS), ""]
-        inner = {info.name: info.callback for info in typed.registered_commands}
-        for name, callback in sorted(inner.items()):
-            lines += _command(inspect.unwrap(callback), f"{group.name} {name}", "####")
-        sections[group.name] = lines
     parts = [MARK, "", "## All options", "", *_of_the_program()]
-    return "\n".join([*parts, *(line for _, lines in sorted(sections.items()) for line in lines)]).rstrip() + "\n"
+    commands = sorted(_commands(app))
+    return "\n".join([*parts, *(line for name, run in commands for line in _command(name, run))]).rstrip() + "\n"
 
 
-def _callbacks(app: Any) -> Iterator[Callable[..., Any]]:
-    return (inspect.unwrap(info.callback) for info in app.registered_commands if info.callback)
+def _commands(app: Any, before: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield each command's name, after that of its group, and the function that it runs."""
+    for info in app.registered_commands:
+        function = inspect.unwrap(info.callback)
+        yield before + (info.name or function.__name__.replace("_", "-")), function
+    for group in app.registered_groups:
+        yield from _commands(group.typer_instance, f"{before}{group.name} ")
 
 
 def _of_the_program() -> Iterator[str]:
@@ -69,12 +66,11 @@ def _of_the_program() -> Iterator[str]:
     yield ""
 
 
-def _command(function: Callable[..., Any], name: str = "", heading: str = "###") -> Iterator[str]:
-    name = name or function.__name__
+def _command(name: str, function: Callable[..., Any]) -> Iterator[str]:
     parameters = sorted(_parameters(function), key=lambda p: p.name in _LAST)
     needed = [p for p in parameters if p.default is inspect.Parameter.empty]
     usage = [p.value if not p.names else f"{p.names[0]} {p.value}" for p in needed]
-    yield from (f"{heading} {name}", "", f"`{' '.join(['ddpmcodec', name, *usage, '[OPTIONS]'])}`")
+    yield from (f"### {name}", "", f"`{' '.join(['ddpmcodec', name, *usage, '[OPTIONS]'])}`")
     yield from ("", *wrap(" ".join((function.__doc__ or "").split()), _COLUMNS), "")
     yield from ("| option | says |", "|---|---|", *map(_row, parameters), "")
 

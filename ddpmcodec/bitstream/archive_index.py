@@ -11,6 +11,9 @@ where all are equal. The CRC is over everything before it.
 Fields that all pictures have alike are in the header. Where some have others, it has the field OWN_FIELDS, and each
 payload begins with its picture's own: their size, a LEB128 number, and then they. Where some pictures are grey, and
 others aren't, the field GREY_PICTURES says which.
+
+In a solid archive N pictures share a payload, a block, and none can be taken out as a file of its own: the field SOLID
+has N, and the index the sizes of the blocks. Count is that of pictures, so the last block may have fewer.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from ddpmcodec.bitstream.fields import (
     GREY_PICTURES,
     OF_ARCHIVES,
     OWN_FIELDS,
+    SOLID,
     Field,
     Fields,
     fields_to_bytes,
@@ -35,8 +39,10 @@ from ddpmcodec.bitstream.fields import (
 from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
+from ddpmcodec.io.limits import MAX_PIXELS
 
-MAX_WIDTH = 48  # bits of the index a picture
+MAX_WIDTH = 48  # bits of the index a payload
+MAX_SOLID = 256  # pictures a block
 _BLOCK = 1 << 13  # sizes unpacked at a time
 
 
@@ -53,6 +59,7 @@ class Archive:
     starts: tuple[int, ...]  # of the payloads that begin in the data, and the end of the last
     own_fields: bool = False  # payloads begin with fields
     grey: bytes = b""  # one bit a picture, the highest first; b"": all are as the header says
+    solid: int = 1  # pictures that share a payload
 
     @property
     def check_bytes(self) -> int:
@@ -60,33 +67,59 @@ class Archive:
         return replace(self.header, archive=True).check_bytes if self.complete else 0
 
     @property
+    def blocks(self) -> int:
+        """Payloads, each of `solid` pictures, the last of as many as are left."""
+        return -(-self.count // self.solid)
+
+    @property
     def begun(self) -> int:
         """Pictures that are there at least in part."""
-        return len(self.starts) - 1
+        return min((len(self.starts) - 1) * self.solid, self.count)
 
     @property
     def intact(self) -> int:
         """Pictures whose payloads are wholly there; all of a complete archive's."""
-        return self.begun - (self.starts[-1] > len(self.data))
+        return min(self._intact_payloads * self.solid, self.count)
+
+    @property
+    def _intact_payloads(self) -> int:
+        return len(self.starts) - 1 - (self.starts[-1] > len(self.data))
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Payload bytes of each intact picture, its own fields included."""
-        return tuple(self.starts[i + 1] - self.starts[i] for i in range(self.intact))
+        """Bytes of each intact payload, its pictures' own fields included."""
+        return tuple(self.starts[i + 1] - self.starts[i] for i in range(self._intact_payloads))
+
+    def members(self, block: int) -> range:
+        """Return the pictures of a block."""
+        return range(block * self.solid, min((block + 1) * self.solid, self.count))
+
+    def is_grey(self, index: int) -> bool:
+        """Return whether a picture is grey."""
+        return bool(self.grey[index // 8] & 128 >> index % 8) if self.grey else self.header.grey
 
     def payload(self, index: int) -> bytes:
-        """Return a picture's payload, or what is there of it. Raises DdpmCodecError for a picture that is not there."""
+        """Return a picture's payload, or its block's, or what is there of it. Raises DdpmCodecError for a picture that
+        is not there.
+        """
         return self._split(index)[1]
 
-    def stream(self, index: int) -> bytes:
-        """Return the picture's own file: header, payload and check. Raises DdpmCodecError like `payload`.
+    def stream(self, index: int, *, vouched: bool = False) -> bytes:
+        """Return the picture's own file: header, payload and check. Raises DdpmCodecError like `payload`, and where
+        pictures share their payloads.
 
-        Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it.
+        Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it,
+        unless the caller does.
         """
         own, payload = self._split(index)
-        grey = bool(self.grey[index // 8] & 128 >> index % 8) if self.grey else self.header.grey
+        if self.solid > 1:
+            raise DdpmCodecError(
+                f"picture {index} shares a stream with others of this solid archive, so it has no file of its own: "
+                "decode it with decode_archive (ddpmcodec decode --index)"
+            )
+        grey = self.is_grey(index)
         body = replace(self.header, grey=grey, fields=in_order((*self.header.fields, *own))).to_bytes() + payload
-        return body + self.header.check(body) if self.complete else body
+        return body + self.header.check(body) if self.complete or vouched else body
 
     def _split(self, index: int) -> tuple[Fields, bytes]:
         """A picture's own fields, and its payload."""
@@ -97,7 +130,7 @@ class Archive:
             raise DdpmCodecError(
                 f"picture {place} is not there: the archive was cut after {self.intact} of {self.count}"
             )
-        part = self.data[self.starts[place] : self.starts[place + 1]]
+        part = self.data[self.starts[place // self.solid] : self.starts[place // self.solid + 1]]
         if not self.own_fields:
             return (), part
         size, at = read_leb128(part, 0)
@@ -133,11 +166,23 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
     if any(own):
         shared.add(Field(OWN_FIELDS, b""))
         payloads = [leb128(len(fields)) + fields + payload for fields, payload in zip(own, payloads, strict=True)]
-    grey = [header.grey for header in parsed]
+    return _packed(parsed[0], shared, [header.grey for header in parsed], payloads)
+
+
+def pack_blocks(header: Header, grey: Sequence[bool], payloads: Sequence[bytes], solid: int) -> bytes:
+    """Return the solid archive of blocks of `solid` pictures each, the last of as many as are left.
+
+    header: of any of the pictures; grey: which of them are.
+    """
+    return _packed(header, {*header.fields, Field(SOLID, leb128(solid))}, grey, payloads)
+
+
+def _packed(header: Header, fields: set[Field], grey: Sequence[bool], payloads: Sequence[bytes]) -> bytes:
+    """The archive of one picture a mark of grey."""
     if any(grey) and not all(grey):
-        shared.add(Field(GREY_PICTURES, np.packbits(grey).tobytes()))
-    header = replace(parsed[0], archive=True, grey=all(grey), fields=in_order(shared))
-    body = b"".join([header.to_bytes(), _index([len(p) for p in payloads]), *payloads])
+        fields = {*fields, Field(GREY_PICTURES, np.packbits(grey).tobytes())}
+    header = replace(header, archive=True, grey=all(grey), fields=in_order(fields))
+    body = b"".join([header.to_bytes(), _index(len(grey), [len(p) for p in payloads]), *payloads])
     return body + header.check(body)
 
 
@@ -165,9 +210,11 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     if at >= len(data):
         raise FormatError(inside)
     width, at = data[at], at + 1
-    end = at + (count * width + 7) // 8
+    solid = _solid(header, count)
+    payloads = -(-count // solid)
+    end = at + (payloads * width + 7) // 8
     if end > len(data):
-        raise FormatError(f"{inside} ({count} pictures of {width} bits each, and {len(data) - at} bytes are left)")
+        raise FormatError(f"{inside} ({payloads} payloads of {width} bits each, and {len(data) - at} bytes are left)")
     if width > MAX_WIDTH:
         raise FormatError(f"the index's sizes take {width} bits, expected at most {MAX_WIDTH}; the file is damaged")
     if not count or least < own.least_payload:
@@ -179,13 +226,13 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
         raise FormatError(
             f"the archive doesn't say rightly which of its {count} pictures are grey; the file is damaged"
         )
-    starts = _starts(data, at, end, count, least, width)
+    starts = _starts(data, at, end, payloads, least, width)
     if starts[-1] > len(data) and len(data) - starts[-2] < own.least_payload:
         starts.pop()
     body = len(data) - header.check_bytes
-    complete = len(starts) == count + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
+    complete = len(starts) == payloads + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
     archive = Archive(
-        data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b""
+        data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b"", solid
     )
     if not complete and not allow_partial:
         raise TruncatedArchiveError(
@@ -197,12 +244,28 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     return archive
 
 
-def _index(sizes: Sequence[int]) -> bytes:
+def _index(count: int, sizes: Sequence[int]) -> bytes:
     least = min(sizes)
     width = (max(sizes) - least).bit_length()
     bits = "".join(f"{size - least:0{width}b}" for size in sizes) if width else ""
     packed = bytes(int(bits[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(bits), 8))
-    return leb128(len(sizes)) + leb128(least) + bytes([width]) + packed
+    return leb128(count) + leb128(least) + bytes([width]) + packed
+
+
+def _solid(header: Header, count: int) -> int:
+    """Pictures a payload. Raises FormatError where the field says it wrongly."""
+    field = header.field(SOLID)
+    if field is None:
+        return 1
+    solid, _ = read_leb128(field, 0)
+    if leb128(solid) != field or not 2 <= solid <= min(count, MAX_SOLID) or header.pixels * solid > MAX_PIXELS:
+        raise FormatError(
+            f"the archive declares blocks of {solid} of its {count} pictures of {header.width}x{header.height}, "
+            f"expected 2 to {MAX_SOLID}, and at most {MAX_PIXELS >> 20} megapixels together; the file is damaged"
+        )
+    if header.short or header.field(OWN_FIELDS) is not None:
+        raise FormatError("the archive's pictures share streams, and can't have what its header says; it is damaged")
+    return solid
 
 
 def _names_some(bits: bytes, count: int) -> bool:

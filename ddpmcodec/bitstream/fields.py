@@ -31,6 +31,7 @@ GREY_PICTURES = MARK + 1  # in the header of an archive of some grey pictures: o
 CLASS = MARK + 2  # LEB128 number of the class that the network is told
 PROMPT = MARK + 3  # the text that the network is told, UTF-8, deflated (without zlib's frame)
 GUIDANCE = MARK + 4  # LEB128 hundredths of classifier-free guidance
+SOLID = MARK + 5  # in an archive's header: LEB128 number of pictures that share a payload, see bitstream.solid
 
 NAMES = {
     ICC_PROFILE: "colour profile",
@@ -43,8 +44,9 @@ NAMES = {
     CLASS: "class",
     PROMPT: "prompt",
     GUIDANCE: "guidance",
+    SOLID: "pictures a block",
 }
-OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES})  # fields that no single picture's header has
+OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES, SOLID})  # fields that no single picture's header has
 UNDERSTOOD = OF_ARCHIVES | {
     CLASS,
     PROMPT,

@@ -74,16 +74,16 @@ class KnownModel(Protocol):
         ...
 
 
-def reader_of(header: Header, model: KnownModel) -> StreamReader:
-    """Return a reader for the payload that follows this header. Raises FormatError for a plan that the model doesn't
-    have.
+def reader_of(header: Header, model: KnownModel, pictures: int = 1) -> StreamReader:
+    """Return a reader for the payload that follows this header, or for a block of some pictures. Raises FormatError
+    for a plan that the model doesn't have.
     """
-    return StreamReader(*_coding(header, model), header.short)
+    return StreamReader(*_coding(header, model), header.short, pictures)
 
 
-def writer_of(header: Header, model: KnownModel) -> StreamWriter:
-    """Return a writer for the payload that follows this header. Raises FormatError like `reader_of`."""
-    return StreamWriter(*_coding(header, model), header.short)
+def writer_of(header: Header, model: KnownModel, pictures: int = 1) -> StreamWriter:
+    """Return a writer for the payload that follows this header, or for a block. Raises FormatError like `reader_of`."""
+    return StreamWriter(*_coding(header, model), header.short, pictures)
 
 
 def _coding(header: Header, model: KnownModel) -> tuple[Plan, Channel, int]:
@@ -119,14 +119,14 @@ def read_info(data: bytes, model: KnownModel) -> StreamInfo:
     require_model(header, model)
     reader, end = reader_of(header, model), len(data) - header.check_bytes
     if end >= start and header.check(data[:end]) == data[end:]:
-        packets = _read_all(reader, data[start:end])
+        packets = read_all(reader, data[start:end])
         tail = tail_of(header, reader, data[start:end])
         if tail is not None:
             costs = tuple(reader.step_bits)
             return StreamInfo(header, reader.plan, packets, costs, True, start, end - start, header.check_bytes, tail)
         reader = reader_of(header, model)
     # Cut or damaged: whatever follows the header may be payload.
-    packets = _read_all(reader, data[start:])
+    packets = read_all(reader, data[start:])
     return StreamInfo(header, reader.plan, packets, tuple(reader.step_bits), False, start, len(data) - start, 0)
 
 
@@ -165,7 +165,8 @@ def require_model(header: Header, model: KnownModel) -> None:
         )
 
 
-def _read_all(reader: StreamReader, payload: bytes) -> tuple[Packet, ...]:
+def read_all(reader: StreamReader, payload: bytes) -> tuple[Packet, ...]:
+    """Return the intact steps of a payload."""
     reader.feed(payload)
     packets = []
     while (packet := reader.read()) is not None:

@@ -9,6 +9,16 @@ from numpy.typing import NDArray
 
 from ddpmcodec.numerics.arguments import read_only
 
+GAIN_STEP = 2**0.5
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part of a picture in a step that several pictures take together: under which prior, and with how much power."""
+
+    coloured: bool
+    gain: int = 0  # its powers are multiplied by GAIN_STEP ** gain
+
 
 @dataclass(frozen=True)
 class BitCount:
@@ -17,11 +27,13 @@ class BitCount:
     index: int  # place on the grid of counts; END's for a short step
     bits: int
     log_snr: float | None = None  # that a short step goes to; None: the plan's next level
+    shares: tuple[Share, ...] = ()  # of the pictures of a joint step
 
 
 @dataclass(frozen=True, eq=False)
 class Packet:
-    """Packet of one step for one image: a place on the grid of counts and the channel's symbols.
+    """Packet of one step, for one picture or for several together: a place on the grid of counts and the channel's
+    symbols.
 
     A short step, which ends a stream, has no place on the grid, and a level of its own.
     """
@@ -33,6 +45,7 @@ class Packet:
     coloured: bool = (
         False  # the prior has the error's spectrum; False: white, as in models without one and steps of no bits
     )
+    shares: tuple[Share, ...] = ()  # of a joint step of any bits: each picture's; `coloured` means nothing there
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", read_only(self.code))  # callers see it before the stream is done with it
@@ -45,4 +58,4 @@ class Packet:
 
     @property
     def _values(self) -> tuple[object, ...]:
-        return self.index, self.bits, self.code.tobytes(), self.log_snr, self.coloured
+        return self.index, self.bits, self.code.tobytes(), self.log_snr, self.coloured, self.shares

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.bitstream import range_coder
 from ddpmcodec.bitstream.bit_counts import END
-from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.bitstream.packet import Packet, Share
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
@@ -31,8 +31,8 @@ class StreamReader:
     Every step read is written again: that yields the place to resume at, and the canonical bytes to compare with.
     """
 
-    def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False):
-        self._written = StreamWriter(plan, channel, dims, short)
+    def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False, pictures: int = 1):
+        self._written = StreamWriter(plan, channel, dims, short, pictures)
         self._data = bytearray()  # from word _first on
         self._first = 0
         self._pair: tuple[Any, Any] | None = None
@@ -88,16 +88,19 @@ class StreamReader:
         return None
 
     def _step(self, index: int, bits: int, log_snr: float | None = None) -> Packet | None:
-        coloured = False
-        if colour := self._written.colour(bits):
-            white = self._agreed([colour])
-            if white is None:
+        shares = list[Share]()
+        for model in self._written.shares if bits else []:
+            symbols = self._agreed([model.white(), model.gain()])
+            if symbols is None:
                 return None
-            coloured = not white[0]
+            shares.append(model.share(*symbols.tolist()))
         code = self._agreed(self._written.channel.symbol_models(bits, self._written.dims))
         if code is None:
             return None
-        packet = Packet(index, bits, code, log_snr, coloured)
+        if self._written.pictures > 1:
+            packet = Packet(index, bits, code, log_snr, shares=tuple(shares))
+        else:
+            packet = Packet(index, bits, code, log_snr, any(share.coloured for share in shares))
         self._written.write(packet)
         return packet
 

@@ -15,32 +15,30 @@ from numpy.typing import NDArray
 
 from ddpmcodec.bitstream import range_coder
 from ddpmcodec.bitstream.bit_counts import END, BitCountModel
-from ddpmcodec.bitstream.packet import BitCount, Packet
+from ddpmcodec.bitstream.packet import BitCount, Packet, Share
+from ddpmcodec.bitstream.shares import ShareModel
 from ddpmcodec.bitstream.short_step import ShortStep
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.numerics.symbol_model import SymbolModel
-
-# Whether a step's prior is coloured follows its count. Pictures unlike those that the spectrum was measured on stay
-# white for many steps.
-_WHITE_AFTER_COLOURED, _WHITE_AFTER_WHITE = SymbolModel(1, 2, (63, 1)), SymbolModel(1, 2, (1, 3))
 
 
 class StreamWriter:
     """Writer of a stream: takes packets, gives bytes. `end` closes a stream before its plan's last step; there it is
     implied and free.
 
-    short: END is followed by a short step, or by 0, which is none; the header says so.
+    short: END is followed by a short step, or by 0, which is none; the header says so. pictures: that take their steps
+    together in this stream, of `dims` dimensions each.
     """
 
-    def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False):
-        self.plan, self.channel, self.dims, self.short = plan, channel, dims, short
-        self.counts = BitCountModel(plan, channel, dims)
+    def __init__(self, plan: Plan, channel: Channel, dims: int, short: bool = False, pictures: int = 1):
+        self.plan, self.channel, self.dims, self.short, self.pictures = plan, channel, dims * pictures, short, pictures
+        self.counts = BitCountModel(plan, channel, self.dims, pictures)
+        self.shares = [ShareModel(plan.spectrum is not None, pictures > 1) for _ in range(pictures)]
         self.encoder = constriction.stream.queue.RangeEncoder()
         self.ended = False  # the plan's last step, or END and the short step, have passed
         self.step_bits: list[float] = []  # information of each step: its count's and its symbols'
         self.count_bits: list[float] = []  # the part of it that the count takes, and the choice of the prior
-        self._white = False  # the last step of any bits was
         self.end_bits = 0.0  # information of END, and of 0 where there is no short step
 
     def choose(self, ideal: float) -> BitCount:
@@ -60,9 +58,11 @@ class StreamWriter:
         else:
             self.end_bits = self._write_symbol(self.counts.symbol_model(), END)
             self.count_bits.append(self._write_symbols(*self.short_step().symbols(packet.bits)))
-        if colour := self.colour(packet.bits):
-            self.count_bits[-1] += self._write_symbol(colour, int(not packet.coloured))
-            self._white = not packet.coloured
+        if packet.bits:
+            for model, share in zip(self.shares, packet.shares or [Share(packet.coloured)], strict=True):
+                symbols = np.array(model.symbols(share), np.int32)
+                self.count_bits[-1] += self._write_symbols([model.white(), model.gain()], symbols)
+                model.update(share)
         code = self._write_symbols(self.channel.symbol_models(packet.bits, self.dims), packet.code)
         self.step_bits.append(self.count_bits[-1] + code)
         self.ended = packet.log_snr is not None or len(self.step_bits) == self.plan.steps
@@ -79,14 +79,6 @@ class StreamWriter:
         """Return the short step that may follow in place of the next."""
         return ShortStep(self.plan, self.channel, self.dims, len(self.step_bits), self.counts.expected_bits())
 
-    def colour(self, bits: int) -> SymbolModel | None:
-        """Return the model of whether the prior of the next step, of `bits` bits, is white; None where it can only be
-        white.
-        """
-        if self.plan.spectrum is None or not bits:
-            return None
-        return _WHITE_AFTER_WHITE if self._white else _WHITE_AFTER_COLOURED
-
     def _write_symbols(self, symbol_models: Sequence[SymbolModel], symbols: NDArray[np.int32]) -> float:
         """Append any symbols; return their information in bits."""
         range_coder.encode(self.encoder, symbol_models, symbols)
@@ -99,6 +91,7 @@ class StreamWriter:
         """Return a copy, to see what comes of going on."""
         other = copy(self)
         other.encoder, other.counts = self.encoder.clone(), copy(self.counts)
+        other.shares = [copy(model) for model in self.shares]
         other.step_bits, other.count_bits = list(self.step_bits), list(self.count_bits)
         return other
 

@@ -8,6 +8,7 @@ variance over noise variance that `Channel.snr` gives.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -83,7 +84,21 @@ class Prior:
         return float((energies / self.variances(kappa)).max())
 
 
-@lru_cache(maxsize=4096)
+def joined(priors: Sequence[Prior | None], gains: Sequence[float], dims: int) -> Prior:
+    """Return the prior of several pictures' coefficients, one picture after another, of `dims` each.
+
+    A picture's powers are multiplied by its gain, and then all by one number, so that their mean is 1 again. None is
+    white: equal powers, in as many groups as the others have.
+    """
+    groups = max((len(prior.power) for prior in priors if prior is not None), default=1)
+    power = [np.ones(groups) if prior is None else np.array(prior.power) for prior in priors]
+    whole = Prior((1.0,) * (groups * len(power)), dims * len(power))
+    scaled = np.concatenate([gain * of_one for gain, of_one in zip(gains, power, strict=True)])
+    scaled /= float((whole.sizes * scaled).sum()) / whole.dims
+    return Prior(tuple(scaled.tolist()), whole.dims)
+
+
+@lru_cache(maxsize=256)  # joint priors have many powers
 def _kappa(prior: Prior, bits: float) -> float:
     # The sum is concave and at most that of equal powers, so Newton's method comes from below.
     value = float(np.expm1(2 * bits * math.log(2) / prior.dims))

@@ -1,24 +1,31 @@
-"""Many pictures to one archive and back: in batches, for the network, and each alone, for whoever wants one of them."""
+"""Many pictures to one archive and back: in batches, for the network, and each alone, for whoever wants one of them.
+
+In a solid archive the pictures of a block share a stream. Any of them is still decoded without the network's looking at
+the others; only bytes are read for all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
+from ddpmcodec.bitstream.archive_index import MAX_SOLID, Archive, pack_archive, pack_blocks, read_archive
 from ddpmcodec.bitstream.fields import FILE_NAME
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, with_fields
-from ddpmcodec.bitstream.header import read_header
-from ddpmcodec.codec.decoding import Decoded, decode_packets
+from ddpmcodec.bitstream.header import Header, read_header
+from ddpmcodec.bitstream.solid import Block, least_payload, read_block
+from ddpmcodec.codec.decoding import Decoded, decode_block, decode_packets
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import PIXELS_AT_A_TIME
-from ddpmcodec.codec.options import EncodeOptions, OnStep
+from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedStreamError
 from ddpmcodec.io.images import as_rgb
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, receiving_model, sending_model
 from ddpmcodec.numerics.arguments import whole, whole_or_none
@@ -38,6 +45,7 @@ class ArchivePicture:
     steps: int  # that it was decoded from
     verified: bool  # the archive is complete and passes its check
     name: str = ""  # its file's, where the archive kept it: whatever the sender wrote there
+    sound: bool = True  # its stream, or its block's, has bytes that an encoder writes, and a tail that was read fits
 
 
 def encode_archive(
@@ -46,14 +54,17 @@ def encode_archive(
     names: Sequence[str] | None = None,
     model: ModelLike = None,
     batch: int = _BATCH,
+    solid: int | None = None,
     on_step: OnStep = lambda step: None,
     on_batch: Callable[[int], None] = lambda done: None,
     **options: Unpack[EncodeOptions],
 ) -> bytes:
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
-    names: what the pictures' files are called, kept beside them. on_step: called after each step of each batch.
-    on_batch: called after each batch with the number of pictures done so far. The rest is as in `encode_batch`. Raises
+    names: what the pictures' files are called, kept beside them. solid: as many pictures as this (2 to 256) are a
+    block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together, and
+    keep no names. None, or 1: each has its own stream. on_step: called after each step of each batch or block.
+    on_batch: called after each with the number of pictures done so far. The rest is as in `encode_batch`. Raises
     ImageError where there is no picture, or one can't be coded or differs in size.
     """
     if not len(images):
@@ -70,7 +81,11 @@ def encode_archive(
                 "pictures of one size"
             )
     codec, files = sending_model(model, height, width), list[bytes]()
-    at_a_time = _batch_of(height * width, batch)
+    at_a_time, together = _batch_of(height * width, batch), _solid_of(height * width, solid, len(pictures))
+    if together > 1:
+        if names is not None:
+            raise DdpmCodecError("pictures of a solid archive keep no names: leave out either names or solid")
+        return _encode_solid(pictures, codec, together, Options(**options), on_step, on_batch)
     for first in range(0, len(pictures), at_a_time):
         files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
         on_batch(len(files))
@@ -80,6 +95,27 @@ def encode_archive(
             for file, name in zip(files, names, strict=True)
         ]
     return pack_archive(files)
+
+
+def _encode_solid(
+    pictures: Sequence[NDArray[np.uint8]],
+    codec: CodecModel,
+    together: int,
+    options: Options,
+    on_step: OnStep,
+    on_batch: Callable[[int], None],
+) -> bytes:
+    if options.has_target:
+        raise DdpmCodecError("pictures of an archive take their steps together, so it has no target")
+    headers, payloads = list[Header](), list[bytes]()
+    for first in range(0, len(pictures), together):
+        sender = options.sender(*pictures[first : first + together], model=codec, joint=True)
+        for sent in sender.send():
+            on_step(sent)
+        payloads.append(sender.block())
+        headers += sender.headers
+        on_batch(len(headers))
+    return pack_blocks(headers[0], [header.grey for header in headers], payloads, together)
 
 
 def decode_archive(
@@ -95,9 +131,10 @@ def decode_archive(
     """Yield an archive's pictures in order, or the one at `index` (from 0) alone, decoded from `steps` steps or from
     all.
 
-    batch: how many go through the network together. allow_partial: decode what is there of an archive that was cut or
-    damaged behind its index; a picture then may have fewer steps, and one without any is left out. on_step: called
-    after each step of a batch with the number of pictures that took it. Raises DdpmCodecError.
+    batch: how many go through the network together; of a solid archive it is a block's. allow_partial: decode what is
+    there of an archive that was cut or damaged behind its index; a picture then may have fewer steps, and one without
+    any is left out; `sound` says which are not as they were sent. on_step: called after each step of a batch with the
+    number of pictures that took it. Raises DdpmCodecError.
     """
     steps, index = whole_or_none(steps, "steps"), whole_or_none(index, "index")
     archive = read_archive(data, allow_partial=allow_partial)
@@ -106,21 +143,74 @@ def decode_archive(
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
     places: Sequence[int] = range(archive.begun) if index is None else [index]
-    found = False
+    if archive.solid > 1:
+        found = _from_blocks(archive, places, steps, codec, allow_partial, on_step)
+    else:
+        found = _from_streams(archive, places, steps, codec, allow_partial, on_step, at_a_time)
+    nothing = True
+    for item in found:
+        nothing = False
+        yield item
+    if nothing:
+        raise DdpmCodecError("not even the first step of a picture is there; nothing can be decoded")
+
+
+def decode_member(
+    archive: Archive, index: int, steps: int | None, codec: CodecModel, allow_partial: bool = False
+) -> Iterator[Decoded]:
+    """Yield one picture of a solid archive after each step, `steps` at most. Raises like `decode_archive`."""
+    block, members = _parsed_block(archive, index, steps, codec, allow_partial), archive.members(index // archive.solid)
+    if block is None or not block.steps:
+        raise DdpmCodecError("not even the first step of the picture's block is there; nothing can be decoded")
+    grey = [archive.is_grey(i) for i in members]
+    for (item,) in decode_block(block, [index - members.start], grey, steps, codec, allow_partial):
+        yield item
+
+
+def _from_streams(
+    archive: Archive,
+    places: Sequence[int],
+    steps: int | None,
+    codec: CodecModel,
+    allow_partial: bool,
+    on_step: Callable[[int], None],
+    at_a_time: int,
+) -> Iterator[ArchivePicture]:
+    """Pictures with streams of their own, several at a time."""
     for first in range(0, len(places), at_a_time):
         parsed = [(i, _parsed(archive, i, steps, codec, allow_partial)) for i in places[first : first + at_a_time]]
         there, items = [(i, info) for i, info in parsed if info is not None and info.steps], list[Decoded]()
         if not there:
             continue
-        for items in decode_packets([info for _, info in there], steps, codec):
+        for items in decode_packets([info for _, info in there], steps, codec, allow_partial):
             n = max(item.n for item in items)
             on_step(sum(item.n == n for item in items))  # others have ended
         for (i, info), item in zip(there, items, strict=True):
-            name = info.header.field(FILE_NAME) or b""
-            yield ArchivePicture(i, item.image, item.n, archive.complete, name.decode("utf-8", "replace"))
-        found = True
-    if not found:
-        raise DdpmCodecError("not even the first step of a picture is there; nothing can be decoded")
+            sound = info.complete and (item.exact or not info.tail or steps is not None)
+            name = (info.header.field(FILE_NAME) or b"").decode("utf-8", "replace")
+            yield ArchivePicture(i, item.image, item.n, archive.complete, name, sound)
+
+
+def _from_blocks(
+    archive: Archive,
+    places: Sequence[int],
+    steps: int | None,
+    codec: CodecModel,
+    allow_partial: bool,
+    on_step: Callable[[int], None],
+) -> Iterator[ArchivePicture]:
+    """Pictures that share streams, those of a block at a time."""
+    for number, wanted in groupby(places, lambda place: place // archive.solid):
+        members, asked = archive.members(number), list(wanted)
+        block = _parsed_block(archive, asked[0], steps, codec, allow_partial)
+        if block is None or not block.steps:
+            continue
+        items, grey = list[Decoded](), [archive.is_grey(i) for i in members]
+        for items in decode_block(block, [i - members.start for i in asked], grey, steps, codec, allow_partial):
+            on_step(len(items))
+        for i, item in zip(asked, items, strict=True):
+            sound = block.complete and (item.exact or not block.tails or steps is not None)
+            yield ArchivePicture(i, item.image, item.n, archive.complete, sound=sound)
 
 
 def _parsed(
@@ -131,7 +221,7 @@ def _parsed(
     """
     if allow_partial:
         try:
-            return read_info(archive.stream(index), codec)
+            return read_info(archive.stream(index, vouched=index < archive.intact), codec)
         except FormatError:
             if not archive.own_fields:
                 raise
@@ -144,6 +234,28 @@ def _parsed(
     if not 1 <= (wanted or 1) <= info.pictures:
         raise DdpmCodecError(f"{wanted or 1} steps were asked for; picture {index} has {info.pictures}")
     return info
+
+
+def _parsed_block(
+    archive: Archive, index: int, wanted: int | None, codec: CodecModel, allow_partial: bool
+) -> Block | None:
+    """The block of a picture. Raises like `_parsed`, and is None likewise."""
+    members, payload = archive.members(index // archive.solid), archive.payload(index)
+    count, first = len(members), members.start
+    if allow_partial and len(payload) < least_payload(archive.header, count):
+        return None
+    block = read_block(archive.header, payload, count, codec)
+    if allow_partial:
+        return block
+    if not block.complete:
+        raise TruncatedStreamError(
+            f"the block of pictures {first} to {first + count - 1} is damaged: {block.steps} of {block.plan.steps} "
+            "steps can be decoded; pass allow_partial=True (--allow-partial) to decode those",
+            block.steps,
+        )
+    if not 1 <= (wanted or 1) <= block.pictures:
+        raise DdpmCodecError(f"{wanted or 1} steps were asked for; picture {index} has {block.pictures}")
+    return block
 
 
 def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
@@ -159,3 +271,16 @@ def _batch_of(pixels: int, batch: int) -> int:
     if batch < 1:
         raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
     return max(1, min(batch, PIXELS_AT_A_TIME // pixels))
+
+
+def _solid_of(pixels: int, solid: int | None, pictures: int) -> int:
+    """How many pictures of `pixels` pixels a block is to have: 1 is none."""
+    together = 1 if solid is None else whole(solid, "solid")
+    if not 1 <= together <= MAX_SOLID:
+        raise DdpmCodecError(f"blocks of {together} pictures: expected 1 to {MAX_SOLID}")
+    together = min(together, pictures)
+    if together * pixels > MAX_PIXELS:
+        raise DdpmCodecError(
+            f"blocks of {together} pictures of {pixels} pixels: expected at most {MAX_PIXELS >> 20} megapixels together"
+        )
+    return together

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.condition import condition_of
 from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, tail_of
 from ddpmcodec.bitstream.header import Header, missing_header_bytes, parse_header, read_header
+from ddpmcodec.bitstream.solid import Block
 from ddpmcodec.codec.receiver import ReceivedStep, Receiver
 from ddpmcodec.codec.reconstruction import Reconstruction, mean
-from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
+from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedStreamError
 from ddpmcodec.io.images import in_grey, to_bytes
 from ddpmcodec.io.writing import image_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
@@ -134,9 +135,12 @@ def decode_batch_progressive(
     yield from decode_packets(infos, steps, codec)
 
 
-def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecModel) -> Iterator[list[Decoded]]:
+def decode_packets(
+    infos: Sequence[StreamInfo], steps: int | None, codec: CodecModel, allow_partial: bool = False
+) -> Iterator[list[Decoded]]:
     """Yield the pictures of parsed streams after each step, `steps` at most. Each has at least one, and all a header in
-    which only grey, and what a decoder may skip, differ.
+    which only grey, and what a decoder may skip, differ. allow_partial: where a tail is damaged, the picture stays as
+    it is after its last step.
     """
     header, counts = infos[0].header, [info.steps for info in infos]
     grey = [info.header.grey for info in infos]
@@ -145,7 +149,7 @@ def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecM
     for n in range(1, (steps or max(info.pictures for info in infos)) + 1):
         for i, info in enumerate(infos):
             if info.tail and n == counts[i] + 1:
-                items[i] = _exact(info.header, codec, info.tail, items[i].state, items[i].bits)
+                items[i] = _with_tail(items[i], info.header, codec, info.tail, allow_partial)
         before = going
         going = [i for i in before if n <= counts[i] and infos[i].packets[n - 1].log_snr is None]
         # Short steps go to levels of their own, each without the others.
@@ -159,6 +163,32 @@ def decode_packets(infos: Sequence[StreamInfo], steps: int | None, codec: CodecM
                 for place, (i, picture) in enumerate(zip(members, taker.pictures(), strict=True)):
                     items[i] = Decoded(n, picture, float(sum(infos[i].step_bits[:n])), state.select(place))
         yield [items[i] for i in range(len(infos))]
+
+
+def decode_block(
+    block: Block,
+    members: Sequence[int],
+    grey: Sequence[bool],
+    steps: int | None,
+    codec: CodecModel,
+    allow_partial: bool = False,
+) -> Iterator[list[Decoded]]:
+    """Yield some pictures of a parsed block, by their places in it, after each step, `steps` at most.
+
+    The network runs for these alone. grey: which of the block's pictures are. Bits are those of the whole block but for
+    tails. allow_partial: as in `decode_packets`.
+    """
+    whole = Receiver(block.header, model=codec, count=block.count, grey=grey, joint=True)
+    receiver, total, items = whole.select(members), 0.0, list[Decoded]()
+    for packet, bits in zip(block.packets[:steps], block.step_bits, strict=False):
+        state, total = receiver.advance([packet]), total + bits
+        shown = receiver.pictures()
+        items = [Decoded(state.n, picture, total, state.select(place)) for place, picture in enumerate(shown)]
+        yield items
+    if block.tails and steps in (None, block.pictures):
+        headers = [replace(block.header, grey=grey[member]) for member in members]
+        each = zip(items, headers, [block.tails[member] for member in members], strict=True)
+        yield [_with_tail(item, header, codec, tail, allow_partial) for item, header, tail in each]
 
 
 def decode_stream(
@@ -209,6 +239,16 @@ def _beginning(source: Iterator[bytes]) -> bytearray:
         wanted = len(seen) + missing
     parse_header(bytes(seen))  # what is all there is may be too little for the declared size
     return seen
+
+
+def _with_tail(item: Decoded, header: Header, codec: CodecModel, tail: bytes, allow_partial: bool) -> Decoded:
+    """The picture itself; where its tail is damaged, and that is allowed, the picture as it is."""
+    try:
+        return _exact(header, codec, tail, item.state, item.bits)
+    except FormatError:
+        if allow_partial:
+            return item
+        raise
 
 
 def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, bits: float) -> Decoded:

@@ -121,11 +121,11 @@ class Options:
             quality = DEFAULT_QUALITY
         return LOG_SNR_AT_0 + LOG_SNR_A_POINT * quality
 
-    def sender(self, *pictures: Any, model: ModelLike) -> Sender:
-        """Return the sender of these options; with a target, rate control ends its stream."""
+    def sender(self, *pictures: Any, model: ModelLike, joint: bool = False) -> Sender:
+        """Return the sender of these options; with a target, rate control ends its stream. joint: of a block."""
         names = ("plan_steps", "channel", "seed", "steps", "lossless")
         kept: dict[str, Any] = {name: getattr(self, name) for name in names}
         kept["fields"] = dict(self.fields) | condition_fields(self.condition)
         shown = [as_rgb(picture, self.lossless) for picture in pictures]
         end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
-        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, **kept)
+        return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, joint=joint, **kept)

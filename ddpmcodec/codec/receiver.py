@@ -27,7 +27,7 @@ class ReceivedStep:
 
     n: int  # a short step counts as one
     log_snr: float  # x_t's level
-    bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included
+    bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included; a block's, in each
     x_t: Array  # (batch, c, h, w)
     x0_hat: Array  # (batch, c, h, w): the picture as known now; of a latent model, its latents
 
@@ -39,7 +39,7 @@ class ReceivedStep:
 
 class Receiver:
     """Receiver of one picture's stream as its bytes arrive, or of the packets of `count` streams of one header, step by
-    step.
+    step, or of a block of `count` pictures (joint).
 
     start: a header, or the first bytes of a file: all of its header (`bitstream.header.missing_header_bytes` says what
     is missing), and as much more as there is. Memory for a picture of the declared size is taken at once. grey: which
@@ -47,12 +47,21 @@ class Receiver:
     header, or names another model.
     """
 
-    def __init__(self, start: Header | bytes, *, model: ModelLike = None, count: int = 1, grey: Sequence[bool] = ()):
+    def __init__(
+        self,
+        start: Header | bytes,
+        *,
+        model: ModelLike = None,
+        count: int = 1,
+        grey: Sequence[bool] = (),
+        joint: bool = False,
+    ):
         self.header, end = (start, 0) if isinstance(start, Header) else parse_header(bytes(start), whole=False)
         codec = receiving_model(model, self.header.fingerprint)
         require_model(self.header, codec)
         headers = [replace(self.header, grey=kind) for kind in grey] or [self.header] * count
-        self.chain, self.stream = ReverseChain.of(headers, codec), reader_of(self.header, codec)
+        self.chain = ReverseChain.of(headers, codec, joint=joint)
+        self.stream = reader_of(self.header, codec, self.chain.block)
         self.bits: NDArray[np.int64] = read_only(np.zeros(count, np.int64))
         if not isinstance(start, Header):
             self.stream.feed(bytes(start[end:]))
@@ -66,7 +75,7 @@ class Receiver:
             yield self.advance([packet])
 
     def advance(self, packets: Sequence[Packet]) -> ReceivedStep:
-        """Go on to where the packets, one a picture, lead."""
+        """Go on to where the packets lead: one a picture, or one for a whole block."""
         self.chain.advance(packets)
         self.bits = read_only(self.bits + np.array([p.bits for p in packets], np.int64))
         return self.state()

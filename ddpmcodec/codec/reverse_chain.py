@@ -6,12 +6,15 @@ computes its shifts from what is public here.
 
 Both sides know of a grey picture that its colours are equal, and make those of x0_hat equal too, which becomes its own
 luminance: the posterior's chromatic part is then the true one at no cost.
+
+Pictures of a block take their steps from one packet. Whoever wants some of them leaves the others out: what a packet
+brings to one picture doesn't depend on what the network says of the others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 
 import numpy as np
@@ -19,10 +22,11 @@ from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.condition import condition_of
 from ddpmcodec.bitstream.header import Header
-from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.bitstream.packet import GAIN_STEP, Packet, Share
 from ddpmcodec.channel.base import Channel
 from ddpmcodec.channel.basis import Basis, basis_of
 from ddpmcodec.channel.names import channel_of
+from ddpmcodec.channel.prior import Prior, joined
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.denoiser import x0_hat
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
@@ -35,12 +39,13 @@ from ddpmcodec.numerics.arguments import read_only
 from ddpmcodec.numerics.philox import Key, gaussian
 
 Array = NDArray[np.float32]
+_PIXELS_AT_A_TIME = 1 << 20  # that the network is shown, so that many pictures that aren't small don't fill the memory
 
 
 class ReverseChain:
     """Chain x_T … x_0 of `count` pictures of height x width; starts at x_T, which is shared noise (alpha_bar_T = 0).
 
-    grey: which of the pictures are grey.
+    grey: which of the pictures are grey. joint: they are a block, and take each step from one packet.
     """
 
     def __init__(
@@ -53,8 +58,11 @@ class ReverseChain:
         width: int,
         seed: int,
         grey: Sequence[bool] = (),
+        joint: bool = False,
     ):
         self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
+        self.block = count if joint and count > 1 else 1  # pictures that take a step together
+        self.members = list(range(count))  # places in the block of those that are here
         self.grey = np.array(grey or [False] * count)
         self.height, self.width = (
             height * model.factor,
@@ -70,7 +78,9 @@ class ReverseChain:
         self._x0_hat: Array | None = None
 
     @classmethod
-    def of(cls, headers: Sequence[Header], model: CodecModel, search_device: bool = False) -> ReverseChain:
+    def of(
+        cls, headers: Sequence[Header], model: CodecModel, search_device: bool = False, joint: bool = False
+    ) -> ReverseChain:
         """Return the chain of streams with these headers, which differ in grey and in what a decoder may skip.
 
         search_device: where there is no native code, the channel searches on the model's device. (Native code on a few
@@ -83,7 +93,8 @@ class ReverseChain:
         height, width = canvas_size(header.height, header.width, model.window, model.factor)
         device = model.device if search_device and model.device.type != "cpu" and not native.enabled() else None
         channel = channel_of(header.channel, model.channels * height * width, device)
-        chain = cls(model, model.plan(header.plan_steps), channel, len(headers), height, width, header.seed, grey)
+        plan = model.plan(header.plan_steps)
+        chain = cls(model, plan, channel, len(headers), height, width, header.seed, grey, joint)
         chain.height, chain.width = header.height, header.width
         return chain
 
@@ -99,7 +110,10 @@ class ReverseChain:
     def x0_hat(self) -> Array:
         """Return the network's x_0 given x_t, grey for a grey picture; one call a level, however often it is asked."""
         if self._x0_hat is None:
-            predicted = x0_hat(self.model, self.x_t, self.log_snr)
+            at_a_time = max(1, _PIXELS_AT_A_TIME // (self.height * self.width))
+            parts = [self.x_t[i : i + at_a_time] for i in range(0, len(self.x_t), at_a_time)]
+            found = [x0_hat(self.model, part, self.log_snr) for part in parts]
+            predicted = found[0] if len(found) == 1 else np.concatenate(found)
             if self.grey.any() and self.model.space.has_colours:
                 predicted[self.grey] = in_grey(predicted[self.grey])
             self._x0_hat = read_only(predicted)
@@ -131,9 +145,10 @@ class ReverseChain:
         return Key(self.seed, self.n + 1)
 
     def advance(self, packets: Sequence[Packet]) -> None:
-        """Take the next step: x_s = mu_p + sqrt(b) * (what the channel makes of each picture's packet).
+        """Take the next step: x_s = mu_p + sqrt(b) * (what the channel makes of the packets).
 
-        The packets go to one level: the plan's next, or a short step's. Raises ValueError where they don't.
+        There is one a picture, or one for a whole block. They go to one level: the plan's next, or a short step's.
+        Raises ValueError where they don't.
         """
         log_snr, *others = {packet.log_snr for packet in packets}
         if others:
@@ -142,13 +157,36 @@ class ReverseChain:
             )
         q = self.posterior_to(log_snr)
         x_s, sigma = q.mean(self.x0_hat(), self.x_t), np.float32(math.sqrt(q.variance))
-        for i, packet in enumerate(packets):
-            basis = self.basis() if packet.coloured else None
-            prior = None if basis is None else basis.prior
-            sample = self.channel.decode(packet.code, packet.bits, self.dims, self.key(), prior)
+        samples = self._of_each(packets) if self.block == 1 else self._of_block(*packets)
+        for i, (sample, coloured) in enumerate(samples):
+            basis = self.basis() if coloured else None
             sample *= sigma
             x_s[i] += sample.reshape(x_s[i].shape) if basis is None else basis.synthesise(sample)
         self.jump(x_s, log_snr)
+
+    def prior(self, coloured: bool) -> Prior | None:
+        """Return the next step's coloured prior; None for the white one."""
+        basis = self.basis() if coloured else None
+        return None if basis is None else basis.prior
+
+    def joint_prior(self, shares: Sequence[Share]) -> Prior:
+        """Return the next step's prior of all pictures of the block."""
+        priors = [self.prior(share.coloured) for share in shares]
+        return joined(priors, [GAIN_STEP**share.gain for share in shares], self.dims)
+
+    def _of_each(self, packets: Sequence[Packet]) -> Iterator[tuple[Array, bool]]:
+        """The sample of each picture's own packet, and whether it is one of coefficients."""
+        for packet in packets:
+            prior = self.prior(packet.coloured)
+            yield self.channel.decode(packet.code, packet.bits, self.dims, self.key(), prior), packet.coloured
+
+    def _of_block(self, packet: Packet) -> Iterator[tuple[Array, bool]]:
+        """Each picture's part of the sample of a block's packet."""
+        prior = self.joint_prior(packet.shares) if packet.bits else None
+        sample = self.channel.decode(packet.code, packet.bits, self.dims * self.block, self.key(), prior)
+        for member in self.members:
+            coloured = bool(packet.shares) and packet.shares[member].coloured
+            yield sample[member * self.dims : (member + 1) * self.dims], coloured
 
     def jump(self, x_s: Array, log_snr: float | None = None) -> None:
         """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the
@@ -166,5 +204,6 @@ class ReverseChain:
         other = copy(self)
         if places is not None:
             other.x_t, other.grey = read_only(self.x_t[places]), self.grey[places]
+            other.members = [self.members[place] for place in places]
             other._x0_hat = None if self._x0_hat is None else read_only(self._x0_hat[places])
         return other

@@ -18,7 +18,10 @@ from ddpmcodec.bitstream.fields import in_order
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import BitCount, Packet
+from ddpmcodec.bitstream.shares import gain_bits
+from ddpmcodec.bitstream.solid import block_payload
 from ddpmcodec.channel.names import parse_channel
+from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
 from ddpmcodec.diffusion.plan import Plan, default_steps
@@ -31,12 +34,15 @@ from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 @dataclass(frozen=True, eq=False)
 class SentStep:
-    """Step that was sent of a batch of n pictures, with everything a researcher may ask of it."""
+    """Step that was sent of a batch of n pictures, with everything a researcher may ask of it.
+
+    packets: one a picture, or one of a whole block.
+    """
 
     n: int  # 1 … K; a short step counts as one
     log_snr_t: float
     log_snr_s: float
-    packets: tuple[Packet, ...]  # one a picture
+    packets: tuple[Packet, ...]
     variance_ratio: NDArray[np.float64]  # (n,) v/b
     ideal_bits: NDArray[np.float64]  # (n,) KL(q || p) of the step's prior; d/2 log2(1 + v/b) where it is white
     x0_hat: Array  # (n, c, h, w): what the step's prior was made from
@@ -55,7 +61,7 @@ class SentStep:
 
 
 class Sender:
-    """Sender of pictures of one size, each in a stream of its own, through one reverse chain.
+    """Sender of pictures of one size through one reverse chain: each in a stream of its own, or all in one (joint).
 
     pictures: uint8 H×W×3 or H×W. steps: how many of the plan's steps the streams have; None: all or, if the exact
     picture is to follow (lossless), as many as are expected to make the streams shortest; with end_log_snr, as many as
@@ -77,6 +83,7 @@ class Sender:
         end_log_snr: float | None = None,
         grey: bool = True,
         fields: Mapping[int, bytes] | None = None,
+        joint: bool = False,
     ):
         plan_steps, seed, steps = (
             whole_or_none(plan_steps, "plan_steps"),
@@ -95,8 +102,8 @@ class Sender:
         kinds: dict[str, bool] = {"short": short_step, "lossless": lossless}
         header = Header(mark, width, height, plan_steps, spec, seed, fields=in_order((fields or {}).items()), **kinds)
         self.headers = [replace(header, grey=grey and is_grey(picture)) for picture in self.pictures]
-        self.chain = ReverseChain.of(self.headers, codec, search_device=True)
-        self.streams = [writer_of(self.header, codec) for _ in self.pictures]
+        self.chain = ReverseChain.of(self.headers, codec, search_device=True, joint=joint)
+        self.streams = [writer_of(self.header, codec, self.chain.block) for _ in self.pictures[:: self.chain.block]]
         self.last = self._last(steps, end_log_snr)
         # Beyond the picture the shift is 0: the chain draws what lies there from its prior, which costs next to
         # nothing.
@@ -136,10 +143,7 @@ class Sender:
         """
         while not self.ended:
             target = self.target()
-            counts = [
-                stream.choose(ideal) for stream, ideal in zip(self.streams, target.ideal_bits.tolist(), strict=True)
-            ]
-            yield self.advance(target, self.search(target, counts))
+            yield self.advance(target, self.search(target, self.choose(target)))
 
     def target(self, log_snr: float | None = None) -> StepTarget:
         """Return what a step to a level (None: the plan's next) has to bring. Calls the network, once a level."""
@@ -150,13 +154,31 @@ class Sender:
         q = self.chain.posterior_to(log_snr)
         return (self._x_0 - self.chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
 
+    def choose(self, target: StepTarget) -> list[BitCount]:
+        """Return how many bits each stream is to send, and of a joint step each picture's share of them."""
+        if self.chain.block == 1:
+            each = zip(self.streams, target.ideal_bits.tolist(), strict=True)
+            return [stream.choose(ideal) for stream, ideal in each]
+        (stream,) = self.streams
+        shares, ideal = shared_out(target, np.array([gain_bits(model) for model in stream.shares]))
+        return [replace(stream.choose(ideal), shares=shares)]
+
     def search(self, target: StepTarget, counts: Sequence[BitCount]) -> tuple[Packet, ...]:
-        """Return the channel's code for each picture; takes no step."""
+        """Return the channel's code for each stream; takes no step."""
+        if self.chain.block > 1:
+            return (self._search_jointly(target, *counts),)
         bits = [count.bits for count in counts]
         codes = self.chain.channel.encode(target.shifts, bits, self.chain.key(), target.priors)
         coloured = [prior is not None and count.bits > 0 for prior, count in zip(target.priors, counts, strict=True)]
         each = zip(counts, codes, coloured, strict=True)
         return tuple(Packet(count.index, count.bits, code, count.log_snr, colour) for count, code, colour in each)
+
+    def _search_jointly(self, target: StepTarget, count: BitCount) -> Packet:
+        shares = count.shares if count.bits else ()
+        prior = self.chain.joint_prior(shares) if shares else None
+        shift = target.shifts.reshape(1, -1)  # one picture after another
+        (code,) = self.chain.channel.encode(shift, [count.bits], self.chain.key(), [prior])
+        return Packet(count.index, count.bits, code, shares=shares)
 
     def advance(self, target: StepTarget, packets: Sequence[Packet]) -> SentStep:
         """Write the packets, and go on to where they lead the receiver."""
@@ -178,10 +200,15 @@ class Sender:
         self.chain, self.streams = other.chain, other.streams
 
     def files(self) -> list[bytes]:
-        """Return the pictures' complete files, were the streams to end here."""
+        """Return the complete files of pictures with streams of their own, were these to end here."""
         tails = self._tails() if self.header.lossless else repeat(b"")
         each = zip(self.headers, self.streams, tails, strict=False)
         return [finish(header, stream.ended_here(), tail) for header, stream, tail in each]
+
+    def block(self) -> bytes:
+        """Return the payload of pictures in one stream, were it to end here."""
+        (stream,) = self.streams
+        return block_payload(self.header, stream.ended_here(), list(self._tails()) if self.header.lossless else ())
 
     def flush(self) -> bytes:
         """Return the bytes of a single picture's file that have become final since the last call."""

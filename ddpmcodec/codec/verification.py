@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import KnownModel, read_info, require_complete
 from ddpmcodec.bitstream.header import Header, parse_header
+from ddpmcodec.bitstream.solid import read_block
 from ddpmcodec.errors import FormatError, TruncatedStreamError, UnknownModelError
 from ddpmcodec.models.choice import AUTO, receiving_info
 
@@ -60,17 +61,32 @@ def _checked(data: bytes) -> Header:
 
 def _steps(data: bytes, archive: Archive | None, model: KnownModel) -> tuple[int, ...]:
     """Return the steps of each picture. The check matches, so what is wrong with a payload is its maker's doing."""
+    if archive is not None and archive.solid > 1:
+        return _steps_of_blocks(archive, model)
     found = []
     for i in range(archive.count if archive else 1):
         info = read_info(archive.stream(i) if archive else data, model)
         try:
             require_complete(info)
         except TruncatedStreamError as error:
-            what = f"picture {i}" if archive else "the stream"
-            raise FormatError(
-                f"{what} passes its check, but its bytes are none that an encoder writes: {info.steps} of "
-                f"{info.plan.steps} "
-                "steps can be decoded; it was changed on purpose, or made by a faulty program"
-            ) from error
+            raise _unwritten(f"picture {i}" if archive else "the stream", info.steps, info.plan.steps) from error
         found.append(info.steps)
     return tuple(found)
+
+
+def _steps_of_blocks(archive: Archive, model: KnownModel) -> tuple[int, ...]:
+    found = list[int]()
+    for number in range(archive.blocks):
+        members = archive.members(number)
+        block = read_block(archive.header, archive.payload(members.start), len(members), model)
+        if not block.complete:
+            raise _unwritten(f"the block of pictures {members.start} to {members[-1]}", block.steps, block.plan.steps)
+        found += [block.steps] * len(members)
+    return tuple(found)
+
+
+def _unwritten(what: str, steps: int, planned: int) -> FormatError:
+    return FormatError(
+        f"{what} passes its check, but its bytes are none that an encoder writes: {steps} of {planned} steps can be "
+        "decoded; it was changed on purpose, or made by a faulty program"
+    )

@@ -20,7 +20,9 @@ from ddpmcodec.bitstream.archive_index import is_archive, read_archive
 from ddpmcodec.bitstream.bit_counts import BitCountModel, grid
 from ddpmcodec.bitstream.file import KnownModel, finish, read_info, writer_of
 from ddpmcodec.bitstream.header import Header
-from ddpmcodec.bitstream.packet import Packet
+from ddpmcodec.bitstream.packet import Packet, Share
+from ddpmcodec.bitstream.shares import _gains
+from ddpmcodec.bitstream.solid import Block, block_payload, read_block
 from ddpmcodec.channel.names import channel_of, default_memory
 from ddpmcodec.channel.random_coding import zipf
 from ddpmcodec.channel.trellis import TrellisChannel
@@ -77,6 +79,14 @@ def test_goldens(name: str, embedded: second.Model):
     files = [data]
     if is_archive(data):
         archive = read_archive(data)
+        if archive.solid > 1:
+            _, together, blocks = second.solid(data, embedded)
+            assert together == archive.solid
+            for number, mine in enumerate(blocks):
+                members = archive.members(number)
+                payload = archive.payload(members.start)
+                same_block(mine, read_block(archive.header, payload, len(members), read_model_info()))
+            return
         _, files = second.archive(data)
         assert files == [archive.stream(i) for i in range(archive.count)]
     for file in files:
@@ -141,6 +151,56 @@ def test_random_streams_and_their_prefixes(any_curve: ErrorCurve, data: st.DataO
     same(second.stream(cut, of(any_curve)), read_info(cut, known(any_curve)), cut)
 
 
+def same_block(mine: second.Block, theirs: Block) -> None:
+    assert mine.pictures == theirs.count
+    assert [(s.index, s.bits, s.symbols) for s in mine.steps] == [
+        (p.index, p.bits, tuple(p.code.tolist())) for p in theirs.packets
+    ]
+    for step, packet in zip(mine.steps, theirs.packets, strict=True):
+        words = step.colour.split()
+        assert [int(word) for word in words if word not in ("coloured", "white")] == [s.gain for s in packet.shares]
+        if theirs.plan.spectrum is not None and theirs.count > 1:
+            assert [word == "coloured" for word in words[::2]] == [share.coloured for share in packet.shares]
+    assert (mine.tails is not None) == theirs.complete
+    assert (mine.tails or []) == [len(tail) for tail in theirs.tails]
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_random_blocks_cut_and_damaged(any_curve: ErrorCurve, data: st.DataObject):
+    draw, spectrum = data.draw, any_curve.spectrum is not None
+    count, lossless = draw(st.integers(2, 5)), draw(st.booleans())
+    channel = draw(st.sampled_from([None, (0, 8), (1, 9)]))
+    header = Header(MARK[:8], 30, 31, draw(st.sampled_from([None, 1, 9])), channel, lossless=lossless)
+    writer, rng = writer_of(header, known(any_curve), count), np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    for _ in range(draw(st.integers(1, writer.plan.steps))):
+        index = draw(st.integers(0, 30))
+        bits = writer.counts.values[index]
+        sizes = [a.size for a in writer.channel.symbol_models(bits, writer.dims) for _ in range(a.count)]
+        code = rng.integers(0, np.array(sizes, np.int64)).astype(np.int32)
+        gains = draw(st.lists(st.integers(-32, 32), min_size=count, max_size=count))
+        shares = tuple(Share(spectrum and draw(st.booleans()), gain) for gain in gains) if bits else ()
+        writer.write(Packet(index, bits, code, shares=shares))
+    writer.end()
+    tails = [bytes(draw(st.integers(5, 200))) for _ in range(count)] if lossless else []
+    payload = block_payload(header, writer, tails)
+
+    def compared(part: bytes) -> Block:
+        found = read_block(header, part, count, known(any_curve))
+        head = second.header(header.to_bytes() + b"?")
+        same_block(second.block(head, of(any_curve), part, count), found)
+        return found
+
+    found = compared(payload)
+    assert found.complete
+    assert [len(tail) for tail in found.tails] == [len(tail) for tail in tails]
+    cut = draw(st.integers(1, len(payload)))
+    assert lossless or compared(payload[:cut]).complete == (cut == len(payload))
+    damaged = bytearray(payload)
+    damaged[draw(st.integers(0, len(payload) - 1))] ^= draw(st.integers(1, 255))
+    compared(bytes(damaged))
+
+
 @settings(max_examples=40)
 @given(st.data())
 def test_damaged_streams_read_alike(any_curve: ErrorCurve, data: st.DataObject):
@@ -170,6 +230,19 @@ def test_plans(any_curve: ErrorCurve, embedded: second.Model, steps: int):
             plan = make_plan(theirs, steps)
             assert tuple(theirs.log_snr[i] / 65536 for i in levels) == plan.log_snr
             assert rates == plan.rate
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 4, 15, 16, 256])
+def test_grids_of_joint_steps(pictures: int):
+    values = grid(3072 * pictures, pictures)
+    assert values == second.grid(3072 * pictures, pictures)
+    steps = [b / a for a, b in zip(values, values[1:], strict=False) if a > 100 * pictures]
+    assert max(steps) < 1 + 1 / (5 * int(pictures**0.5))
+
+
+@given(st.integers(-32, 32), st.integers(60, 2000))
+def test_gain_models(last: int, spread: int):
+    assert second.gain_symbols(last, spread) == second.categorical(_gains(last, spread).frequencies or ())
 
 
 @given(st.integers(-1 << 20, 1 << 20), st.integers(90, 1 << 16), st.sampled_from([768, 3072, 50_000_000]))

@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "large.bin").write_bytes(ddpmcodec.encode(picture, plan_steps=3, model="photo-small"))
     (folder / "exact.bin").write_bytes(ddpmcodec.encode(picture, plan_steps=3, lossless=True))
     (folder / "set.ddpc").write_bytes(ddpmcodec.pack_archive([one, one]))
+    (folder / "solid.ddpc").write_bytes(ddpmcodec.encode_archive([picture, 255 - picture], plan_steps=3, solid=2))
     return folder
 
 
@@ -53,7 +54,8 @@ def loaded(folder: Path, *command: str, code: str = PROGRAM) -> list[str]:
         "info exact.bin --model cifar10-small",
         "info set.ddpc",
         "info set.ddpc --index 1",
-        "verify one.bin large.bin exact.bin set.ddpc",
+        "info solid.ddpc --index 1",
+        "verify one.bin large.bin exact.bin set.ddpc solid.ddpc",
         "truncate one.bin -o short.bin --steps 2",
         "--help",
         "encode --help",

@@ -2,7 +2,8 @@
 shared.
 
 It reads everything short of the picture: header, plan, counts, symbols, END, short step, where the lossless tail
-starts, and archives. Slow, and meant to be read beside the specification; the section numbers below are its.
+starts, and archives, solid ones too. Slow, and meant to be read beside the specification; the section numbers below
+are its.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from operator import add
 from pathlib import Path
 
 STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE, GREY, FIELDS = 1, 2, 4, 8, 16, 32, 64, 128
-OWN_FIELDS, GREY_PICTURES = 128, 129
+OWN_FIELDS, GREY_PICTURES, SOLID = 128, 129, 133
 CONDITION = {130, 131, 132}  # class, prompt, guidance
 TRELLIS, RANDOM_CODING = 0, 1
 
@@ -95,10 +96,8 @@ def header(data: bytes, archive: bool = False) -> Head:
     if flags & FIELDS:
         size, at = number(data, at)
         require(0 < size <= 1 << 20 and at + size <= len(data), "the fields' size")
-        found, at = (
-            fields(data[at : at + size], CONDITION | ({OWN_FIELDS, GREY_PICTURES} if archive else set())),
-            at + size,
-        )
+        known = CONDITION | ({OWN_FIELDS, GREY_PICTURES, SOLID} if archive else set())
+        found, at = fields(data[at : at + size], known), at + size
     require(dict(found).get(OWN_FIELDS, b"") == b"", "own fields")
     require(width * height <= 64 << 20, "size")
     require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
@@ -370,10 +369,10 @@ class Interval:
 
 
 @lru_cache(maxsize=16)
-def grid(most: int) -> tuple[int, ...]:
-    values = [0]
+def grid(most: int, pictures: int = 1) -> tuple[int, ...]:
+    values, s = [0], isqrt(pictures)
     while True:
-        following = values[-1] + max(1, (values[-1] + 3) // 6)
+        following = values[-1] + max(1, (values[-1] + 3 * s) // (6 * s))
         if following > most:
             return tuple(values)
         values.append(following)
@@ -387,15 +386,26 @@ def place(bits: int, values: tuple[int, ...]) -> int:
     return 256 * low + (bits - values[low]) * 256 // (values[low + 1] - values[low])
 
 
-@lru_cache(maxsize=4096)
-def count_symbols(centre: int, spread: int, places: int) -> Symbols:
+def around(centre: int, spread: int, places: int, total: int) -> tuple[int, ...]:
+    """Frequencies of places, most of all of the centre."""
     weights = []
     for i in range(places):
         x = min(abs(256 * i - centre) * 256 // spread, 1 << 14)
         weights.append((1 << 40) // ((1 << 16) + x * x + (x * x >> 9) ** 2))
-    frequencies = [1 + w * (65536 - 128 - places) // sum(weights) for w in weights]
-    frequencies[weights.index(max(weights))] += 65536 - 128 - sum(frequencies)
-    return categorical((128, *frequencies))
+    frequencies = [1 + w * (total - places) // sum(weights) for w in weights]
+    frequencies[weights.index(max(weights))] += total - sum(frequencies)
+    return tuple(frequencies)
+
+
+@lru_cache(maxsize=4096)
+def count_symbols(centre: int, spread: int, places: int) -> Symbols:
+    return categorical((128, *around(centre, spread, places, 65536 - 128)))
+
+
+@lru_cache(maxsize=4096)
+def gain_symbols(last: int, spread: int) -> Symbols:
+    """Of a picture's gain -32 … 32 in a joint step (section 9)."""
+    return categorical(around(256 * (last + 32), spread, 65, 65536))
 
 
 # 6. Channels
@@ -449,7 +459,7 @@ class Step:
     index: int | None  # place on the grid of counts; None for a short step
     bits: int
     symbols: tuple[int, ...]
-    colour: str = ""  # of the prior: "coloured" or "white"; nothing where there is no choice
+    colour: str = ""  # of the prior: "coloured " or "white "; nothing where there is no choice; gains behind it
 
 
 @dataclass
@@ -474,19 +484,21 @@ class Parsed:
 class Reader:
     """Reads steps while every continuation of the bytes gives the same ones."""
 
-    def __init__(self, head: Head, model: Model, data: bytes):
+    def __init__(self, head: Head, model: Model, data: bytes, pictures: int = 1):
         height, width = (max(-(-side // model.factor), model.window) for side in (head.height, head.width))
         require(height * width * model.factor**2 <= 64 << 20, "size")
-        self.dims, self.data, self.short = model.channels * height * width, data, bool(head.flags & SHORT)
-        kind, parameter = head.channel or (TRELLIS, 16 if self.dims <= 16384 else 14)
+        dims, self.data, self.short = model.channels * height * width, data, bool(head.flags & SHORT)
+        kind, parameter = head.channel or (TRELLIS, 16 if dims <= 16384 else 14)
+        self.dims, self.pictures = dims * pictures, pictures
         self.channel = Channel(kind, parameter, self.dims)
-        self.values = grid(self.channel.most_bits)
+        self.values = grid(self.channel.most_bits, pictures)
         _, rates = plan(model, head.plan_steps)
         expected = [with_excess(rate * self.dims // model.dims) >> 8 for rate in rates]
         self.expected = [place(bits, self.values) for bits in expected]
         self.interval, self.steps, self.ended = Interval(), list[Step](), False
         self.deviation, self.spread = 0, 640
-        self.has_spectrum, self.white = model.spectrum is not None, False
+        self.has_spectrum, self.white = model.spectrum is not None, [False] * pictures
+        self.gains = [(0, 300)] * pictures  # the last, and the spread
 
     def read_all(self) -> None:
         while not self.ended:
@@ -531,12 +543,18 @@ class Reader:
 
     def rest_of(self, index: int | None, bits: int) -> Step:
         """What follows a step's count."""
-        colour, white = "", self.white
-        if self.has_spectrum and bits:
-            white = bool(self.symbol(categorical((1, 3) if self.white else (63, 1))))
-            colour = "white " if white else "coloured "
-        step = Step(index, bits, self.code(bits), colour)
-        self.white = white
+        shape, white, gains = "", list(self.white), list(self.gains)
+        for picture in range(self.pictures if bits else 0):
+            if self.has_spectrum:
+                white[picture] = bool(self.symbol(categorical((1, 3) if white[picture] else (63, 1))))
+                shape += "white " if white[picture] else "coloured "
+            if self.pictures > 1:
+                last, spread = gains[picture]
+                gain = self.symbol(gain_symbols(last, spread)) - 32
+                gains[picture] = gain, max(60, (3 * spread + 256 * abs(gain - last) * 3 // 4) // 4)
+                shape += f"{gain} "
+        step = Step(index, bits, self.code(bits), shape)
+        self.white, self.gains = white, gains
         return step
 
     def code(self, bits: int) -> tuple[int, ...]:
@@ -579,33 +597,56 @@ def stream(data: bytes, model: Model) -> Parsed:
 # 9. Archives
 
 
-def archive(data: bytes) -> tuple[Head, list[bytes]]:
-    """The header, and each picture's own file, of a complete archive. Raises Refused."""
-    head = header(data, archive=True)
+def payloads(data: bytes, head: Head) -> tuple[int, int, list[bytes]]:
+    """How many pictures an archive has, how many share a payload, and the payloads."""
     count, at = number(data, head.size)
     least, at = number(data, at)
     require(at < len(data) and count > 0 and least >= head.least_payload, "index")
     width, at = data[at], at + 1
     require(width <= 48, "index")
-    packed = (count * width + 7) // 8
+    solid, known = 1, dict(head.fields)
+    if SOLID in known:
+        solid, end = number(known[SOLID], 0)
+        require(end == len(known[SOLID]) and 2 <= solid <= min(count, 256), "pictures a block")
+        require(head.pixels * solid <= 64 << 20, "a block's size")
+        require(not head.flags & SHORT and OWN_FIELDS not in known, "a solid archive's header")
+    blocks = -(-count // solid)
+    packed = (blocks * width + 7) // 8
     require(at + packed <= len(data), "the index is cut")
     bits = int.from_bytes(data[at : at + packed], "big")
-    padding = 8 * packed - count * width
+    padding = 8 * packed - blocks * width
     require(bits & ((1 << padding) - 1) == 0, "index padding")
-    more = [bits >> padding >> width * (count - 1 - i) & ((1 << width) - 1) for i in range(count)]
+    more = [bits >> padding >> width * (blocks - 1 - i) & ((1 << width) - 1) for i in range(blocks)]
     require(min(more) == 0 and max(more).bit_length() == width, "the index is not in its shortest form")
-    at, files = at + packed, []
-    shared = [field for field in head.fields if field[0] < 128]
+    at, found = at + packed, []
+    for extra in more:
+        found.append(data[at : at + least + extra])
+        at += least + extra
+    require(at == len(data) - 4 and check(head, data[:at]) == data[at:], "the archive is cut or damaged")
+    return count, solid, found
+
+
+def grey_pictures(head: Head, count: int) -> str:
+    """One 0 or 1 a picture."""
     which = {GREY_PICTURES: bytes([255 if head.flags & GREY else 0] * -(-count // 8))} | dict(head.fields)
     bits = "".join(f"{byte:08b}" for byte in which[GREY_PICTURES])
     grey, rest = bits[:count], bits[count:]
     if any(identifier == GREY_PICTURES for identifier, _ in head.fields):
         require(len(bits) == 8 * -(-count // 8) and "1" not in rest and not head.flags & GREY, "grey pictures")
         require("0" in grey and "1" in grey, "all pictures are alike")
-    for extra, is_grey in zip(more, grey, strict=True):
+    return grey
+
+
+def archive(data: bytes) -> tuple[Head, list[bytes]]:
+    """The header, and each picture's own file, of a complete archive that isn't solid. Raises Refused."""
+    head = header(data, archive=True)
+    count, solid, found = payloads(data, head)
+    require(solid == 1, "a solid archive")
+    files, shared = [], [field for field in head.fields if field[0] < 128]
+    for payload, is_grey in zip(found, grey_pictures(head, count), strict=True):
         own = Head(head.flags & ~(ARCHIVE | FIELDS | GREY) | GREY * int(is_grey), *list(vars(head).values())[1:])
-        payload, its = data[at : at + least + extra], list(shared)
-        if OWN_FIELDS in which:
+        its = list(shared)
+        if OWN_FIELDS in dict(head.fields):
             size, start = number(payload, 0)
             require(start + size <= len(payload), "a picture's own fields are cut")
             its, payload = sorted([*its, *fields(payload[start : start + size], set())]), payload[start + size :]
@@ -613,18 +654,70 @@ def archive(data: bytes) -> tuple[Head, list[bytes]]:
         front = data[:3] + bytes([own.flags | FIELDS * bool(its)]) + data[4 : head.fields_at or head.size]
         body = front + (leb128(len(listed)) + listed if its else b"") + payload
         files.append(body + check(own, body))
-        at += least + extra
-    require(at == len(data) - 4 and check(head, data[:at]) == data[at:], "the archive is cut or damaged")
     return head, files
+
+
+@dataclass
+class Block:
+    """A block of a solid archive, as far as its bytes determine it."""
+
+    pictures: int
+    steps: list[Step]
+    ended: bool
+    tails: list[int] | None  # their sizes; none but with flag LOSSLESS; None where no encoder writes such bytes
+
+    def digest(self) -> str:
+        lines = [f"{s.index} {s.bits} {s.colour}{' '.join(map(str, s.symbols))}" for s in self.steps]
+        lines = [str(self.pictures), *lines, f"{self.ended} {self.tails is not None}", str(self.tails)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def block(head: Head, model: Model, payload: bytes, pictures: int) -> Block:
+    """The payload of so many pictures. Raises Refused."""
+    require(head.fingerprint == model.fingerprint[:8], "another model's")
+    least = -(-head.pixels * pictures // 65536)
+    require(len(payload) >= least, "a block is too short")
+    reader = Reader(head, model, payload, pictures)
+    reader.read_all()
+    found = Block(pictures, reader.steps, reader.ended, None)
+    if reader.ended:
+        sealed = reader.interval.sealed()
+        if not head.flags & LOSSLESS:
+            found.tails = [] if sealed.ljust(least, b"\x00") == payload else None
+        elif payload.startswith(sealed):
+            try:
+                at, sizes = len(sealed), []
+                for _ in range(pictures - 1):
+                    size, at = number(payload, at)
+                    sizes.append(size)
+                sizes.append(len(payload) - at - sum(sizes))
+                found.tails = sizes if min(sizes) > 4 else None
+            except Refused:
+                pass
+    return found
+
+
+def solid(data: bytes, model: Model) -> tuple[Head, int, list[Block]]:
+    """The header, how many pictures a block has, and the blocks, of a complete solid archive. Raises Refused."""
+    head = header(data, archive=True)
+    count, together, found = payloads(data, head)
+    grey_pictures(head, count)
+    sizes = [min(together, count - first) for first in range(0, count, together)]
+    return head, together, [block(head, model, *one) for one in zip(found, sizes, strict=True)]
 
 
 # 12. Hashes
 
 
 def digest(data: bytes, model: Model) -> str:
-    """SHA-256 of a file's integers: a stream's, or those of an archive's header and of each of its streams."""
+    """SHA-256 of a file's integers: a stream's, or those of an archive's header and each of its streams or blocks."""
     if not data[3] & ARCHIVE:
         return stream(data, model).digest()
+    if any(identifier == SOLID for identifier, _ in header(data, archive=True).fields):
+        head, together, blocks = solid(data, model)
+        return hashlib.sha256(
+            " ".join([str(head.flags), str(together), *(block.digest() for block in blocks)]).encode()
+        ).hexdigest()
     head, files = archive(data)
     digests = [stream(file, model).digest() for file in files]
     return hashlib.sha256(" ".join([str(head.flags), *digests]).encode()).hexdigest()

@@ -3,7 +3,8 @@
     python -m tests.tools.make_golden
 
 makes tests/golden anew, with the embedded model. It refuses where a file of the same format version would change: then
-VERSION in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force.
+VERSION in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force. With --new
+it leaves alone what is there, and makes what isn't: other machines' floats lead to other bytes.
 `tests/test_golden.py` reads them.
 """
 
@@ -102,6 +103,17 @@ def golden_files(model: CodecModel) -> dict[str, bytes]:
         "archive-lossless": ddpmcodec.encode_archive(
             [picture(9, 8, t) for t in range(2)], model=model, plan_steps=6, lossless=True
         ),
+        # Blocks of three and of two pictures; of two and of one.
+        "archive-solid": ddpmcodec.encode_archive(
+            [picture(20, 24), grey(picture(20, 24)), *(picture(20, 24, turn) for turn in range(1, 4))],
+            model=model,
+            plan_steps=10,
+            steps=4,
+            solid=3,
+        ),
+        "archive-solid-lossless": ddpmcodec.encode_archive(
+            [picture(9, 8, t) for t in range(3)], model=model, plan_steps=6, lossless=True, solid=2
+        ),
     }
 
 
@@ -136,11 +148,14 @@ def integers(names: Sequence[str], folder: Path, model: Path) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # type: ignore[no-any-return]
 
 
-def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
+def make(folder: Path, force: bool, say: Callable[[str], None], new: bool = False) -> None:
     """Writes files, pictures and golden.json. Raises DdpmCodecError where that would change a version's files."""
     torch.set_num_threads(1)
     model, summary = load_model(), folder / "golden.json"
+    before: dict[str, Any] = json.loads(summary.read_text()) if summary.exists() else {"version": 0, "files": {}}
     files = golden_files(model)
+    kept = set(before["files"]) if new else set[str]()
+    files |= {name: (folder / f"{name}.bin").read_bytes() for name in kept}
     with tempfile.TemporaryDirectory() as temporary:
         for name, data in files.items():
             (Path(temporary) / f"{name}.bin").write_bytes(data)
@@ -154,7 +169,6 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
             for name, data in files.items()
         },
     }
-    before: dict[str, Any] = json.loads(summary.read_text()) if summary.exists() else {"version": 0, "files": {}}
     changed = [name for name, found in before["files"].items() if values["files"].get(name) != found]
     changed += [key for key in ("model", "tail_weights") if before.get(key) != values[key]]
     if before["version"] == VERSION and changed and not force:
@@ -163,9 +177,11 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
             "not "
             "read them; raise VERSION in ddpmcodec/bitstream/header.py, or pass --force before its release"
         )
-    for path in (*folder.glob("*.bin"), *folder.glob("*.png")):
+    for path in (*folder.glob("*.bin"), *folder.glob("*.png")) if not new else ():
         path.unlink()
     for name, data in files.items():
+        if name in kept:
+            continue
         write_whole(folder / f"{name}.bin", data)
         shown = pictures_of(data, model)
         for i, image in enumerate(shown):
@@ -178,11 +194,12 @@ def make(folder: Path, force: bool, say: Callable[[str], None]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="change files of a version that is not released yet")
+    parser.add_argument("--new", action="store_true", help="make only files that are not there yet")
     parser.add_argument("-o", "--output", type=Path, default=TESTS / "golden", help="default: tests/golden")
     args = parser.parse_args(arguments)
     os.makedirs(args.output, exist_ok=True)
     try:
-        make(args.output, args.force, print)
+        make(args.output, args.force, print, args.new)
     except DdpmCodecError as error:
         raise SystemExit(f"error: {error}") from error
 
