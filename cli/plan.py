@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, QuietOption, SkipOption, command
 from ddpmcodec.cli.files import check_outputs
+from ddpmcodec.cli.size import foretell
 from ddpmcodec.cli.speech import progress_bar, report_console, say, tell, tell_left_out
 from ddpmcodec.errors import ModelError
 from ddpmcodec.io.atomic import write_whole
@@ -102,9 +103,15 @@ def plan(
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
     shown = in_one_colour if config.factor == 1 and config.image_channels == 1 else lambda pictures: pictures
+    told = network.told(Condition(class_label, prompt)) if isinstance(network, DiffusersEps) else network
+    if not quiet:
+        levels, area = (config.max_log_snr - config.min_log_snr) / spacing, (side / least) ** 2
+        x_t = torch.zeros(1, config.image_channels, config.window, config.window, device=where)
+        with torch.inference_mode():
+            foretell(lambda: told(x_t, torch.zeros(1, device=where)), levels * count * area)
     with progress_bar("measuring", count, not quiet) as advance:
         curve = measure_curve(
-            network.told(Condition(class_label, prompt)) if isinstance(network, DiffusersEps) else network,
+            told,
             shown(images.batch(0, count)),
             min_log_snr=config.min_log_snr,
             max_log_snr=config.max_log_snr,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from ddpmcodec.errors import DdpmCodecError
 
 ASK_PIXELS = 16 << 20  # from which on a job asks
 _SAY = 1 << 20  # pixels from which on it says how long it takes
+_A_MINUTE = 60
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Begin jobs of more than 16 megapixels without asking.")]
 
 
@@ -35,6 +38,15 @@ def weigh(codec: Any, height: int, width: int, *, yes: bool, quiet: bool, pictur
         raise DdpmCodecError(f"{said}: add --yes to begin, or take less, or --device cuda")
     elif not typer.confirm(f"{said}. Begin?", err=True):
         raise DdpmCodecError("not begun")
+
+
+def foretell(call: Callable[[], Any], times: float) -> None:
+    """Say how long as many calls as `times` will take, by one, where that is more than a minute."""
+    start = time.perf_counter()
+    call()
+    seconds = (time.perf_counter() - start) * times
+    if seconds > _A_MINUTE:
+        tell(f"this will take about {_duration(seconds)}; fewer images (--limit 8) or levels (--spacing 0.5) take less")
 
 
 def _duration(seconds: float) -> str:

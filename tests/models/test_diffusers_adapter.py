@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import ddpmcodec
@@ -34,6 +36,7 @@ from ddpmcodec.models import (
     save_model,
 )
 from ddpmcodec.models.times import DiscreteTimes
+from tests.cli.test_cli import assert_refused, run
 
 TINY: dict[str, Any] = {
     "sample_size": 32,
@@ -314,6 +317,76 @@ def test_saving_what_was_loaded_keeps_the_fingerprint(tmp_path: Path, folder: Pa
     again, info = load_network(first)
     assert save_model(second, again, curve, "two") == mark == info.fingerprint
     assert isinstance(codec_model(network, curve, "unsaved"), CodecModel)
+
+
+def test_weights_that_are_no_halves_are_stored_as_they_are(tmp_path: Path, diffusers: Any, curve: ErrorCurve):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        unet = diffusers.UNet2DModel(**TINY).eval()
+    network, config = load_diffusers(saved(tmp_path, unet, diffusers.DDPMScheduler()))
+    save_model(tmp_path / "exact.safetensors", network, curve, "exact", config=config)
+    x_t, level = noisy(1), torch.tensor([0.5])
+    assert torch.equal(load_network(tmp_path / "exact.safetensors")[0](x_t, level), network(x_t, level))
+    halves, _ = load_diffusers(saved(tmp_path / "half", unet_of(diffusers), diffusers.DDPMScheduler()))
+    save_model(tmp_path / "half.safetensors", halves, curve, "half", config=config)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("exact", "half")]
+    assert sizes[0] > 1.5 * sizes[1]
+
+
+def test_large_weights_stay_where_they_are(
+    tmp_path: Path, folder: Path, diffusers: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Here large begins early; `plan` says how long it takes where that is more than a minute."""
+    monkeypatch.setattr("ddpmcodec.cli.plan._draw", lambda curve, picture: True)
+    monkeypatch.setattr("ddpmcodec.cli.size._A_MINUTE", 0)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(pictures(1)[0]).save("p.png")
+    some = ("--data", "p.png", "--spacing", 1.0)
+    small = run("plan", folder, *some, "-o", "small.safetensors")
+    assert "this will take about" in small.stderr
+    assert read_model_info("small.safetensors").weights is None
+    monkeypatch.setattr("ddpmcodec.cli.plan.MOST_BYTES", 1000)
+    assert run("plan", folder, *some, "-o", "large.safetensors", "-q").exit_code == 0
+    info = read_model_info("large.safetensors")
+    assert info.weights is not None
+    assert info.weights.place == str(folder.resolve())
+    assert Path("large.safetensors").stat().st_size < Path("small.safetensors").stat().st_size
+    again = run("plan", "large.safetensors", *some, "-o", "again.safetensors", "-q")
+    assert again.exit_code == 0, again.output
+    assert read_model_info("again.safetensors").weights == info.weights
+    levels = (torch.tensor([0.5]), torch.tensor([-2.0]))
+    for level in levels:
+        both = [load_network(f"{name}.safetensors")[0](noisy(1), level) for name in ("small", "large")]
+        torch.testing.assert_close(both[0], both[1], rtol=0, atol=1e-6)
+    assert_refused(run("plan", "small.safetensors", *some, "-o", "x.safetensors", "--dtype", "bfloat16"), "--dtype")
+    assert_refused(run("plan", folder, *some, "-o", "x.safetensors", "--dtype", "int8"), "float32, bfloat16")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak")
+def test_info_reads_no_weights(tmp_path: Path, folder: Path, curve: ErrorCurve):
+    """A file of a gigabyte of weights, which are a hole: reading them would show in memory and take its time."""
+    network, config = load_diffusers(folder)
+    path = tmp_path / "large.safetensors"
+    save_model(path, network, curve, "large", config=config)
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    size = 1 << 30
+    kept = {
+        "__metadata__": header["__metadata__"],
+        "w": {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]},
+    }
+    start = json.dumps(kept).encode()
+    with path.open("wb") as file:
+        file.write(len(start).to_bytes(8, "little") + start)
+        file.truncate(8 + len(start) + size)
+    code = (
+        "import sys; from ddpmcodec.models import read_model_info; print(read_model_info(sys.argv[1]).name); "
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    name, peak = done.stdout.split()
+    assert name == "large"
+    assert int(peak) < 200 << 10  # KiB; 30,000 where this was written
 
 
 # What can't be used
