@@ -12,16 +12,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from ddpmcodec.cli.files import check_stdout
+from ddpmcodec.io.outputs import cant_write
 
 _NO_WIDTH = 1 << 14  # columns: nothing is wrapped or cut
 _bars: list[Any] = []  # the progress bar on the screen: what is said meanwhile goes above it
 
 
 def say(line: str) -> None:
-    """Print a line on stdout as it is. Raises DdpmCodecError where stdout is closed."""
+    """Print a line on stdout as it is. Raises DdpmCodecError where stdout is closed, or can't be written to."""
     check_stdout()
-    sys.stdout.write(f"{line}\n")  # click's echo would write UTF-8 where it is told of ASCII
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{line}\n")  # click's echo would write UTF-8 where it is told of ASCII
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever read has enough
+    except OSError as error:
+        raise cant_write("to stdout", error) from error
 
 
 def tell(line: str) -> None:

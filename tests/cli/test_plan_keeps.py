@@ -52,7 +52,7 @@ def test_pictures_that_can_t_be_used_are_named_or_skipped(folder: Path):
         Image.new("RGB", (20, 16 + i), (90 * i, 40, 10)).save(pictures / f"{i}.png")
     (pictures / "broken.png").write_bytes(Path("mosaic.png").read_bytes()[:200])
     Image.new("RGB", (9, 9)).save(pictures / "small.png")
-    plan = ("plan", "network.safetensors", "--data", pictures, "--limit", 2)
+    plan = ("plan", "network.safetensors", "-o", "new.safetensors", "--data", pictures, "--limit", 2)
     assert_refused(run(*plan, "-q"), "broken.png")
     (pictures / "broken.png").rename(pictures / "z.png")
     assert_refused(run(*plan, "-q"), "small.png", "--skip-unusable")
@@ -60,7 +60,7 @@ def test_pictures_that_can_t_be_used_are_named_or_skipped(folder: Path):
     assert done.exit_code == 0, done.output
     left_out = [line.partition(":")[0] for line in done.stderr.splitlines() if "left out" in line]
     assert len(left_out) == 2
-    assert read_model_info("network.safetensors").measured is not None
+    assert read_model_info("new.safetensors").measured is not None
 
 
 def test_a_codec_that_is_replaced_is_kept_under_its_fingerprint(folder: Path):
