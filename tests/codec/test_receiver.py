@@ -61,7 +61,7 @@ def test_bytes_can_be_sent_while_encoding(tiny_model: CodecModel, picture: Pictu
     for sent in sender.send():
         states.append(sent.x_s)
         received += [state.x_t for state in receiver.receive(sender.flush())]
-        assert len(received) >= len(states) - 1  # at most the step just sent is still undetermined
+        assert len(received) >= len(states) - 2  # small steps: the last two may be in one undetermined byte
     received += [state.x_t for state in receiver.receive(sender.finish())]
     np.testing.assert_array_equal(received, states)
 
