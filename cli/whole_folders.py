@@ -17,6 +17,8 @@ from ddpmcodec.cli.size import ASK_PIXELS
 from ddpmcodec.cli.speech import bar_of, say, tell, tell_error
 from ddpmcodec.errors import DdpmCodecError
 
+_FILES = (".bin", ".ddpc", ".png", ".jpg", ".jpeg", ".webp")  # suffixes that nobody means a folder by
+
 
 def encode_folder(
     folder: str,
@@ -70,7 +72,13 @@ def decode_folder(
 def _folder(output: str) -> Path:
     if output == "-":
         raise DdpmCodecError("a folder's results go into a folder: name one with -o")
-    return Path(output)
+    path = Path(output)
+    if path.suffix.lower() in _FILES and not output.endswith("/") and not path.is_dir():
+        raise DdpmCodecError(
+            f"{output} is called like a file, and a folder's results go into a directory: name one with -o, or end it "
+            "with /"
+        )
+    return path
 
 
 def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_json: bool) -> None:

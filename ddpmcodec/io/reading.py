@@ -6,6 +6,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,6 +199,7 @@ def kind_of(data: bytes) -> str | None:
     Image.init()
     for kind in Image.ID:
         accepts = Image.OPEN[kind][1]
-        if accepts is not None and accepts(data[:16]) is True:
-            return kind
+        with suppress(Exception):  # some unpack numbers that a short file doesn't have
+            if accepts is not None and accepts(data[:16]) is True:
+                return kind
     return None

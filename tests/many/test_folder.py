@@ -40,6 +40,7 @@ def photos(tmp_path: Path, picture: NDArray[np.uint8]) -> Path:
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
     (folder / "none.jpg").write_bytes(b"")
     (folder / "notes.txt").write_text("mine")
+    (folder / "empty").write_bytes(b"")
     (folder / ".hidden.png").write_bytes(b"mine")
     return folder
 
@@ -143,6 +144,7 @@ def test_what_is_no_result_is_never_replaced(photos: Path, tmp_path: Path):
     for arguments, word in {
         ("encode", photos, "-o", photos / "notes.txt"): "is a file",
         ("encode", photos, "-o", "-"): "into a folder",
+        ("encode", photos, "-o", "x.bin"): "called like a file",
         ("encode", photos, photos / "a.png", "-o", "x"): "name it alone",
         ("encode", photos, "-o", "x", "--archive"): "--archive",
         ("encode", photos, "-o", "x", "--quality", 500): "quality",
