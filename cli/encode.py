@@ -45,8 +45,11 @@ def encode(
     ],
     model: ModelOption = "auto",
     plan_steps: Annotated[
-        int | None, typer.Option(help="Steps of the chain: 20 is fast, 100 slow; default 46.")
+        int | None, typer.Option(help="Steps of the chain, 100 is slow; default: the model's, 33 or 24.")
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Take the model's short plan: 20 steps for 33, 16 for 24, and more bits.")
+    ] = False,
     channel: Annotated[
         str, typer.Option(help="trellis, trellis:8…16 (memory), orc or orc:8…16 (log2 candidates).")
     ] = "trellis",
@@ -113,7 +116,10 @@ def encode(
         only_for_folders(recursive, jobs, overwrite)
         check_outputs(output, inputs=[*images, model], report=as_json)
     behind = None if flatten is None else colour_of(flatten)
-    options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "seed": seed, "lossless": lossless}
+    if fast and plan_steps is not None:
+        raise DdpmCodecError("--fast is a plan by name: leave out --plan-steps")
+    plan: Any = "fast" if fast else plan_steps
+    options: dict[str, Any] = {"plan_steps": plan, "channel": channel, "seed": seed, "lossless": lossless}
     options |= {"quality": quality, "full": full}
     options |= {"class_label": class_label, "prompt": prompt, "guidance": guidance}
     targets: dict[str, Any] = {
@@ -182,12 +188,12 @@ def encode(
     options["fields"] = to_fields(found.metadata)
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
     codec = codec.told(condition_from(class_label, prompt, guidance))
-    weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan_steps, encoding=True)
+    weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan, encoding=True)
     loaded = time.perf_counter()
     report = EncodeReport(picture, lossless)
     given = {name: value for name, value in (targets | options).items() if value is not None}
     forecast = Forecast(codec, Options(**given), picture)
-    seconds = step_seconds(codec, *picture.shape[:2], plan_steps=plan_steps, encoding=True) if showing(quiet) else []
+    seconds = step_seconds(codec, *picture.shape[:2], plan_steps=plan, encoding=True) if showing(quiet) else []
     with step_bar("encoding", StepProgress(seconds, forecast.last), not quiet) as advance:
 
         def on_step(sent: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -34,7 +35,7 @@ def estimate(
     height: int,
     width: int,
     *,
-    plan_steps: int | None = None,
+    plan_steps: int | Literal["fast"] | None = None,
     steps: int | None = None,
     pictures: int = 1,
     encoding: bool,
@@ -51,7 +52,7 @@ def estimate(
 
 
 def step_seconds(
-    model: CodecModel, height: int, width: int, *, plan_steps: int | None = None, encoding: bool
+    model: CodecModel, height: int, width: int, *, plan_steps: int | Literal["fast"] | None = None, encoding: bool
 ) -> list[float]:
     """Return the seconds that each step of a plan takes: the network's at its level, measured here on a small picture,
     and, where it is encoding, the search's for its expected bits. What a bit takes is that of the reference machine

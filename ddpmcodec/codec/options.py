@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ddpmcodec.bitstream.condition import condition_fields
 from ddpmcodec.codec.sender import Sender, SentStep
@@ -31,7 +31,7 @@ class EncodeOptions(TypedDict, total=False):
     """Options that `encode`, `encode_stream`, `encode_batch` and `encode_archive` take by name; `Options` has the
     defaults.
 
-    plan_steps: length of the trajectory (the default balances bits and time; 20 is fast, 100 slow). channel: "trellis",
+    plan_steps: length of the trajectory (the default balances bits and time), or "fast". channel: "trellis",
     "trellis:L" (2^L states) or "orc" (ordered random coding). seed: of the randomness that both sides share.
 
     At most one of these ends the stream before the plan does. steps: the number of whole steps. target_bytes: the file
@@ -44,7 +44,7 @@ class EncodeOptions(TypedDict, total=False):
     guidance: what the network is told, where it takes that; the header says it.
     """
 
-    plan_steps: int | None
+    plan_steps: int | Literal["fast"] | None
     channel: str
     seed: int
     steps: int | None
@@ -65,7 +65,7 @@ class EncodeOptions(TypedDict, total=False):
 class Options:
     """`EncodeOptions` with their defaults. Raises DdpmCodecError for options that contradict one another."""
 
-    plan_steps: int | None = None
+    plan_steps: int | Literal["fast"] | None = None
     channel: str = "trellis"
     seed: int = 0
     steps: int | None = None
@@ -82,7 +82,9 @@ class Options:
     guidance: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("plan_steps", "seed", "steps", "target_bytes", "class_label"):
+        if self.plan_steps != "fast":
+            object.__setattr__(self, "plan_steps", whole_or_none(self.plan_steps, "plan_steps"))
+        for name in ("seed", "steps", "target_bytes", "class_label"):
             object.__setattr__(self, name, whole_or_none(getattr(self, name), name))
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:

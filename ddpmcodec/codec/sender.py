@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
-from ddpmcodec.diffusion.plan import Plan, default_steps
+from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_rgb, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
@@ -74,7 +74,7 @@ class Sender:
         self,
         *pictures: Any,
         model: ModelLike = None,
-        plan_steps: int | None = None,
+        plan_steps: int | Literal["fast"] | None = None,
         channel: str = "trellis",
         seed: int = 0,
         steps: int | None = None,
@@ -85,17 +85,14 @@ class Sender:
         fields: Mapping[int, bytes] | None = None,
         joint: bool = False,
     ):
-        plan_steps, seed, steps = (
-            whole_or_none(plan_steps, "plan_steps"),
-            whole(seed, "seed"),
-            whole_or_none(steps, "steps"),
-        )
+        seed, steps = whole(seed, "seed"), whole_or_none(steps, "steps")
         self.pictures = [as_rgb(picture, lossless) for picture in pictures]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
         ((height, width, _),) = sizes
         codec = sending_model(model, height, width)
+        plan_steps = fast_steps(codec.curve) if plan_steps == "fast" else whole_or_none(plan_steps, "plan_steps")
         if plan_steps == default_steps(codec.curve):
             plan_steps = None  # what is the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(channel)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
+from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps, make_plan
 from ddpmcodec.diffusion.resolution import Resolutions
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.condition import Condition
@@ -72,8 +72,10 @@ class CodecModel:
         """Greatest |x_0|."""
         return 1.0 if self.curve.bound is None else self.curve.bound / 65536
 
-    def plan(self, steps: int | None = None) -> Plan:
-        """Return the plan of `steps` steps; None is the default, 46."""
+    def plan(self, steps: int | Literal["fast"] | None = None) -> Plan:
+        """Return the plan of `steps` steps; None is the model's usual one, "fast" its short one."""
+        if steps == "fast":
+            return make_plan(self.curve, fast_steps(self.curve))
         return make_plan(self.curve, whole(steps, "plan_steps") if steps is not None else default_steps(self.curve))
 
     def told(self, condition: Condition) -> CodecModel:

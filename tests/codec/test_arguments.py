@@ -88,3 +88,12 @@ def test_what_a_decoder_shows_can_t_be_spoiled(coloured_model: CodecModel, prior
     states = [receiver.state(), *receiver.receive(data[40:])]
     for state in states:
         spoil(state.x_t, state.x0_hat, state.bits)
+
+
+def test_fast_is_the_model_s_short_plan():
+    model = ddpmcodec.load_model("cifar10-small")
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert (model.plan(None).steps, model.plan("fast").steps) == (33, 20)
+    fast = ddpmcodec.encode(picture, plan_steps="fast", steps=2)
+    assert fast == ddpmcodec.encode(picture, plan_steps=20, steps=2)
+    assert ddpmcodec.read_header(fast).plan_steps == 20
