@@ -101,7 +101,7 @@ def test_skippable_fields_of_no_known_name_are_kept_and_named():
     assert header.shared() == replace(header, fields=())
 
 
-@pytest.mark.parametrize("identifier", [fields.GUIDANCE + 1, 200, 255])
+@pytest.mark.parametrize("identifier", [199, 200, 255])
 def test_a_marked_field_that_is_not_understood_is_refused(identifier: int):
     assert Field(identifier, b"").marked
     listed = bytes([identifier]) + b"\x01x"
