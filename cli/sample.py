@@ -69,6 +69,9 @@ def sample(
     opened = open_denoiser(model, device)
     network = opened.network.told(condition_from(class_label, None, guidance))
     chain, _ = schedule_of(schedule, timesteps, opened.schedule)
+    least = network.window * network.factor
+    if wanted is not None and min(wanted) < least:
+        raise DdpmCodecError(f"samples of {wanted[1]}x{wanted[0]}: expected at least {least}x{least}")
     if ends is None:
         height, width = canvas_size(*(wanted or (1, 1)), network.window, network.factor)
         x_t, level = sampling.draw_x_T(network, count, height, width, noise), None

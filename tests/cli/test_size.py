@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with a picture of 1,200 pixels; 1,000 are much and 1,100 very much."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ddpmcodec.cli.size._SAY", 1000)
-    monkeypatch.setattr("ddpmcodec.cli.size._ASK", 1100)
+    monkeypatch.setattr("ddpmcodec.cli.size.ASK_PIXELS", 1100)
     Image.new("RGB", (40, 30)).save("large.png")
     Image.new("RGB", (35, 30)).save("middle.png")
     Image.new("RGB", (10, 10)).save("small.png")
@@ -100,7 +100,7 @@ def test_an_estimate_grows_with_what_is_done(tiny_model: CodecModel, monkeypatch
 ASKED = """
 import sys
 from ddpmcodec.cli import size
-size._SAY, size._ASK = 1000, 1100
+size._SAY, size.ASK_PIXELS = 1000, 1100
 from ddpmcodec.cli.start import program
 sys.argv = ["ddpmcodec", "encode", "large.png", "-o", sys.argv[1], "--plan-steps", "2"]
 program()

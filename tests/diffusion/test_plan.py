@@ -94,16 +94,17 @@ def test_rates_are_the_closed_form():
 
 
 def test_more_steps_never_raise_the_ideal_rate(model: CodecModel):
-    white = replace(model.curve, spectrum=None)
+    white = replace(model.curve, spectrum=None, plans=())
     rates = [ideal_rate(make_plan(white, k)) for k in range(1, 61)]
     assert (np.diff(rates) <= 1).all()
 
 
 def test_more_steps_hardly_ever_raise_the_rate_with_a_spectrum(model: CodecModel):
     """The steps are those best for white priors, so a step more may cost a little; in all, the spectrum still saves."""
-    rates = np.array([ideal_rate(make_plan(model.curve, k)) for k in range(1, 61)])
+    coloured = replace(model.curve, plans=())
+    rates = np.array([ideal_rate(make_plan(coloured, k)) for k in range(1, 61)])
     assert (np.diff(rates) <= rates[:-1] / 1000).all()
-    assert (rates < [ideal_rate(make_plan(replace(model.curve, spectrum=None), k)) for k in range(1, 61)]).all()
+    assert (rates < [ideal_rate(make_plan(replace(coloured, spectrum=None), k)) for k in range(1, 61)]).all()
 
 
 def test_expected_bits_grow_with_the_picture(curve: ErrorCurve):

@@ -248,7 +248,7 @@ def test_a_chain_noisier_than_the_training_range_is_asked_at_its_end(tiny_model:
     asked = []
 
     class Listening:
-        window, channels, any_size, resolutions = 32, 3, False, None
+        window, channels, any_size, resolutions, factor, bound = 32, 3, False, None, 1, 1.0
         trained_level = tiny_model.trained_level
 
         def predict_eps(self, x_t, log_snr):

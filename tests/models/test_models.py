@@ -172,7 +172,7 @@ def test_a_device_that_is_not_there_is_refused(saved: Path, device: str):
 def test_embedded_models_are_small_and_load(model: CodecModel):
     assert "cifar10-small" in model_names()
     for name in model_names():
-        assert (EMBEDDED / f"{name}.safetensors").stat().st_size <= 12 << 20
+        assert (EMBEDDED / f"{name}.safetensors").stat().st_size <= 14 << 20
         assert read_model_info(name).name == name
     assert model.fingerprint == read_model_info("cifar10-small").fingerprint
     assert not any(p.requires_grad for p in model.eps_model.parameters())
