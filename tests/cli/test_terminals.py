@@ -193,7 +193,8 @@ def test_ctrl_c_in_the_first_and_last_moments(folder: Path, when: str):
     last = "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT)); sys.argv = ['ddpmcodec', '--version']"
     early = when == "before the program runs"
     # A job in the background has SIGINT ignored, and so have its children.
-    code = "import atexit, os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom ddpmcodec.cli.start import program\n"
+    code = "import atexit, os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from ddpmcodec.cli.start import program\n"
     code += f"{first if early else last}\nprogram()"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=False
