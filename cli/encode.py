@@ -194,7 +194,7 @@ def encode(
     given = {name: value for name, value in (targets | options).items() if value is not None}
     forecast = Forecast(codec, Options(**given), picture)
     seconds = step_seconds(codec, *picture.shape[:2], plan_steps=plan, encoding=True) if showing(quiet) else []
-    with step_bar("encoding", StepProgress(seconds, forecast.last), not quiet) as advance:
+    with step_bar("encoding", StepProgress(seconds, forecast.last, forecast.last_takes), not quiet) as advance:
 
         def on_step(sent: Any) -> None:
             report.add(sent)

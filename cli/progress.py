@@ -16,11 +16,12 @@ class StepProgress:
     """Account of a chain's steps: what is done, and what is to come.
 
     seconds: that each step is expected to take; only their proportions matter. last: how many steps there will be, so
-    far as is known.
+    far as is known. last_takes: times its seconds that the last of them takes, which rate control may try several
+    times.
     """
 
-    def __init__(self, seconds: Sequence[float], last: int | None = None):
-        self.seconds = list(seconds)
+    def __init__(self, seconds: Sequence[float], last: int | None = None, last_takes: float = 1.0):
+        self.seconds, self.last_takes = list(seconds), last_takes
         self.last = len(self.seconds) if last is None else last
         self.n = 0
 
@@ -32,8 +33,10 @@ class StepProgress:
     @property
     def done(self) -> float:
         """Share (0 to 1) of the time that has passed."""
-        total = sum(self.seconds[: self.last])
-        return min(1.0, sum(self.seconds[: self.n]) / total) if total else 1.0
+        if self.n >= self.last:
+            return 1.0
+        total = sum(self.seconds[: self.last]) + (self.last_takes - 1) * self.seconds[self.last - 1]
+        return sum(self.seconds[: self.n]) / total if total else 1.0
 
     def left(self, elapsed: float) -> float | None:
         """Seconds that are left after `elapsed`, None before there is anything to go by."""

@@ -17,7 +17,7 @@ PIXELS_AT_A_TIME = 1 << 20  # of an archive's pictures, so that a batch of large
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
 _SECONDS_A_BIT = 2e-6  # what the native trellis search takes on one core, with 2^14 states (docs/channel.md)
-_SECONDS_A_VALUE = 4e-8  # what a step's noise, transforms and sums take for each sub-pixel
+_SECONDS_A_VALUE = 1.5e-7  # what a step's noise, transforms and sums take for each sub-pixel
 _BYTES_A_PIXEL = 160  # a chain's arrays
 _BYTES_AT_LEAST = 500 << 20  # the program, the model and what it has in work
 

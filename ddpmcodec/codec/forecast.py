@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.codec.options import Options
-from ddpmcodec.codec.rate_control import mse_target, size_target
+from ddpmcodec.codec.rate_control import SHORT_TRIES, mse_target, size_target
 from ddpmcodec.codec.sender import SentStep, nearest_step
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import FRACTION
@@ -51,6 +51,11 @@ class Forecast:
             self.last = usual_steps(self.model.curve, plan)
         else:
             self.last = self._until(1.0, 1.0)
+
+    @property
+    def last_takes(self) -> float:
+        """Return how many steps' time the last one takes: a distortion is tried for with short ones."""
+        return 1.0 if self._mse is None else float(SHORT_TRIES)
 
     def after(self, sent: SentStep) -> int:
         """Return how many steps there will be, now that one more has been sent."""

@@ -21,7 +21,7 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes
 
 _TRIES = 24  # searches spent on a short step of a given size; the trellis needs one or two, ordered random coding more
-_SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
+SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
 _PEAK = 255.0
 
 
@@ -161,7 +161,7 @@ def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int
     step = sender.streams[0].short_step()
     low, high = 0, min(bits, step.most_bits) // step.unit
     above, below = (math.log(max(error, 1e-9) / mse) for error in between)
-    for _ in range(_SHORT_TRIES):
+    for _ in range(SHORT_TRIES):
         if high - low <= 1:
             return
         # The error's logarithm falls about evenly with bits.

@@ -25,6 +25,15 @@ def test_time_left_follows_what_steps_cost():
     assert (steps.done, steps.left(7.0)) == (1.0, 0.0)
 
 
+def test_a_last_step_that_is_tried_for_takes_longer():
+    steps = StepProgress([1.0, 1.0, 2.0, 4.0], last=3, last_takes=4.0)
+    steps.advance()
+    assert steps.done == pytest.approx(1 / 10)
+    steps.advance()
+    steps.advance()
+    assert steps.done == 1.0
+
+
 def _picture(sharp: float) -> np.ndarray:
     noise = np.random.default_rng(1).normal(0, sharp, (32, 32, 3))
     return np.clip(np.linspace(60, 190, 32)[:, None, None] + noise, 0, 255).astype(np.uint8)
