@@ -11,6 +11,7 @@ command line shows its help, and can be interrupted, before torch is there.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ddpmcodec._lazy import found
 from ddpmcodec._version import __version__
 
 if TYPE_CHECKING:
@@ -125,12 +126,8 @@ _HOMES = (  # searched in this order, which is that of weight
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            if hasattr(module, name):
-                globals()[name] = getattr(module, name)
-                return globals()[name]
-    elif not name.startswith("_"):
+        return found(name, _HOMES, globals())
+    if not name.startswith("_"):
         try:
             return import_module(f"{__name__}.{name}")  # a subpackage
         except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (
-    ("errors", "_version"),
+    ("errors", "_lazy", "_version"),
     ("numerics", "io"),
     ("diffusion",),
     ("models",),

@@ -3,8 +3,9 @@
 A name is imported when it is first asked for: what a model file says of itself can be read without torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ddpmcodec._lazy import found
 
 if TYPE_CHECKING:
     from ddpmcodec.models.base import CodecModel, EpsModel
@@ -57,9 +58,5 @@ _HOMES = (
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            if hasattr(module, name):
-                globals()[name] = getattr(module, name)
-                return globals()[name]
+        return found(name, _HOMES, globals())
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
