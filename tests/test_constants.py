@@ -94,6 +94,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "_UNIT": 256,
         "FIRST_SPREAD": 640,
         "MISMATCH_BITS": 4.0,
+        "_DIMS": 3072,
+        "MOST_FINE": 16,
     },
     "bitstream.header": {
         "MAGIC": b"\xdd\xbc",

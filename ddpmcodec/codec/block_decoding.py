@@ -28,8 +28,7 @@ def decode_block(
     receiver, total, items = whole.select(members), 0.0, list[Decoded]()
     for packet, bits in zip(block.packets[:steps], block.step_bits, strict=False):
         state, total = receiver.advance([packet]), total + bits
-        shown = receiver.pictures()
-        items = [Decoded(state.n, picture, total, state.select(place)) for place, picture in enumerate(shown)]
+        items = [Decoded(state.n, total, state, place) for place in range(len(members))]
         yield items
     if block.tails and steps in (None, block.pictures):
         headers = [replace(block.header, grey=grey[member]) for member in members]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -35,10 +36,25 @@ class Decoded:
     """Picture after n steps, from `decode_progressive`. A short step at the end counts as one, and so does a tail."""
 
     n: int
-    image: NDArray[np.uint8]  # (h, w, 3)
     bits: float  # real bits of the steps so far: bit counts and channel symbols, container not included
-    state: ReceivedStep  # (1, c, h, w) x_t and x0_hat of the canvas
-    exact: bool = False  # the sender's picture itself, by the lossless tail
+    batch: ReceivedStep = field(repr=False)  # of all pictures that took the step together
+    place: int = 0  # of this one among them
+    tailed: NDArray[np.uint8] | None = field(default=None, repr=False)  # what a lossless tail makes of it
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """Return the picture (h, w, 3); made when first asked for, which may take a network call."""
+        return self.batch.picture(self.place) if self.tailed is None else self.tailed
+
+    @property
+    def exact(self) -> bool:
+        """Return whether it is the sender's picture itself, by the lossless tail."""
+        return self.tailed is not None
+
+    @cached_property
+    def state(self) -> ReceivedStep:
+        """Return the receiver's state: (1, c, h, w) x_t and x0_hat of the canvas."""
+        return self.batch.select(self.place)
 
     def _repr_png_(self) -> bytes:
         return image_bytes(self.image, _AS_PNG)
@@ -159,8 +175,8 @@ def decode_packets(
         for members, taker in [*parts, (going, receiver)]:
             if members:
                 state = taker.advance([infos[i].packets[n - 1] for i in members])
-                for place, (i, picture) in enumerate(zip(members, taker.pictures(), strict=True)):
-                    items[i] = Decoded(n, picture, float(sum(infos[i].step_bits[:n])), state.select(place))
+                for place, i in enumerate(members):
+                    items[i] = Decoded(n, float(sum(infos[i].step_bits[:n])), state, place)
         yield [items[i] for i in range(len(infos))]
 
 
@@ -180,11 +196,11 @@ def decode_stream(
     for piece in chain([b""], source):
         seen += piece
         for state in receiver.receive(bytes(piece)):
-            yield Decoded(state.n, receiver.pictures()[0], sum(stream.step_bits), state)
+            yield Decoded(state.n, sum(stream.step_bits), state)
     end, steps = len(seen) - header.check_bytes, receiver.chain.n
     tail = tail_of(header, stream, bytes(seen[start:end])) if header.check(bytes(seen[:end])) == seen[end:] else None
     if tail:
-        yield _exact(header, codec, tail, receiver.state(), sum(stream.step_bits))
+        yield _exact(header, codec, tail, Decoded(steps, sum(stream.step_bits), receiver.state()))
     elif tail is not None and not steps:
         raise DdpmCodecError("not even the first step of the stream is there; nothing can be decoded")
     elif tail is None and not allow_partial:
@@ -217,17 +233,16 @@ def _beginning(source: Iterator[bytes]) -> bytearray:
 def with_tail(item: Decoded, header: Header, codec: CodecModel, tail: bytes, allow_partial: bool) -> Decoded:
     """Return the exact picture; where its tail is damaged, and that is allowed, the picture as it is."""
     try:
-        return _exact(header, codec, tail, item.state, item.bits)
+        return _exact(header, codec, tail, item)
     except FormatError:
         if allow_partial:
             return item
         raise
 
 
-def _exact(header: Header, codec: CodecModel, tail: bytes, state: ReceivedStep, bits: float) -> Decoded:
-    """Return the exact picture, from the tail that follows the state's step."""
-    x0_hat = codec.space.to_pictures(state.x0_hat, header.height, header.width)[0]
-    level, key = TailLevel.of(codec.curve, state.log_snr), Key(header.seed, state.n + 1)
-    return Decoded(
-        state.n + 1, decode_tail(tail, x0_hat, level, key, header.grey), bits + 8 * len(tail), state, exact=True
-    )
+def _exact(header: Header, codec: CodecModel, tail: bytes, item: Decoded) -> Decoded:
+    """Return the exact picture, from the tail that follows a step."""
+    batch, place = item.batch, item.place
+    level, key = TailLevel.of(codec.curve, batch.log_snr), Key(header.seed, batch.n + 1)
+    exact = decode_tail(tail, batch.planes[place], level, key, header.grey)
+    return Decoded(batch.n + 1, item.bits + 8 * len(tail), batch, place, exact)

@@ -23,6 +23,7 @@ from ddpmcodec.io.images import to_bytes
 _TRIES = 24  # searches spent on a short step of a given size; the trellis needs one or two, ordered random coding more
 SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
 _PEAK = 255.0
+_ROUGHLY = 1.1  # times the error wanted: from here on the picture that is shown is looked at, not x̂_0 alone
 
 
 def size_target(pixels: int, target_bytes: int | None, target_bpp: float | None) -> int | None:
@@ -93,11 +94,13 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
 
     Raises DdpmCodecError where the plan's end has more.
     """
-    after = _distortion(sender)
+    after = _distortion(sender, roughly=True)
     while not sender.ended:
         before, whole = after, sender.fork()
         sent = next(whole.send())
-        after = _distortion(whole)
+        after = _distortion(whole, roughly=True)
+        if after <= _ROUGHLY * mse:
+            after = _distortion(whole)
         if after > mse:
             sender.adopt(whole)
             yield sent
@@ -109,8 +112,8 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
         yield sent
         return
     raise DdpmCodecError(
-        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(after)}; a better model may "
-        "come nearer, and --lossless gives the exact picture"
+        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(_distortion(sender))}; "
+        "a better model may come nearer, and --lossless gives the exact picture"
     )
 
 
@@ -198,10 +201,12 @@ def _information(stream: StreamWriter) -> float:
     return sum(stream.step_bits) + stream.end_bits
 
 
-def _distortion(sender: Sender) -> float:
-    """Return the squared error of the picture a receiver has here. Its network call is the one the next step makes."""
+def _distortion(sender: Sender, roughly: bool = False) -> float:
+    """Return the squared error of the picture a receiver has here. roughly: of what x̂_0 shows, whose network call the
+    next step makes as well; what is shown is better by less than _ROUGHLY.
+    """
     (picture,), header = sender.pictures, sender.header
-    decoded = to_bytes(sender.chain.pictures()[0], header.height, header.width)
+    decoded = to_bytes(sender.chain.pictures(roughly)[0], header.height, header.width)
     return float(np.mean((decoded.astype(np.float64) - picture) ** 2))
 
 

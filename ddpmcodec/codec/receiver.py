@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,22 @@ class ReceivedStep:
     bits: NDArray[np.int64]  # (batch,) channel bits so far, bit counts and container not included; a block's, in each
     x_t: Array  # (batch, c, h, w)
     x0_hat: Array  # (batch, c, h, w): the picture as known now; of a latent model, its latents
+    chain: ReverseChain = field(repr=False)  # as it is here; the receiver's own goes on
+
+    @cached_property
+    def planes(self) -> Array:
+        """Return the pictures (batch, 3, height, width) on [-1, 1] that are shown here; made when first asked for."""
+        return read_only(self.chain.pictures())
+
+    def picture(self, place: int = 0) -> NDArray[np.uint8]:
+        """Return one of the pictures, (height, width, 3)."""
+        return to_bytes(self.planes[place], self.chain.height, self.chain.width)
 
     def select(self, place: int) -> ReceivedStep:
         """Return the state of one picture, as a batch of its own."""
         part = slice(place, place + 1)
-        return ReceivedStep(self.n, self.log_snr, self.bits[part], self.x_t[part], self.x0_hat[part])
+        chain = self.chain.select([place])
+        return ReceivedStep(self.n, self.log_snr, self.bits[part], self.x_t[part], self.x0_hat[part], chain)
 
 
 class Receiver:
@@ -83,11 +95,8 @@ class Receiver:
     def state(self) -> ReceivedStep:
         """Return where the receiver is: after n = 0 steps, at shared noise, too."""
         chain = self.chain
-        return ReceivedStep(chain.n, chain.log_snr, self.bits, chain.x_t, chain.x0_hat())
-
-    def pictures(self) -> list[NDArray[np.uint8]]:
-        """Return the pictures as they are known now, (h, w, 3) each."""
-        return [to_bytes(plane, self.header.height, self.header.width) for plane in self.chain.pictures()]
+        x0_hat = chain.x0_hat()
+        return ReceivedStep(chain.n, chain.log_snr, self.bits, chain.x_t, x0_hat, chain.select())
 
     def select(self, places: Sequence[int]) -> Receiver:
         """Return a receiver that goes on from here by itself, for some of the pictures."""

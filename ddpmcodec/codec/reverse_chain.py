@@ -14,7 +14,7 @@ brings to one picture doesn't depend on what the network says of the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 
 import numpy as np
@@ -28,7 +28,7 @@ from ddpmcodec.channel.basis import Basis, basis_of
 from ddpmcodec.channel.names import channel_of
 from ddpmcodec.channel.prior import Prior, joined
 from ddpmcodec.diffusion.canvas import canvas_size
-from ddpmcodec.diffusion.denoiser import x0_hat
+from ddpmcodec.diffusion.denoiser import x0_hat, x0_hat_of_both
 from ddpmcodec.diffusion.gaussians import Posterior, posterior
 from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import DdpmCodecError
@@ -76,6 +76,7 @@ class ReverseChain:
         noise = gaussian(Key(seed, 0), self.dims).reshape(1, *shape)
         self.x_t: Array = read_only(np.repeat(noise, count, axis=0))
         self._x0_hat: Array | None = None
+        self._shown: Array | None = None
 
     @classmethod
     def of(
@@ -110,18 +111,36 @@ class ReverseChain:
     def x0_hat(self) -> Array:
         """Return the network's x_0 given x_t, grey for a grey picture; one call a level, however often it is asked."""
         if self._x0_hat is None:
-            at_a_time = max(1, _PIXELS_AT_A_TIME // (self.height * self.width))
-            parts = [self.x_t[i : i + at_a_time] for i in range(0, len(self.x_t), at_a_time)]
-            found = [x0_hat(self.model, part, self.log_snr) for part in parts]
-            predicted = found[0] if len(found) == 1 else np.concatenate(found)
-            if self.grey.any() and self.model.space.has_colours:
-                predicted[self.grey] = in_grey(predicted[self.grey])
-            self._x0_hat = read_only(predicted)
+            self._x0_hat = self._in_parts(lambda part: x0_hat(self.model, self.x_t[part], self.log_snr))
         return self._x0_hat
 
-    def pictures(self) -> Array:
-        """Return what x0_hat shows: the pictures (n, 3, height, width) on [-1, 1]."""
-        planes = self.model.space.to_pictures(self.x0_hat(), self.height, self.width)
+    def shown(self) -> Array:
+        """Return the x_0 that pictures show: x0_hat, or, at one call more, the mean of two views where the model's
+        pictures are such.
+        """
+        if self._shown is None:
+            known, (model, log_snr) = self.x0_hat(), (self.model, self.log_snr)
+            self._shown = (
+                self._in_parts(lambda part: x0_hat_of_both(model, self.x_t[part], log_snr, known[part]))
+                if model.mirrored
+                else known
+            )
+        return self._shown
+
+    def _in_parts(self, predict: Callable[[slice], Array]) -> Array:
+        """What is predicted of some pictures at a time; of grey ones in grey."""
+        at_a_time = max(1, _PIXELS_AT_A_TIME // (self.height * self.width))
+        found = [predict(slice(i, i + at_a_time)) for i in range(0, len(self.x_t), at_a_time)]
+        predicted = found[0] if len(found) == 1 else np.concatenate(found)
+        if self.grey.any() and self.model.space.has_colours:
+            predicted[self.grey] = in_grey(predicted[self.grey])
+        return read_only(predicted)
+
+    def pictures(self, roughly: bool = False) -> Array:
+        """Return the pictures (n, 3, height, width) on [-1, 1] that a receiver shows here. roughly: what x0_hat shows,
+        which the next step needs anyway.
+        """
+        planes = self.model.space.to_pictures(self.x0_hat() if roughly else self.shown(), self.height, self.width)
         if self.grey.any() and not self.model.space.has_colours:
             planes[self.grey] = in_grey(planes[self.grey])
         return planes
@@ -192,7 +211,7 @@ class ReverseChain:
         """Take the next step to a given x_s, however it was drawn: (n, c, h, w). log_snr: its level; None is the
         plan's.
         """
-        self.x_t, self._x0_hat = read_only(x_s), None
+        self.x_t, self._x0_hat, self._shown = read_only(x_s), None, None
         self.n += 1
         self.log_snr = self.plan.level(self.n) if log_snr is None else log_snr
         self.ended = log_snr is not None or self.n == self.plan.steps
@@ -205,5 +224,7 @@ class ReverseChain:
         if places is not None:
             other.x_t, other.grey = read_only(self.x_t[places]), self.grey[places]
             other.members = [self.members[place] for place in places]
-            other._x0_hat = None if self._x0_hat is None else read_only(self._x0_hat[places])
+            for name in ("_x0_hat", "_shown"):
+                known = getattr(self, name)
+                setattr(other, name, None if known is None else read_only(known[places]))
         return other

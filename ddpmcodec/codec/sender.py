@@ -49,15 +49,15 @@ class SentStep:
     x_s: Array  # (n, c, h, w): the state after the step, as the receiver has it
     chain: ReverseChain
 
-    def reconstruct(self) -> Array:
-        """Return the pictures (n, 3, h, w) on [-1, 1] that a receiver has after this step: x0_hat given x_s.
+    def reconstruct(self, roughly: bool = False) -> Array:
+        """Return the pictures (n, 3, h, w) on [-1, 1] that a receiver has after this step: x_0 given x_s.
 
-        The next step uses the same network call, so it costs one more only at the end. Raises RuntimeError once the
-        sender has gone on.
+        roughly: what x0_hat shows, whose network call the next step uses as well; `ReverseChain.shown` may take one
+        more. Raises RuntimeError once the sender has gone on.
         """
         if self.chain.n != self.n:
             raise RuntimeError(f"step {self.n} can't be reconstructed any more: the sender is at step {self.chain.n}")
-        return self.chain.pictures()
+        return self.chain.pictures(roughly)
 
 
 class Sender:

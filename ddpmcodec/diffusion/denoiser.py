@@ -66,6 +66,15 @@ def x0_hat(model: Denoiser, x_t: Array, log_snr: float) -> Array:
     return merge(coarse, x0_hat_at_full_size(model, x_t, log_snr), found.factor)
 
 
+def x0_hat_of_both(model: Denoiser, x_t: Array, log_snr: float, x0_hat_as_is: Array) -> Array:
+    """Return the mean of x̂_0 (which is known) and of x̂_0 of the mirrored picture, mirrored back.
+
+    No network is quite the same function of both, and where they differ neither is right: their mean is nearer to x_0.
+    """
+    mirrored = x0_hat(model, np.ascontiguousarray(x_t[..., ::-1]), log_snr)[..., ::-1]
+    return (x0_hat_as_is + mirrored) * np.float32(0.5)
+
+
 def x0_hat_at_full_size(model: Denoiser, x_t: Array, log_snr: float) -> Array:
     """Return x̂_0 of x_t (n, c, h, w) as it is; the network is asked at the nearest level it was trained on."""
     level = model.trained_level(log_snr)

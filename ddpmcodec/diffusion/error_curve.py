@@ -42,6 +42,7 @@ class ErrorCurve:
     usual_plan: int | None = None  # steps of the plan where a header names none; None: that of the program
     resolutions: Resolutions | None = None  # at which the network was measured, and is used; None: pictures as they are
     bound: int | None = None  # greatest |x_0|, units of 2^-16: of latents; None: 1, that of pictures
+    mirrored: int = 0  # 1: pictures that are shown are the mean of two views, see `denoiser.x0_hat_of_both`
 
     def __post_init__(self) -> None:
         n = len(self.log_snr)
@@ -63,6 +64,8 @@ class ErrorCurve:
             raise ModelError(f"the model's usual plan has {self.usual_plan} steps: expected 1 to {n}")
         if self.bound is not None and not 1 << 16 <= self.bound <= 1 << 26:
             raise ModelError(f"the model's values end at {self.bound} / 65536: expected 1 to 1024")
+        if self.mirrored not in (0, 1):
+            raise ModelError(f"the model's pictures are mirrored {self.mirrored}: expected 0 or 1")
         if self.spectrum is not None and self.spectrum.channels * self.side**2 != self.dims:
             raise ModelError(
                 f"the model's spectrum was measured on {self.dims} values: expected squares of "
@@ -119,7 +122,10 @@ class ErrorCurve:
     def to_dict(self) -> dict[str, Any]:
         """Return the curve as a model file has it; what it lacks is left out."""
         optional = {"spectrum": self.spectrum, "resolutions": self.resolutions}
-        left_out = {*optional, *(name for name in ("plans", "usual_plan", "bound") if not getattr(self, name))}
+        left_out = {
+            *optional,
+            *(name for name in ("plans", "usual_plan", "bound", "mirrored") if not getattr(self, name)),
+        }
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         return values | {name: part.to_dict() for name, part in optional.items() if part is not None}
 
@@ -147,6 +153,7 @@ class ErrorCurve:
                 usual,
                 resolutions,
                 bound,
+                _whole(values.get("mirrored", 0)),
             )
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error

@@ -101,10 +101,17 @@ class Spectrum:
         return cls(tuple(log_snr[i] for i in starts), tuple(rows), axes)
 
     def row(self, log_snr: float) -> tuple[int, ...]:
-        """Return the powers at a level: those of the last row that is not above it; the first row stands for noisier
-        ones, too.
+        """Return the powers at a level, between two rows in proportion, rounded down; the first and last row stand for
+        all levels beyond them.
         """
-        return self.power[max(bisect_right(self.log_snr, log_snr * 65536) - 1, 0)]
+        level = int(min(max(log_snr * 65536, self.log_snr[0]), self.log_snr[-1]))
+        i = max(bisect_right(self.log_snr, level) - 1, 0)
+        part = level - self.log_snr[i]
+        if not part:
+            return self.power[i]
+        span = self.log_snr[i + 1] - self.log_snr[i]
+        each = zip(self.power[i], self.power[i + 1], strict=True)
+        return tuple(before + (after - before) * part // span for before, after in each)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a model file has it; what there is none of is left out."""

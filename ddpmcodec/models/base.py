@@ -63,6 +63,11 @@ class CodecModel:
         return self.curve.resolutions
 
     @property
+    def mirrored(self) -> bool:
+        """Whether pictures that are shown are the mean of what the network makes of x_t and of x_t mirrored."""
+        return bool(self.curve.mirrored)
+
+    @property
     def factor(self) -> int:
         """Pixels along a side for each value of x_0."""
         return self.space.factor

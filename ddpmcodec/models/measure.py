@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddpmcodec.diffusion.axes import principal_axes
-from ddpmcodec.diffusion.denoiser import x0_hat
+from ddpmcodec.diffusion.denoiser import x0_hat, x0_hat_of_both
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.placement import placed
@@ -34,6 +34,9 @@ SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
 STORED_PLANS = (8, 12, 16, 20, 24, 28, 33, 46, 64, 100)  # lengths of the plans whose steps are placed with care
 _CHEAPER = 1.01  # a smaller size is taken if its error is at most so many times the least
+_MIRRORED_WORTH = 0.995  # pictures are shown as the mean of two views if that has at most so many times the error
+_MIRRORED_PICTURES = 64  # that this is tried on
+_MIRRORED_TRIED = 1.0  # between the log-SNRs at which it is tried
 # Where a size is worth measuring, in log-SNR; no photograph or network seen had its best size elsewhere by much.
 _TRIED = {
     Resolution(1): (-4.0, 99.0),
@@ -89,7 +92,8 @@ def measure_curve(
     never the images to be tested on. The noise of an image is the same at every level, which makes the curve smooth.
     window: side of the squares that the network takes, the images' own by default; with any_size, what sides must be
     multiples of. factors: sizes at which the network may look at pictures (see `Resolution`), of images large enough
-    for all of them; the best at each level is found and stored. log_snrs: (k,) rising, the levels to measure at
+    for all of them; the best at each level is found and stored, and whether pictures are better shown as the mean of
+    two views (`denoiser.x0_hat_of_both`). log_snrs: (k,) rising, the levels to measure at
     instead, of a network that knows only these (see `own_levels`); plans then have no others. coloured: the error's
     spectrum is measured as well, and the chain's priors follow it; else they are white. space: of a latent model, whose
     x_0 are its latents; the axes along which channels are decorrelated are then measured, too, as they are for other
@@ -144,7 +148,10 @@ def measure_curve(
     resolutions = Resolutions.of(log_snr, chosen) if max(factors) > 1 else None
     mse = np.array([found[r] for found, r in zip(total, chosen, strict=True)]) / (len(images) * dims)
     curve = ErrorCurve.from_floats(log_snr, mse, dims, refine, spectrum, resolutions)
-    curve = replace(curve, bound=bound)
+    looking = replace(asked, resolutions=resolutions)
+    with _evaluating(network):
+        mirrored = _mirrored(looking, clean, log_snr[:: max(1, round(_MIRRORED_TRIED / spacing))])
+    curve = replace(curve, bound=bound, mirrored=int(mirrored <= _MIRRORED_WORTH))
     return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
 
 
@@ -163,6 +170,21 @@ def _best(found: dict[Resolution, float]) -> Resolution:
     """Return the smallest size whose error is next to the least."""
     least = min(found.values())
     return max((r for r, v in found.items() if v <= _CHEAPER * least), key=lambda r: (not r.merged, r.factor))
+
+
+def _mirrored(network: _Network, clean: Sequence[NDArray[np.float32]], log_snrs: NDArray[np.float64]) -> float:
+    """How many times the error of x_0 as it is seen the mean of that and of its mirror image has: over the levels, the
+    geometric mean. A few pictures are enough, for both errors are of the same noise.
+    """
+    x_0 = clean[0][:_MIRRORED_PICTURES]
+    eps, ratios = gaussian(Key(seed=1, step=0), x_0.size).reshape(x_0.shape), []
+    for level in log_snrs:
+        x_t = q_sample(x_0, float(level), eps)
+        alone = x0_hat(network, x_t, float(level))
+        both = x0_hat_of_both(network, x_t, float(level), alone)
+        ratios.append([np.square(found - x_0, dtype=np.float64).sum() for found in (both, alone)])
+    errors = np.log(np.maximum(np.array(ratios), 1e-30))
+    return float(np.exp((errors[:, 0] - errors[:, 1]).mean()))
 
 
 def _looking(network: _Network, resolution: Resolution) -> _Network:

@@ -86,7 +86,7 @@ def _stored(value: Tensor, exact: bool) -> Tensor:
 
 
 def _format_of(stored_curve: dict[str, Any]) -> str:
-    if "resolutions" in stored_curve:
+    if "resolutions" in stored_curve or "mirrored" in stored_curve:
         return FORMAT_WITH_RESOLUTIONS
     return FORMAT_WITH_SPECTRUM if "spectrum" in stored_curve else FORMAT
 

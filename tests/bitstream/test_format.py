@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import ddpmcodec
 from ddpmcodec.bitstream.archive_index import is_archive, read_archive
-from ddpmcodec.bitstream.bit_counts import BitCountModel, grid
+from ddpmcodec.bitstream.bit_counts import BitCountModel, fineness, grid
 from ddpmcodec.bitstream.file import KnownModel, finish, read_info, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import Packet, Share
@@ -232,12 +232,14 @@ def test_plans(any_curve: ErrorCurve, embedded: second.Model, steps: int):
             assert rates == plan.rate
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 4, 15, 16, 256])
-def test_grids_of_joint_steps(pictures: int):
-    values = grid(3072 * pictures, pictures)
-    assert values == second.grid(3072 * pictures, pictures)
-    steps = [b / a for a, b in zip(values, values[1:], strict=False) if a > 100 * pictures]
-    assert max(steps) < 1 + 1 / (5 * int(pictures**0.5))
+@pytest.mark.parametrize("pictures", [1, 2, 4, 15, 16, 255, 256, 10_000])
+def test_grids_of_many_dimensions(pictures: int):
+    finer = fineness(3072 * pictures)
+    assert finer == second.fineness(3072 * pictures) == min(int(pictures**0.5), 16)
+    values = grid(3072 * pictures, finer)
+    assert values == second.grid(3072 * pictures, finer)
+    steps = [b / a for a, b in zip(values, values[1:], strict=False) if a > 100 * finer**2]
+    assert max(steps) < 1 + 1 / (5 * finer)
 
 
 @given(st.integers(-32, 32), st.integers(60, 2000))

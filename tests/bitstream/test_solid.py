@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ddpmcodec.bitstream.archive_index import pack_blocks, read_archive
-from ddpmcodec.bitstream.bit_counts import grid
+from ddpmcodec.bitstream.bit_counts import fineness, grid
 from ddpmcodec.bitstream.fields import OWN_FIELDS, SOLID, Field, in_order
 from ddpmcodec.bitstream.file import writer_of
 from ddpmcodec.bitstream.header import Header
@@ -166,6 +166,6 @@ def test_gains_are_cheap_where_they_stay():
     assert all(value < 17 for value in later)
 
 
-def test_the_grid_of_one_picture_is_as_it_was():
-    assert grid(3072) == grid(3072, 1) == grid(3072, 3)
-    assert len(grid(3072, 16)) > 3 * len(grid(3072))
+def test_grids_of_more_dimensions_are_finer():
+    assert [fineness(dims) for dims in (1, 3072, 4 * 3072 - 1, 4 * 3072, 1 << 30)] == [1, 1, 1, 2, 16]
+    assert len(grid(3072, 4)) > 3 * len(grid(3072))

@@ -66,7 +66,7 @@ def test_a_receiver_takes_a_header_with_fields_and_what_follows(stream: bytes, t
     receiver = ddpmcodec.Receiver(stream[:4000], model=tiny_model)
     for _ in receiver.receive(stream[4000:]):
         pass
-    assert np.array_equal(receiver.pictures()[0], ddpmcodec.decode(stream, model=tiny_model))
+    assert np.array_equal(receiver.state().picture(), ddpmcodec.decode(stream, model=tiny_model))
 
 
 def test_a_stream_whose_fields_lie_is_refused_before_more_is_read(tiny_model: CodecModel):

@@ -82,11 +82,14 @@ def test_no_error_at_all_has_no_spectrum():
         Spectrum.from_floats([0], np.zeros((1, CLASSES)), class_counts(32, 32))
 
 
-def test_the_row_of_a_level_is_the_last_not_above_it():
-    rows = tuple((i,) * CLASSES for i in range(3))
-    spectrum = Spectrum((-65536, 0, 65536), rows)
-    found = [spectrum.row(level)[0] for level in (float("-inf"), -5.0, -1.0, -0.5, 0.0, 0.99, 1.0, 9.0)]
-    assert found == [0, 0, 0, 0, 1, 1, 2, 2]
+def test_rows_between_two_are_in_proportion():
+    spectrum = Spectrum((-65536, 0, 65536), tuple((i,) * CLASSES for i in (-10, 0, 100)))
+    found = [spectrum.row(level)[0] for level in (float("-inf"), -5.0, -1.0, -0.55, 0.0, 0.5, 0.999, 1.0, 9.0)]
+    assert found == [-10, -10, -10, -6, 0, 50, 99, 100, 100]
+
+
+def test_a_spectrum_of_one_row_has_it_everywhere():
+    assert {Spectrum((0,), ((7,) * CLASSES,)).row(level)[0] for level in (float("-inf"), -1.0, 0.0, 1.0)} == {7}
 
 
 @pytest.mark.parametrize(

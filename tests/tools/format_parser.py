@@ -228,10 +228,19 @@ def group_powers(row: tuple[int, ...], height: int, width: int) -> list[int]:
     return [(sum(powers[a:b]) * len(powers) << 16) // (total * (b - a)) for a, b in zip(edges, edges[1:], strict=False)]
 
 
+def row_at(levels: tuple[int, ...], rows: tuple[tuple[int, ...], ...], level: int) -> tuple[int, ...]:
+    if level <= levels[0]:
+        return rows[0]
+    if level >= levels[-1]:
+        return rows[-1]
+    b = min(i for i, other in enumerate(levels) if other > level)
+    part, span = level - levels[b - 1], levels[b] - levels[b - 1]
+    return tuple(x + (y - x) * part // span for x, y in zip(rows[b - 1], rows[b], strict=True))
+
+
 def coloured_rate(model: Model, start: int, gain: int) -> int:
     assert model.spectrum is not None
-    levels, rows = model.spectrum
-    row = rows[max([i for i, level in enumerate(levels) if level <= model.log_snr[start]], default=0)]
+    row = row_at(*model.spectrum, model.log_snr[start])
     side = isqrt(model.dims // model.channels)
     ratio = min(model.mse[start] * gain >> 56, 1 << 40)
     powers = group_powers(row, side, side)
@@ -378,9 +387,13 @@ class Interval:
 # 5. Counts
 
 
+def fineness(dims: int) -> int:
+    return max(1, min(16, isqrt(dims // 3072)))
+
+
 @lru_cache(maxsize=16)
-def grid(most: int, pictures: int = 1) -> tuple[int, ...]:
-    values, s = [0], isqrt(pictures)
+def grid(most: int, s: int = 1) -> tuple[int, ...]:
+    values = [0]
     while True:
         following = values[-1] + max(1, (values[-1] + 3 * s) // (6 * s))
         if following > most:
@@ -501,12 +514,12 @@ class Reader:
         kind, parameter = head.channel or (TRELLIS, 16 if dims <= 16384 else 14)
         self.dims, self.pictures = dims * pictures, pictures
         self.channel = Channel(kind, parameter, self.dims)
-        self.values = grid(self.channel.most_bits, pictures)
+        self.values, self.wider = grid(self.channel.most_bits, fineness(self.dims)), fineness(dims)
         _, rates = plan(model, head.plan_steps)
         expected = [with_excess(rate * self.dims // model.dims) >> 8 for rate in rates]
         self.expected = [place(bits, self.values) for bits in expected]
         self.interval, self.steps, self.ended = Interval(), list[Step](), False
-        self.deviation, self.spread = 0, 640
+        self.deviation, self.spread = 0, 640 * self.wider
         self.has_spectrum, self.white = model.spectrum is not None, [False] * pictures
         self.gains = [(0, 300)] * pictures  # the last, and the spread
 
@@ -529,7 +542,7 @@ class Reader:
         step = self.rest_of(index, self.values[index])
         n, error = len(self.steps), 256 * index - centre
         self.deviation += error * (16 if 3 <= n < 8 else 10) // 16
-        self.spread = max(96 + 96 * 3**n // 4**n, (8 * self.spread + 3 * abs(error)) // 16)
+        self.spread = max((96 + 96 * 3**n // 4**n) * self.wider, (8 * self.spread + 3 * abs(error)) // 16)
         self.steps.append(step)
         self.ended = len(self.steps) == len(self.expected)
 
