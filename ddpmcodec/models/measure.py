@@ -33,7 +33,7 @@ from ddpmcodec.numerics.philox import Key, gaussian
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
 STORED_PLANS = (8, 12, 16, 20, 24, 28, 33, 46, 64, 100)  # lengths of the plans whose steps are placed with care
-_CHEAPER = 1.01  # a smaller size is taken if its error is at most so many times the least
+_CHEAPER = 1.01  # a smaller size is taken if its error is at most the least times this
 # Where a size is worth measuring, in log-SNR; no photograph or network seen had its best size elsewhere by much.
 _TRIED = {
     Resolution(1): (-4.0, 99.0),
