@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import io
 import json
 import math
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from typer import testing
 from typer.testing import CliRunner, Result
 
 import ddpmcodec
@@ -19,10 +17,6 @@ from ddpmcodec.cli.app import app
 from ddpmcodec.models import CodecModel, load_network, save_model
 
 STEPS = 8
-
-
-# typer builds the commands anew for each call, which takes longer than what most calls here do.
-testing._get_command = functools.cache(testing._get_command)  # type: ignore[assignment]
 
 
 def run(*arguments: object, stdin: bytes | None = None) -> Result:
