@@ -41,11 +41,11 @@ def encode_all(
     archive. options: those of `encode_archive`.
     """
     start = time.perf_counter()
-    from ddpmcodec.bitstream.archive_index import pack_archive, read_archive
+    from ddpmcodec.bitstream.archive import pack_archive, read_archive
     from ddpmcodec.bitstream.fields import FILE_NAME
     from ddpmcodec.bitstream.file import with_fields
     from ddpmcodec.bitstream.header import read_header
-    from ddpmcodec.codec.archives import encode_archive
+    from ddpmcodec.codec.archive_encoding import encode_archive
     from ddpmcodec.codec.metadata import to_fields
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
@@ -126,9 +126,9 @@ def decode_all(
     """Write an archive's pictures into a directory, which is made where it doesn't exist: by the names that the archive
     keeps, else as 00000.png and so on. overwrite, keep: see `check_results`.
     """
-    from ddpmcodec.bitstream.archive_index import read_archive
+    from ddpmcodec.bitstream.archive import read_archive
     from ddpmcodec.bitstream.header import read_header
-    from ddpmcodec.codec.archives import decode_archive
+    from ddpmcodec.codec.archive_decoding import decode_archive
     from ddpmcodec.codec.metadata import of_fields
     from ddpmcodec.io.writing import image_bytes
     from ddpmcodec.models import load_model

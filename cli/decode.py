@@ -99,7 +99,7 @@ def decode(
     if watch and index is not None:
         raise DdpmCodecError("--watch reads one picture's stream as it arrives; an archive is read whole for --index")
     data = b"" if watch else read_input(stream)
-    from ddpmcodec.bitstream.archive_index import is_archive
+    from ddpmcodec.bitstream.archive import is_archive
 
     if index is None and is_archive(data):
         if reconstruct != "mean" or ddim_steps is not None or frames or gif or webp:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
+from ddpmcodec.bitstream.archive import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.bitstream.solid import read_block

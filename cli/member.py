@@ -11,7 +11,7 @@ from ddpmcodec.errors import DdpmCodecError
 
 def opened(data: bytes, allow_partial: bool) -> Any:
     """Return the archive of which --index names a picture. Raises DdpmCodecError."""
-    from ddpmcodec.bitstream.archive_index import is_archive, read_archive
+    from ddpmcodec.bitstream.archive import is_archive, read_archive
 
     if not is_archive(data):
         from ddpmcodec.bitstream.header import read_header
@@ -48,6 +48,6 @@ class Member:
         return self.limit or self.found
 
     def steps(self, codec: Any) -> Iterator[Any]:
-        from ddpmcodec.codec.archives import decode_member
+        from ddpmcodec.codec.archive_decoding import decode_member
 
         return decode_member(self.archive, self.index, self.limit, codec, self.allow_partial)

@@ -70,7 +70,7 @@ def view(
 
 def _pictures(path: str, allow_partial: bool) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the stream of each picture of a file."""
-    from ddpmcodec.bitstream.archive_index import is_archive, read_archive
+    from ddpmcodec.bitstream.archive import is_archive, read_archive
 
     data = read_input(path)
     name = "stdin" if path == "-" else Path(path).name

@@ -15,11 +15,12 @@ from ddpmcodec._lazy import found
 from ddpmcodec._version import __version__
 
 if TYPE_CHECKING:
-    from ddpmcodec.bitstream.archive_index import Archive, pack_archive, read_archive
+    from ddpmcodec.bitstream.archive import Archive, pack_archive, read_archive
     from ddpmcodec.bitstream.file import StreamInfo, read_info
     from ddpmcodec.bitstream.header import Header, read_header
     from ddpmcodec.bitstream.packet import Packet
-    from ddpmcodec.codec.archives import ArchivePicture, decode_archive, encode_archive
+    from ddpmcodec.codec.archive_decoding import ArchivePicture, decode_archive
+    from ddpmcodec.codec.archive_encoding import encode_archive
     from ddpmcodec.codec.decoding import (
         Decoded,
         decode,
@@ -108,7 +109,7 @@ _HOMES = (  # searched in this order, which is that of weight
     "errors",
     "bitstream.header",
     "bitstream.packet",
-    "bitstream.archive_index",
+    "bitstream.archive",
     "bitstream.file",
     "models.info",
     "codec.truncation",
@@ -119,7 +120,8 @@ _HOMES = (  # searched in this order, which is that of weight
     "codec.receiver",
     "codec.encoding",
     "codec.decoding",
-    "codec.archives",
+    "codec.archive_encoding",
+    "codec.archive_decoding",
     "page.page",
 )
 

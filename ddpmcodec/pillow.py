@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
-from ddpmcodec.bitstream.archive_index import read_archive
+from ddpmcodec.bitstream.archive import read_archive
 from ddpmcodec.bitstream.fields import EXIF, FILE_NAME, ICC_PROFILE, XMP
 from ddpmcodec.bitstream.header import (
     MAGIC,
@@ -102,7 +102,7 @@ class DdpmImageFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
     def _decoded(self) -> Any:
-        from ddpmcodec.codec.archives import decode_archive
+        from ddpmcodec.codec.archive_decoding import decode_archive
         from ddpmcodec.codec.decoding import decode_progressive
 
         partial, model = bool(ImageFile.LOAD_TRUNCATED_IMAGES), self._codec()
@@ -187,7 +187,7 @@ def _save(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _save_all(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    from ddpmcodec.codec.archives import encode_archive
+    from ddpmcodec.codec.archive_encoding import encode_archive
 
     others = list(picture.encoderinfo.get("append_images", []))
     try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,7 +21,7 @@ from torch import Tensor
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, bands, class_counts, transform, transform_back
-from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.models import CodecModel, frozen, load_model
 from ddpmcodec.numerics import native
 
 settings.register_profile("ddpmcodec", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -25,6 +29,7 @@ settings.load_profile("ddpmcodec")
 
 WINDOW = 32
 PRIOR_VARIANCE = 0.04
+TRACED = frozen._frozen
 
 
 def prior_mean() -> NDArray[np.float32]:
@@ -122,6 +127,42 @@ def _no_models_of_the_user_s(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _equal_networks_are_traced_once() -> Iterator[None]:
+    """A command loads its model anew, and most of that is tracing: here equal networks share what was traced."""
+    kept = dict[tuple[object, ...], Any]()
+
+    def once(network: Any) -> Any:
+        weights, layout = hashlib.sha256(), list[object]()
+        for name, value in network.state_dict().items():
+            weights.update(value.flatten().view(torch.uint8).numpy())
+            layout.append((name, value.dtype, value.stride()))
+        key = (type(network), network.config, network.training, tuple(layout), weights.digest())
+        if key not in kept:
+            kept[key] = TRACED(network)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frozen, "_frozen", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_are_built_once() -> Iterator[None]:
+    """typer builds them anew for each call of a test, which takes longer than what most calls do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="module")
+def _traced_anew() -> Iterator[None]:
+    """For tests of what loading does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frozen, "_frozen", TRACED)
+        yield
 
 
 @pytest.fixture(params=["numpy", "native"])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, pack_blocks, read_archive
+from ddpmcodec.bitstream.archive import is_archive, pack_archive, pack_blocks, read_archive
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import VERSION, read_header
 from ddpmcodec.bitstream.solid import block_payload, read_block

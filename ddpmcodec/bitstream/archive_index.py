@@ -1,250 +1,29 @@
-"""Many pictures of one size in one file: one header, an index of at most two bytes a picture, their payloads, one
-check.
+"""Index of an archive: how many pictures it has, and where their payloads lie.
 
-    header, with the flag of an archive | count | least | width 1 | sizes | payloads | CRC-32
+    count | least | width 1 | sizes
 
-A payload is what a picture's own file has between header and check, so every picture can be taken out as such a file,
-or decoded, without the others. Count and the least payload's size are LEB128 numbers; the payloads' sizes, less the
-least, are `width` bits each, the highest first, with zeros to the next byte. Width is the fewest bits that hold them: 0
-where all are equal. The CRC is over everything before it.
-
-Fields that all pictures have alike are in the header. Where some have others, it has the field OWN_FIELDS, and each
-payload begins with its picture's own: their size, a LEB128 number, and then they. Where some pictures are grey, and
-others aren't, the field GREY_PICTURES says which.
-
-In a solid archive N pictures share a payload, a block, and none can be taken out as a file of its own: the field SOLID
-has N, and the index the sizes of the blocks. Count is that of pictures, so the last block may have fewer.
+Count, of pictures, and the least payload's size are LEB128 numbers; the payloads' sizes, less the least, are `width`
+bits each, the highest first, with zeros to the next byte. Width is the fewest bits that hold them: 0 where all are
+equal.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.fields import (
-    GREY_PICTURES,
-    OF_ARCHIVES,
-    OWN_FIELDS,
-    SOLID,
-    Field,
-    Fields,
-    fields_to_bytes,
-    in_order,
-    parse_fields,
-)
-from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
-from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
-from ddpmcodec.io.limits import MAX_PIXELS
+from ddpmcodec.errors import FormatError
 
 MAX_WIDTH = 48  # bits of the index a payload
-MAX_SOLID = 256  # pictures a block
 _BLOCK = 1 << 13  # sizes unpacked at a time
+_INSIDE = "the archive ends inside its index; nothing of it can be decoded"
 
 
-@dataclass(frozen=True)
-class Archive:
-    """An archive's bytes, and where its pictures lie in them."""
-
-    data: bytes
-    header: Header  # of each picture's stream, but for fields of its own, and grey where only some are
-    count: int  # of pictures, as the index says
-    complete: bool  # the check matches, and the archive ends exactly where the data does
-    header_bytes: int
-    index_bytes: int
-    starts: tuple[int, ...]  # of the payloads that begin in the data, and the end of the last
-    own_fields: bool = False  # payloads begin with fields
-    grey: bytes = b""  # one bit a picture, the highest first; b"": all are as the header says
-    solid: int = 1  # pictures that share a payload
-
-    @property
-    def check_bytes(self) -> int:
-        """Length of the check: 0 where the archive is not complete."""
-        return replace(self.header, archive=True).check_bytes if self.complete else 0
-
-    @property
-    def blocks(self) -> int:
-        """Payloads, each of `solid` pictures, the last of as many as are left."""
-        return -(-self.count // self.solid)
-
-    @property
-    def begun(self) -> int:
-        """Pictures that are there at least in part."""
-        return min((len(self.starts) - 1) * self.solid, self.count)
-
-    @property
-    def intact(self) -> int:
-        """Pictures whose payloads are wholly there; all of a complete archive's."""
-        return min(self._intact_payloads * self.solid, self.count)
-
-    @property
-    def _intact_payloads(self) -> int:
-        return len(self.starts) - 1 - (self.starts[-1] > len(self.data))
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Bytes of each intact payload, its pictures' own fields included."""
-        return tuple(self.starts[i + 1] - self.starts[i] for i in range(self._intact_payloads))
-
-    def members(self, block: int) -> range:
-        """Return the pictures of a block."""
-        return range(block * self.solid, min((block + 1) * self.solid, self.count))
-
-    def is_grey(self, index: int) -> bool:
-        """Return whether a picture is grey."""
-        return bool(self.grey[index // 8] & 128 >> index % 8) if self.grey else self.header.grey
-
-    def payload(self, index: int) -> bytes:
-        """Return a picture's payload, or its block's, or what is there of it. Raises DdpmCodecError for a picture that
-        is not there.
-        """
-        return self._split(index)[1]
-
-    def stream(self, index: int, *, vouched: bool = False) -> bytes:
-        """Return the picture's own file: header, payload and check. Raises DdpmCodecError like `payload`, and where
-        pictures share their payloads.
-
-        Of an archive that is not complete it ends before the check, like a file that was cut: nothing vouches for it,
-        unless the caller does.
-        """
-        own, payload = self._split(index)
-        if self.solid > 1:
-            raise DdpmCodecError(
-                f"picture {index} shares a stream with others of this solid archive, so it has no file of its own: "
-                "decode it with decode_archive (ddpmcodec decode --index)"
-            )
-        grey = self.is_grey(index)
-        body = replace(self.header, grey=grey, fields=in_order((*self.header.fields, *own))).to_bytes() + payload
-        return body + self.header.check(body) if self.complete or vouched else body
-
-    def _split(self, index: int) -> tuple[Fields, bytes]:
-        """A picture's own fields, and its payload."""
-        place = operator.index(index)
-        if not 0 <= place < self.count:
-            raise DdpmCodecError(f"no picture {place} in this archive of {self.count}: expected 0 to {self.count - 1}")
-        if place >= self.begun:
-            raise DdpmCodecError(
-                f"picture {place} is not there: the archive was cut after {self.intact} of {self.count}"
-            )
-        part = self.data[self.starts[place // self.solid] : self.starts[place // self.solid + 1]]
-        if not self.own_fields:
-            return (), part
-        size, at = read_leb128(part, 0)
-        if at + size > len(part):
-            raise FormatError(
-                f"picture {place} declares {size} bytes of fields, but has {len(part)}; the archive is damaged"
-            )
-        return parse_fields(part[at : at + size]), part[at + size :]
-
-
-def pack_archive(files: Sequence[bytes]) -> bytes:
-    """Return the archive of complete streams that share a header; needs no model.
-
-    Raises DdpmCodecError where there is none, or one is cut, damaged or has another header.
-    """
-    if not len(files):
-        raise DdpmCodecError("no streams: an archive holds at least one")
-    parsed, payloads = list[Header](), list[bytes]()
-    for i, data in enumerate(map(bytes, files)):
-        header, start = parse_header(data)
-        if header.shared() != (parsed or [header])[0].shared():
-            raise DdpmCodecError(
-                f"stream {i} differs from stream 0 in size, model, plan, channel, seed or flags: an archive has one "
-                "header"
-            )
-        end = len(data) - header.check_bytes
-        if end - start < header.least_payload or header.check(data[:end]) != data[end:]:
-            raise FormatError(f"stream {i} is cut or damaged: its check fails; an archive is made of complete streams")
-        parsed.append(header)
-        payloads.append(data[start:end])
-    shared = set(parsed[0].fields).intersection(*(header.fields for header in parsed))
-    own = [fields_to_bytes(tuple(field for field in header.fields if field not in shared)) for header in parsed]
-    if any(own):
-        shared.add(Field(OWN_FIELDS, b""))
-        payloads = [leb128(len(fields)) + fields + payload for fields, payload in zip(own, payloads, strict=True)]
-    return _packed(parsed[0], shared, [header.grey for header in parsed], payloads)
-
-
-def pack_blocks(header: Header, grey: Sequence[bool], payloads: Sequence[bytes], solid: int) -> bytes:
-    """Return the solid archive of blocks of `solid` pictures each, the last of as many as are left.
-
-    header: of any of the pictures; grey: which of them are.
-    """
-    return _packed(header, {*header.fields, Field(SOLID, leb128(solid))}, grey, payloads)
-
-
-def _packed(header: Header, fields: set[Field], grey: Sequence[bool], payloads: Sequence[bytes]) -> bytes:
-    """The archive of one picture a mark of grey."""
-    if any(grey) and not all(grey):
-        fields = {*fields, Field(GREY_PICTURES, np.packbits(grey).tobytes())}
-    header = replace(header, archive=True, grey=all(grey), fields=in_order(fields))
-    body = b"".join([header.to_bytes(), _index(len(grey), [len(p) for p in payloads]), *payloads])
-    return body + header.check(body)
-
-
-def is_archive(data: bytes) -> bool:
-    """Return whether the data begins as an archive does; `read_archive` says what else may be wrong with it."""
-    return announces_archive(data)
-
-
-def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
-    """Find the pictures of an archive; needs no model.
-
-    allow_partial: take what is there of an archive that was cut or damaged behind its index, instead of raising
-    TruncatedArchiveError. Raises FormatError for what is no archive, or has no sound index.
-    """
-    data = bytes(data)
-    header, header_bytes = parse_header(data, archive=True)
-    own_fields, grey = header.field(OWN_FIELDS) is not None, header.field(GREY_PICTURES)
-    kept = tuple(field for field in header.fields if field.identifier not in OF_ARCHIVES)
-    own, inside = (
-        replace(header, archive=False, fields=kept),
-        "the archive ends inside its index; nothing of it can be decoded",
-    )
-    count, at = _number(data, header_bytes, inside)
-    least, at = _number(data, at, inside)
-    if at >= len(data):
-        raise FormatError(inside)
-    width, at = data[at], at + 1
-    solid = _solid(header, count)
-    payloads = -(-count // solid)
-    end = at + (payloads * width + 7) // 8
-    if end > len(data):
-        raise FormatError(f"{inside} ({payloads} payloads of {width} bits each, and {len(data) - at} bytes are left)")
-    if width > MAX_WIDTH:
-        raise FormatError(f"the index's sizes take {width} bits, expected at most {MAX_WIDTH}; the file is damaged")
-    if not count or least < own.least_payload:
-        raise FormatError(
-            f"the index declares {count} pictures of at least {least} bytes, expected at least one of "
-            f"{own.least_payload}; the file is damaged"
-        )
-    if grey is not None and (header.grey or not _names_some(grey, count)):
-        raise FormatError(
-            f"the archive doesn't say rightly which of its {count} pictures are grey; the file is damaged"
-        )
-    starts = _starts(data, at, end, payloads, least, width)
-    if starts[-1] > len(data) and len(data) - starts[-2] < own.least_payload:
-        starts.pop()
-    body = len(data) - header.check_bytes
-    complete = len(starts) == payloads + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
-    archive = Archive(
-        data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b"", solid
-    )
-    if not complete and not allow_partial:
-        raise TruncatedArchiveError(
-            f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly "
-            "there; "
-            "pass allow_partial=True (--allow-partial) to decode what is there",
-            archive.intact,
-        )
-    return archive
-
-
-def _index(count: int, sizes: Sequence[int]) -> bytes:
+def index_bytes(count: int, sizes: Sequence[int]) -> bytes:
+    """Return the index of `count` pictures, whose payloads have these sizes."""
     least = min(sizes)
     width = (max(sizes) - least).bit_length()
     bits = "".join(f"{size - least:0{width}b}" for size in sizes) if width else ""
@@ -252,35 +31,42 @@ def _index(count: int, sizes: Sequence[int]) -> bytes:
     return leb128(count) + leb128(least) + bytes([width]) + packed
 
 
-def _solid(header: Header, count: int) -> int:
-    """Pictures a payload. Raises FormatError where the field says it wrongly."""
-    field = header.field(SOLID)
-    if field is None:
-        return 1
-    solid, _ = read_leb128(field, 0)
-    if leb128(solid) != field or not 2 <= solid <= min(count, MAX_SOLID) or header.pixels * solid > MAX_PIXELS:
+def read_count(data: bytes, at: int) -> tuple[int, int]:
+    """Return the count with which the index at `at` begins, and where it goes on. Raises FormatError."""
+    count, at = _number(data, at)
+    if not count:
+        raise FormatError("the index declares 0 pictures, expected at least one; the file is damaged")
+    return count, at
+
+
+def read_starts(data: bytes, at: int, payloads: int, least_payload: int) -> tuple[int, list[int]]:
+    """Return where the index ends, and where payloads start, as far as the data goes, and the last of those ends.
+
+    at: behind the count. least_payload: bytes that each has at least. Raises FormatError for what no encoder writes.
+    """
+    least, at = _number(data, at)
+    if at >= len(data):
+        raise FormatError(_INSIDE)
+    width, at = data[at], at + 1
+    end = at + (payloads * width + 7) // 8
+    if end > len(data):
+        raise FormatError(f"{_INSIDE} ({payloads} payloads of {width} bits each, and {len(data) - at} bytes are left)")
+    if width > MAX_WIDTH:
+        raise FormatError(f"the index's sizes take {width} bits, expected at most {MAX_WIDTH}; the file is damaged")
+    if least < least_payload:
         raise FormatError(
-            f"the archive declares blocks of {solid} of its {count} pictures of {header.width}x{header.height}, "
-            f"expected 2 to {MAX_SOLID}, and at most {MAX_PIXELS >> 20} megapixels together; the file is damaged"
+            f"the index declares payloads of at least {least} bytes, expected at least {least_payload}; the file is "
+            "damaged"
         )
-    if header.short or header.field(OWN_FIELDS) is not None:
-        raise FormatError("the archive's pictures share streams, and can't have what its header says; it is damaged")
-    return solid
+    starts = _starts(data, at, end, payloads, least, width)
+    if starts[-1] > len(data) and len(data) - starts[-2] < least_payload:
+        starts.pop()
+    return end, starts
 
 
-def _names_some(bits: bytes, count: int) -> bool:
-    """Whether these are so many bits, and zeros to the next byte, of which some are set and some are not."""
-    value, padding = int.from_bytes(bits, "big"), -count % 8
-    return (
-        8 * len(bits) == count + padding
-        and not value & ((1 << padding) - 1)
-        and 0 < value >> padding < (1 << count) - 1
-    )
-
-
-def _number(data: bytes, at: int, inside: str) -> tuple[int, int]:
+def _number(data: bytes, at: int) -> tuple[int, int]:
     if leb128_end(data, at) > len(data):
-        raise FormatError(inside)
+        raise FormatError(_INSIDE)
     value, end = read_leb128(data, at)
     if leb128(value) != data[at:end]:
         raise FormatError("a number in the archive's index is not in its shortest form; the file is damaged")

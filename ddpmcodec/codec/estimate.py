@@ -11,8 +11,11 @@ import torch
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.numerics.arguments import whole
 
+BATCH = 64  # pictures of an archive that go through the network together
 PIXELS_AT_A_TIME = 1 << 20  # of an archive's pictures, so that a batch of large ones doesn't fill the memory
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
@@ -30,6 +33,16 @@ class Estimate:
     memory: int
 
 
+def pictures_at_a_time(pixels: int, batch: int) -> int:
+    """Return how many pictures of `pixels` pixels to take at a time, of `batch` at most. Raises DdpmCodecError where
+    that is none.
+    """
+    batch = whole(batch, "batch")
+    if batch < 1:
+        raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
+    return max(1, min(batch, PIXELS_AT_A_TIME // pixels))
+
+
 def estimate(
     model: CodecModel,
     height: int,
@@ -45,7 +58,7 @@ def estimate(
     """
     seconds = step_seconds(model, height, width, plan_steps=plan_steps, encoding=encoding)[:steps]
     height, width = canvas_size(height, width, model.window, model.factor)
-    together = min(pictures, max(1, PIXELS_AT_A_TIME // (height * width)))  # in the chain; the others wait as bytes
+    together = pictures_at_a_time(height * width, pictures)  # in the chain; the others wait as bytes
     pixels = height * width * model.factor**2
     memory = _BYTES_AT_LEAST + _BYTES_A_PIXEL * pixels * together + 3 * pixels * (pictures - 1)
     return Estimate(sum(seconds) * pictures, memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from ddpmcodec.bitstream.archive_index import Archive, is_archive, read_archive
+from ddpmcodec.bitstream.archive import Archive, is_archive, read_archive
 from ddpmcodec.bitstream.file import KnownModel, read_info, require_complete
 from ddpmcodec.bitstream.header import Header, parse_header
 from ddpmcodec.bitstream.solid import read_block

@@ -18,7 +18,7 @@ class Condition:
 
     label: int | None = None  # of a class; None: no class, where the network knows that
     prompt: str = ""
-    guidance: int = NO_GUIDANCE  # hundredths: ε of the condition is taken so many times (Ho & Salimans 2021, eq. 6)
+    guidance: int = NO_GUIDANCE  # hundredths: weight of the condition's ε (Ho & Salimans 2021, eq. 6)
 
     def __post_init__(self) -> None:
         if self.label is not None and not 0 <= self.label < 1 << 32:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.archive_index import read_archive
+from ddpmcodec.bitstream.archive import read_archive
 from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES
-from ddpmcodec.codec.archives import decode_archive, encode_archive
+from ddpmcodec.codec.archive_decoding import decode_archive
+from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.eval.rd import baselines

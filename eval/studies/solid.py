@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.archive_index import pack_archive, pack_blocks
+from ddpmcodec.bitstream.archive import pack_archive, pack_blocks
 from ddpmcodec.codec.sender import Sender
 from ddpmcodec.eval.channels.chain_statistics import with_jackknife
 from ddpmcodec.eval.channels.states import RMSES, Table, ideal_at, payload_at

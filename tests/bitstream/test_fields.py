@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpmcodec.bitstream import fields
-from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
+from ddpmcodec.bitstream.archive import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.fields import (
     FILE_NAME,
     FRAME,

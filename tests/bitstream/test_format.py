@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive_index import is_archive, read_archive
+from ddpmcodec.bitstream.archive import is_archive, read_archive
 from ddpmcodec.bitstream.bit_counts import BitCountModel, fineness, grid
 from ddpmcodec.bitstream.file import KnownModel, finish, read_info, writer_of
 from ddpmcodec.bitstream.header import Header

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddpmcodec.bitstream.archive_index import pack_blocks, read_archive
+from ddpmcodec.bitstream.archive import pack_blocks, read_archive
 from ddpmcodec.bitstream.bit_counts import fineness, grid
 from ddpmcodec.bitstream.fields import OWN_FIELDS, SOLID, Field, in_order
 from ddpmcodec.bitstream.file import writer_of

@@ -102,20 +102,36 @@ def test_devices_may_be_named_twice(folder: Path):
 # Streams
 
 
-@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "mine"])
-def test_a_redirected_stdout_keeps_what_others_wrote(folder: Path, coded: bytes, output: str):
+ONE_AFTER_ANOTHER = """
+import os, sys
+import ddpmcodec.cli.app, torch
+from ddpmcodec.cli.start import program
+for output in sys.argv[1:]:
+    if not (child := os.fork()):
+        sys.argv = ["ddpmcodec", "encode", "same.png", "-o", output, "--plan-steps", "2", "-q"]
+        program()
+    assert os.waitpid(child, 0)[1] == 0, output
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "outputs"),
+    [(os.O_TRUNC, ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "mine")), (os.O_APPEND, ("/dev/stdout",))],
+    ids=["truncated", "appended to"],
+)
+def test_a_redirected_stdout_keeps_what_others_wrote(folder: Path, coded: bytes, mode: int, outputs: tuple[str, ...]):
     os.symlink("/dev/stdout", "mine")
-    for options in ({}, {"O_APPEND": os.O_APPEND}):
-        handle = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | options.get("O_APPEND", 0))
-        try:
-            os.write(handle, b"before ")
-            done = program("encode", "same.png", "-o", output, "--plan-steps", "2", "-q", stdout=handle)
-            os.write(handle, b" after")
-        finally:
-            os.close(handle)
-        assert done.returncode == 0, done.stderr
-        assert Path("log").read_bytes() == b"before " + coded + b" after"
-        assert "log" in names(folder)
+    handle = os.open("log", os.O_WRONLY | os.O_CREAT | mode)
+    try:
+        os.write(handle, b"before ")
+        command = [sys.executable, "-c", ONE_AFTER_ANOTHER, *outputs]
+        done = subprocess.run(command, stdout=handle, stderr=subprocess.PIPE, timeout=120, check=False)
+        os.write(handle, b" after")
+    finally:
+        os.close(handle)
+    assert done.returncode == 0, done.stderr
+    assert Path("log").read_bytes() == b"before " + coded * len(outputs) + b" after"
+    assert "log" in names(folder)
 
 
 def test_a_pipe_gets_all_bytes_and_stays(folder: Path, coded: bytes):

@@ -16,11 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
+from ddpmcodec.bitstream.archive import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.leb128 import leb128
 from ddpmcodec.bitstream.reader import StreamReader
-from ddpmcodec.codec.archives import decode_archive, encode_archive
+from ddpmcodec.codec.archive_decoding import decode_archive
+from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedArchiveError
 from ddpmcodec.models import CodecModel
 from tests.cli.test_cli import assert_refused, run
@@ -333,11 +334,11 @@ def test_streams_coded_to_a_target_go_into_one_archive(tiny_model: CodecModel, p
 
 
 def test_large_pictures_come_in_smaller_batches(tiny_model: CodecModel, monkeypatch: pytest.MonkeyPatch, data: bytes):
-    monkeypatch.setattr("ddpmcodec.codec.archives.PIXELS_AT_A_TIME", 300)
+    monkeypatch.setattr("ddpmcodec.codec.estimate.PIXELS_AT_A_TIME", 300)
     network = Counting(tiny_model)
     assert len(list(decode_archive(data, steps=1, model=network.model))) == 7
     assert max(network.calls) == 2  # of 120 pixels
-    monkeypatch.setattr("ddpmcodec.codec.archives.PIXELS_AT_A_TIME", 10)
+    monkeypatch.setattr("ddpmcodec.codec.estimate.PIXELS_AT_A_TIME", 10)
     assert len(list(decode_archive(data, steps=1, model=tiny_model))) == 7
 
 

@@ -29,6 +29,7 @@ from ddpmcodec.models import CodecModel, UNet, UNetConfig, load_model, save_mode
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.symbol_model import categorical
 
+pytestmark = pytest.mark.usefixtures("_traced_anew")
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=16, knots=4)
 THREADS = 4
 CPU = torch.device("cpu")

@@ -28,6 +28,7 @@ from ddpmcodec.models import CodecModel, UNet, UNetConfig, load_model, load_netw
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.numerics.philox import _gaussian_table
 
+pytestmark = pytest.mark.usefixtures("_traced_anew")
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=16, knots=4)
 CPU = torch.device("cpu")
 Coded = tuple[bytes, NDArray[np.uint8], NDArray[np.float32]]

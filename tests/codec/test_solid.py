@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive_index import read_archive
+from ddpmcodec.bitstream.archive import read_archive
 from ddpmcodec.bitstream.packet import GAIN_STEP, Share
 from ddpmcodec.bitstream.shares import GAINS, MOST_GAIN
 from ddpmcodec.bitstream.solid import read_block
 from ddpmcodec.channel.prior import Prior, joined
-from ddpmcodec.codec.archives import decode_archive, decode_member, encode_archive
+from ddpmcodec.codec.archive_decoding import decode_archive, decode_member
+from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.sender import Sender
 from ddpmcodec.codec.step_target import StepTarget

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive_index import pack_archive
+from ddpmcodec.bitstream.archive import pack_archive
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.codec.verification import verify

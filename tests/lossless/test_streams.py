@@ -16,7 +16,8 @@ from ddpmcodec.bitstream.file import finish, read_info
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.codec.archives import decode_archive, encode_archive
+from ddpmcodec.codec.archive_decoding import decode_archive
+from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.decoding import decode_stream
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.errors import FormatError

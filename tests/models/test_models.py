@@ -33,6 +33,7 @@ from ddpmcodec.models.places import EMBEDDED
 from ddpmcodec.models.unet import Upsample
 from tests.conftest import PRIOR_VARIANCE, WienerModel, prior_mean, wiener_mse
 
+pytestmark = pytest.mark.usefixtures("_traced_anew")
 TINY = UNetConfig(channels=(8, 16), groups=4, heads=2, embedding=16, frequencies=4, window=8)
 
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive_index import is_archive, pack_archive, read_archive
+from ddpmcodec.bitstream.archive import is_archive, pack_archive, read_archive
 from ddpmcodec.bitstream.header import parse_header
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, ModelError

@@ -1,4 +1,4 @@
-"""Many pictures to one archive and back: in batches, for the network, and each alone, for whoever wants one of them.
+"""Archives back to their pictures: in batches, for the network, and each alone, for whoever wants one of them.
 
 In a solid archive the pictures of a block share a stream. Any of them is still decoded without the network's looking at
 the others; only bytes are read for all.
@@ -9,37 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.archive_index import MAX_SOLID, Archive, pack_archive, pack_blocks, read_archive
+from ddpmcodec.bitstream.archive import Archive, read_archive
 from ddpmcodec.bitstream.fields import FILE_NAME
-from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete, with_fields
-from ddpmcodec.bitstream.header import Header, read_header
+from ddpmcodec.bitstream.file import StreamInfo, read_info, require_complete
 from ddpmcodec.bitstream.solid import Block, least_payload, read_block
 from ddpmcodec.codec.block_decoding import decode_block
 from ddpmcodec.codec.decoding import Decoded, decode_packets
-from ddpmcodec.codec.encoding import encode_batch
-from ddpmcodec.codec.estimate import PIXELS_AT_A_TIME
-from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
-from ddpmcodec.errors import DdpmCodecError, FormatError, ImageError, TruncatedStreamError
-from ddpmcodec.io.images import as_rgb
-from ddpmcodec.io.limits import MAX_PIXELS
+from ddpmcodec.codec.estimate import BATCH, pictures_at_a_time
+from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedStreamError
 from ddpmcodec.models.base import CodecModel
-from ddpmcodec.models.cache import ModelLike, receiving_model, sending_model
-from ddpmcodec.numerics.arguments import whole, whole_or_none
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-_BATCH = 64
+from ddpmcodec.models.cache import ModelLike, receiving_model
+from ddpmcodec.numerics.arguments import whole_or_none
 
 
 @dataclass(frozen=True, eq=False)
 class ArchivePicture:
-    """A picture out of an archive, from `decode_archive`."""
+    """Picture out of an archive, from `decode_archive`."""
 
     index: int
     image: NDArray[np.uint8]  # (h, w, 3)
@@ -49,83 +38,13 @@ class ArchivePicture:
     sound: bool = True  # its stream, or its block's, has bytes that an encoder writes, and a tail that was read fits
 
 
-def encode_archive(
-    images: Sequence[Any],
-    *,
-    names: Sequence[str] | None = None,
-    model: ModelLike = None,
-    batch: int = _BATCH,
-    solid: int | None = None,
-    on_step: OnStep = lambda step: None,
-    on_batch: Callable[[int], None] = lambda done: None,
-    **options: Unpack[EncodeOptions],
-) -> bytes:
-    """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
-
-    names: what the pictures' files are called, kept beside them. solid: as many pictures as this (2 to 256) are a
-    block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together, and
-    keep no names. None, or 1: each has its own stream. on_step: called after each step of each batch or block.
-    on_batch: called after each with the number of pictures done so far. The rest is as in `encode_batch`. Raises
-    ImageError where there is no picture, or one can't be coded or differs in size.
-    """
-    if not len(images):
-        raise ImageError("no pictures: an archive holds at least one")
-    if names is not None and len(names) != len(images):
-        raise DdpmCodecError(f"{len(names)} names for {len(images)} pictures: expected one for each")
-    pictures = [_picture(i, image, bool(options.get("lossless"))) for i, image in enumerate(images)]
-    height, width, _ = pictures[0].shape
-    for i, picture in enumerate(pictures):
-        if picture.shape != pictures[0].shape:
-            raise ImageError(
-                f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive "
-                "holds "
-                "pictures of one size"
-            )
-    codec, files = sending_model(model, height, width), list[bytes]()
-    at_a_time, together = _batch_of(height * width, batch), _solid_of(height * width, solid, len(pictures))
-    if together > 1:
-        if names is not None:
-            raise DdpmCodecError("pictures of a solid archive keep no names: leave out either names or solid")
-        return _encode_solid(pictures, codec, together, Options(**options), on_step, on_batch)
-    for first in range(0, len(pictures), at_a_time):
-        files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
-        on_batch(len(files))
-    if names is not None:
-        files = [
-            with_fields(file, [*read_header(file).fields, (FILE_NAME, name.encode())])
-            for file, name in zip(files, names, strict=True)
-        ]
-    return pack_archive(files)
-
-
-def _encode_solid(
-    pictures: Sequence[NDArray[np.uint8]],
-    codec: CodecModel,
-    together: int,
-    options: Options,
-    on_step: OnStep,
-    on_batch: Callable[[int], None],
-) -> bytes:
-    if options.has_target:
-        raise DdpmCodecError("pictures of an archive take their steps together, so it has no target")
-    headers, payloads = list[Header](), list[bytes]()
-    for first in range(0, len(pictures), together):
-        sender = options.sender(*pictures[first : first + together], model=codec, joint=True)
-        for sent in sender.send():
-            on_step(sent)
-        payloads.append(sender.block())
-        headers += sender.headers
-        on_batch(len(headers))
-    return pack_blocks(headers[0], [header.grey for header in headers], payloads, together)
-
-
 def decode_archive(
     data: bytes,
     index: int | None = None,
     *,
     steps: int | None = None,
     model: ModelLike = None,
-    batch: int = _BATCH,
+    batch: int = BATCH,
     allow_partial: bool = False,
     on_step: Callable[[int], None] = lambda pictures: None,
 ) -> Iterator[ArchivePicture]:
@@ -140,7 +59,7 @@ def decode_archive(
     steps, index = whole_or_none(steps, "steps"), whole_or_none(index, "index")
     archive = read_archive(data, allow_partial=allow_partial)
     codec = receiving_model(model, archive.header.fingerprint)
-    at_a_time = _batch_of(archive.header.pixels, batch)
+    at_a_time = pictures_at_a_time(archive.header.pixels, batch)
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
     places: Sequence[int] = range(archive.begun) if index is None else [index]
@@ -257,31 +176,3 @@ def _parsed_block(
     if not 1 <= (wanted or 1) <= block.pictures:
         raise DdpmCodecError(f"{wanted or 1} steps were asked for; picture {index} has {block.pictures}")
     return block
-
-
-def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
-    try:
-        return as_rgb(image, exact)
-    except ImageError as error:
-        raise ImageError(f"picture {index}: {error}") from error
-
-
-def _batch_of(pixels: int, batch: int) -> int:
-    """How many pictures of `pixels` pixels to take at a time."""
-    batch = whole(batch, "batch")
-    if batch < 1:
-        raise DdpmCodecError(f"a batch of {batch} pictures: expected at least 1")
-    return max(1, min(batch, PIXELS_AT_A_TIME // pixels))
-
-
-def _solid_of(pixels: int, solid: int | None, pictures: int) -> int:
-    """How many pictures of `pixels` pixels a block is to have: 1 is none."""
-    together = 1 if solid is None else whole(solid, "solid")
-    if not 1 <= together <= MAX_SOLID:
-        raise DdpmCodecError(f"blocks of {together} pictures: expected 1 to {MAX_SOLID}")
-    together = min(together, pictures)
-    if together * pixels > MAX_PIXELS:
-        raise DdpmCodecError(
-            f"blocks of {together} pictures of {pixels} pixels: expected at most {MAX_PIXELS >> 20} megapixels together"
-        )
-    return together
