@@ -37,7 +37,7 @@ FACTOR, CHANNELS, WINDOW = 4, 8, 32  # pixels along a side for a latent, numbers
 _CROP = 64  # pixels along a side, of what the autoencoder is trained on
 _MARGIN = 2 * FACTOR  # pixels around a window, so that its latents are those of a whole picture
 _NOISE = 0.1  # standard deviation, beside latents that the decoder bounds to ±3
-_BATCH = 16, 8  # of crops, of windows
+_BATCH = 8, 4  # of crops, of windows
 _RATE = 2e-3, 1e-3  # learning rate at its peak
 _DECAY = 0.995  # of the average of the U-Net's weights
 
@@ -75,7 +75,7 @@ def train_autoencoder(autoencoder: Any, images: TrainingImages, steps: int, seed
         shown = autoencoder.decode(z + _NOISE * torch.randn(z.shape, generator=random)).sample
         (shown - x).square().mean().backward()
     with torch.inference_mode():
-        z = autoencoder.encode(planes(images.batch(steps, 4 * _BATCH[0]))).latents
+        z = autoencoder.encode(planes(images.batch(steps, 64))).latents
     autoencoder.register_to_config(scaling_factor=float(1 / z.std()), shift_factor=float(z.mean()))
 
 
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", action="append", required=True, help="folders of training photographs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder of the model")
-    parser.add_argument("--steps", nargs=2, type=int, default=(1200, 1400), help="of the autoencoder, of the U-Net")
+    parser.add_argument("--steps", nargs=2, type=int, default=(1200, 1200), help="of the autoencoder, of the U-Net")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     try:
