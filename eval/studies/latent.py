@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", action="append", required=True, help="folders of training photographs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder of the model")
-    parser.add_argument("--steps", nargs=2, type=int, default=(1200, 1200), help="of the autoencoder, of the U-Net")
+    parser.add_argument("--steps", nargs=2, type=int, default=(800, 600), help="of the autoencoder, of the U-Net")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
                 variant="fp16" if ".fp16." in weights.name else None,
                 use_safetensors=".safetensors" in weights.name,  # else diffusers unpickles tensors, nothing else
                 local_files_only=True,
-                low_cpu_mem_usage=False,  # its other way needs another package
+                low_cpu_mem_usage=find_spec("accelerate") is not None,  # without it, weights are in memory twice
                 output_loading_info=True,
                 torch_dtype=dtype,
             )
@@ -114,7 +115,8 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
         raise ModelError(
             f"{weights} doesn't fit config.json: missing {missing[:3]}, not expected {extra[:3]}; get both again"
         )
-    return network.to(dtype)  # some classes of diffusers leave that out
+    alike = all(p.dtype == dtype for p in network.parameters())
+    return network if alike else network.to(dtype)  # some classes of diffusers leave that out
 
 
 def error_line(error: Exception, lines: int = 9) -> str:
