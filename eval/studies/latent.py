@@ -73,7 +73,8 @@ def train_autoencoder(autoencoder: Any, images: TrainingImages, steps: int, seed
         x = planes(images.batch(step, _BATCH[0]))
         z = autoencoder.encode(x).latents
         shown = autoencoder.decode(z + _NOISE * torch.randn(z.shape, generator=random)).sample
-        (shown - x).square().mean().backward()
+        loss: Tensor = (shown - x).square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
     with torch.inference_mode():
         z = autoencoder.encode(planes(images.batch(steps, 64))).latents
     autoencoder.register_to_config(scaling_factor=float(1 / z.std()), shift_factor=float(z.mean()))
@@ -89,7 +90,7 @@ def train_network(network: DiffusersEps, images: TrainingImages, steps: int, see
         u = (torch.arange(len(x_0)) + torch.rand(len(x_0), generator=random)) / len(x_0)
         log_snr = network.config.min_log_snr + (network.config.max_log_snr - network.config.min_log_snr) * u
         eps = torch.randn(x_0.shape, generator=random)
-        denoising_errors(network, x_0, log_snr, eps).mean().backward()
+        denoising_errors(network, x_0, log_snr, eps).mean().backward()  # type: ignore[no-untyped-call]
     network.network.load_state_dict(averages.after(steps)[_DECAY])
     network.requires_grad_(False).eval()
 
@@ -169,7 +170,7 @@ def train(data: Sequence[str], folder: Path, steps: tuple[int, int], seed: int) 
     _scheduler().save_pretrained(folder / "scheduler")
     network, _ = load_diffusers(folder)
     train_network(network, TrainingImages(found.training, side, seed), steps[1], seed)
-    network.network.save_pretrained(folder / "unet")
+    network.network.save_pretrained(folder / "unet")  # type: ignore[operator]
     return {
         "seed": seed,
         "photographs": len(found.training),
@@ -179,7 +180,7 @@ def train(data: Sequence[str], folder: Path, steps: tuple[int, int], seed: int) 
             "steps": steps[1],
             "cpu_seconds": time.process_time() - between,
         },
-        "held_out": held_out(network, found.held_out),
+        "held_out": held_out(network, list(found.held_out)),
     }
 
 

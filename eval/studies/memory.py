@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def save_pipeline(folder: Path, shape: Shape, dtype: torch.dtype = torch.bfloat1
 
     diffusers = diffusers_package()
     inner = len(shape.widths) - 1
-    parts = {
+    parts: dict[str, Callable[[], Any]] = {
         "unet": lambda: diffusers.UNet2DConditionModel(
             sample_size=shape.side,
             block_out_channels=shape.widths,
