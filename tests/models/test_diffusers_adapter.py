@@ -36,6 +36,8 @@ from ddpmcodec.models import (
     save_model,
 )
 from ddpmcodec.models.foreign.scheduler import read_scheduler
+from ddpmcodec.models.info import WeightsPlace
+from ddpmcodec.models.source import open_network
 from ddpmcodec.models.times import DiscreteTimes, EdmTimes, FlowTimes
 from tests.cli.test_cli import assert_refused, run
 
@@ -561,6 +563,25 @@ def test_a_hub_id_is_fetched_configuration_first(folder: Path, diffusers: Any, m
     with pytest.raises(ModelError, match="channels"):
         load_diffusers("someone/their-model")
     assert len(asked) == 1
+
+
+def test_a_hub_s_weights_are_named_by_their_commit(
+    folder: Path, tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch
+):
+    revisions = set()
+
+    def snapshot_download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        revisions.add(revision)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    source = open_network("someone/their-model")
+    assert source.weights == WeightsPlace("someone/their-model", folder.name)  # snapshots are named by their commit
+    target = tmp_path / "codec.safetensors"
+    save_model(target, source.network, curve, "theirs", config=source.config, weights=source.weights)
+    assert revisions == {None}
+    load_model(target)
+    assert revisions == {None, folder.name}
 
 
 def test_a_hub_that_can_t_be_reached_is_one_clear_error(diffusers: Any, monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,7 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
     import torch
 
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _without_warnings():
             network, report = kind.from_pretrained(
                 weights.parent,
                 variant="fp16" if ".fp16." in weights.name else None,
@@ -117,6 +119,18 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
         )
     alike = all(p.dtype == dtype for p in network.parameters())
     return network if alike else network.to(dtype)  # some classes of diffusers leave that out
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep diffusers from warning of what `load_weights` checks, or of its own entries in a configuration."""
+    settings = diffusers_package().utils.logging
+    level = settings.get_verbosity()
+    settings.set_verbosity_error()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(level)
 
 
 def error_line(error: Exception, lines: int = 9) -> str:
