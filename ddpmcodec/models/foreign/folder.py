@@ -100,7 +100,7 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
     import torch
 
     try:
-        with torch.random.fork_rng(devices=[]), _without_warnings():
+        with torch.random.fork_rng(devices=[]), without_warnings():
             network, report = kind.from_pretrained(
                 weights.parent,
                 variant="fp16" if ".fp16." in weights.name else None,
@@ -122,8 +122,8 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep diffusers from warning of what `load_weights` checks, or of its own entries in a configuration."""
+def without_warnings() -> Iterator[None]:
+    """Keep diffusers from warning of what is checked here, or of entries that its own classes left behind."""
     settings = diffusers_package().utils.logging
     level = settings.get_verbosity()
     settings.set_verbosity_error()
