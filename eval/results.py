@@ -19,6 +19,7 @@ from ddpmcodec.io.atomic import write_whole
 _PACKAGES = (
     *("ddpmcodec", "torch", "numpy", "constriction", "scikit-image"),
     *("Pillow", "imagecodecs", "pillow-heif", "bjontegaard"),
+    *("diffusers", "transformers", "accelerate"),
 )
 
 

@@ -35,7 +35,10 @@ from ddpmcodec.models import (
     read_model_info,
     save_model,
 )
-from ddpmcodec.models.times import DiscreteTimes
+from ddpmcodec.models.foreign.scheduler import read_scheduler
+from ddpmcodec.models.info import WeightsPlace
+from ddpmcodec.models.source import open_network
+from ddpmcodec.models.times import DiscreteTimes, EdmTimes, FlowTimes
 from tests.cli.test_cli import assert_refused, run
 
 TINY: dict[str, Any] = {
@@ -256,6 +259,50 @@ def test_what_the_network_predicts_is_what_its_scheduler_says(
             theirs = output if predicts == "sample" else alpha * x_t - (1 - alpha**2) ** 0.5 * output
         ours = (x_t - (1 - alpha**2) ** 0.5 * network(x_t, torch.tensor([level], dtype=torch.float32))) / alpha
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 / alpha)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"_class_name": "DDPMScheduler", "trained_betas": [0.1, 0.2]}, ("epsilon", DiscreteTimes((0.1, 0.2)))),
+        (
+            {"_class_name": "DDPMScheduler", "trained_betas": [0.1, 0.2], "predict_epsilon": False},  # of 2022
+            ("sample", DiscreteTimes((0.1, 0.2))),
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "prediction_type": "flow_prediction", "flow_shift": 3.0},
+            ("flow_prediction", FlowTimes(1000, 3.0)),
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 50, "shift": 3.0},
+            ("flow_prediction", FlowTimes(50, 3.0)),
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True, "shift": 3.0},
+            ("flow_prediction", FlowTimes(1000, 1.0)),  # trained at all levels; samplers shift by a picture's size
+        ),
+        ({"_class_name": "EDMEulerScheduler", "sigma_max": 20.0}, ("edm", EdmTimes(sigma_max=20.0))),
+        (
+            {"_class_name": "EDMDPMSolverMultistepScheduler", "prediction_type": "v_prediction", "sigma_data": 1.0},
+            ("edm_v", EdmTimes(sigma_data=1.0)),
+        ),
+    ],
+)
+def test_a_scheduler_s_configuration_is_read(diffusers: Any, values: dict[str, Any], expected: tuple[str, Any]):
+    predicts, times = read_scheduler(diffusers, values)
+    assert predicts == expected[0]
+    assert type(times) is type(expected[1])
+    for name, value in expected[1].to_dict().items():
+        np.testing.assert_allclose(times.to_dict()[name], value, rtol=1e-6)  # diffusers' betas are float32
+
+
+def test_weights_load_alike_without_a_package_that_saves_memory(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """accelerate builds networks without numbers in them; diffusers alone fills them first."""
+    monkeypatch.setattr("ddpmcodec.models.foreign.folder.find_spec", lambda name: None)
+    network, _ = load_diffusers(folder)
+    monkeypatch.undo()
+    again, _ = load_diffusers(folder)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in network.state_dict().items())
 
 
 # A codec
@@ -516,6 +563,25 @@ def test_a_hub_id_is_fetched_configuration_first(folder: Path, diffusers: Any, m
     with pytest.raises(ModelError, match="channels"):
         load_diffusers("someone/their-model")
     assert len(asked) == 1
+
+
+def test_a_hub_s_weights_are_named_by_their_commit(
+    folder: Path, tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch
+):
+    revisions = set()
+
+    def snapshot_download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        revisions.add(revision)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    source = open_network("someone/their-model")
+    assert source.weights == WeightsPlace("someone/their-model", folder.name)  # snapshots are named by their commit
+    target = tmp_path / "codec.safetensors"
+    save_model(target, source.network, curve, "theirs", config=source.config, weights=source.weights)
+    assert revisions == {None}
+    load_model(target)
+    assert revisions == {None, folder.name}
 
 
 def test_a_hub_that_can_t_be_reached_is_one_clear_error(diffusers: Any, monkeypatch: pytest.MonkeyPatch):

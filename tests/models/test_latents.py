@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging.handlers
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,16 @@ def test_latents_and_pictures_are_diffusers_own(latent: CodecModel, diffusers: A
     np.testing.assert_allclose(shown, vae.decode(torch.from_numpy(x_0) / SCALE + SHIFT).sample.clip(-1, 1), atol=1e-5)
     assert (latent.factor, latent.window, latent.channels) == (8, 8, 4)
     assert latent.bound >= np.abs(latent.space.of_pictures(planes(smooth(3)))).max()
+
+
+def test_loading_says_nothing_of_its_own(latent: CodecModel):
+    """diffusers warns of entries that its own autoencoders leave in their configurations."""
+    said, logger = logging.handlers.BufferingHandler(99), logging.getLogger("diffusers")
+    logger.addHandler(said)
+    load_diffusers(Path(str(latent.source)).parent)
+    load_model(latent.source)  # type: ignore[arg-type]
+    logger.removeHandler(said)
+    assert not said.buffer
 
 
 def test_eps_is_the_network_s_own(latent: CodecModel, diffusers: Any):

@@ -9,7 +9,7 @@ from ddpmcodec.diffusion.schedule import NoiseSchedule
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.foreign.adapter import Adapter
 from ddpmcodec.models.foreign.autoencoder_config import autoencoder_factor, build_autoencoder, check_autoencoder
-from ddpmcodec.models.foreign.folder import diffusers_package, error_line
+from ddpmcodec.models.foreign.folder import diffusers_package, error_line, without_warnings
 from ddpmcodec.models.foreign.networks import READS_TEXT, adapter_of
 from ddpmcodec.models.prediction import SIGMA_DATA, Prediction, prediction
 from ddpmcodec.models.space import Pixels
@@ -126,10 +126,11 @@ class DiffusersConfig:
 
             if self.texts is not None:
                 raise ModelError("a network that reads text is loaded from its own folder, with its encoders")
-            network = getattr(diffusers, self.kind).from_config(self.network).to(getattr(torch, self.dtype))
-            if self.autoencoder is None:
-                return self.of(network)
-            return self.of(network, build_autoencoder(diffusers, self.autoencoder))
+            with without_warnings():
+                network = getattr(diffusers, self.kind).from_config(self.network).to(getattr(torch, self.dtype))
+                if self.autoencoder is None:
+                    return self.of(network)
+                return self.of(network, build_autoencoder(diffusers, self.autoencoder))
         except ModelError:
             raise
         except Exception as error:  # of any kind: diffusers checks some values, and stumbles over others

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +100,13 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
     import torch
 
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), without_warnings():
             network, report = kind.from_pretrained(
                 weights.parent,
                 variant="fp16" if ".fp16." in weights.name else None,
                 use_safetensors=".safetensors" in weights.name,  # else diffusers unpickles tensors, nothing else
                 local_files_only=True,
-                low_cpu_mem_usage=False,  # its other way needs another package
+                low_cpu_mem_usage=find_spec("accelerate") is not None,  # without it, weights are in memory twice
                 output_loading_info=True,
                 torch_dtype=dtype,
             )
@@ -114,7 +117,20 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
         raise ModelError(
             f"{weights} doesn't fit config.json: missing {missing[:3]}, not expected {extra[:3]}; get both again"
         )
-    return network.to(dtype)  # some classes of diffusers leave that out
+    alike = all(p.dtype == dtype for p in network.parameters())
+    return network if alike else network.to(dtype)  # some classes of diffusers leave that out
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep diffusers from warning of what is checked here, or of entries that its own classes left behind."""
+    settings = diffusers_package().utils.logging
+    level = settings.get_verbosity()
+    settings.set_verbosity_error()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(level)
 
 
 def error_line(error: Exception, lines: int = 9) -> str:
