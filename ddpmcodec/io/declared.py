@@ -16,6 +16,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 _JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
 _LARGEST_PROFILE = 16 << 20  # bytes
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # those of JPEG's markers from C0 to CF that begin no frame
+_ENUMERATED = 1  # JPEG 2000's way to name a colour space; the others are ICC profiles
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
 _SUBFILE_TYPE, _DEPTH, _FORMAT = 254, 258, 339  # TIFF's tags NewSubfileType, BitsPerSample and SampleFormat
 _REDUCED_OR_MASK = 1 | 4
@@ -35,7 +36,7 @@ class Declared:
     colours: str = ""  # a colour space that Pillow would take for RGB or grey
     code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
     pages: tuple[int, ...] = ()  # a TIFF's
-    profile: bytes | None = None  # a PNG's ICC profile: Pillow refuses pictures whose profile is damaged or large
+    profile: bytes | None = None  # ICC, where Pillow doesn't look for it, or refuses pictures whose profile is damaged
 
 
 def declared(data: bytes) -> Declared:
@@ -93,12 +94,25 @@ def _jpeg2000(data: bytes) -> Declared:
     depths = list(data[start + 42 : start + 42 + 3 * components : 3])
     if (palette := data.find(b"pclr", 0, start)) >= 0:
         depths += data[palette + 7 : palette + 7 + data[palette + 6]]
-    colours = ""
-    if (colour := data.find(b"colr", 0, start)) >= 0 and data[colour + 4] == 1:
+    colours, profile = "", None
+    if (colour := data.find(b"colr", 0, start)) >= 0 and data[colour + 4] == _ENUMERATED:
         (space,) = struct.unpack_from(">I", data, colour + 7)
         known = {12: "CMYK", 14: "LAB"}
         colours = "" if space in (_SRGB, _GREY, _SYCC) else known.get(space, f"JPEG 2000's colour space {space}")
-    return Declared(max((d & 127) + 1 for d in depths), any(d & 128 for d in depths), colours=colours)
+    elif colour >= 4:
+        (size,) = struct.unpack_from(">I", data, colour - 4)
+        profile = data[colour + 7 : colour - 4 + size]
+    depth, signed = max((d & 127) + 1 for d in depths), any(d & 128 for d in depths)
+    return Declared(depth, signed, colours=colours, profile=profile)
+
+
+def _bmp(data: bytes) -> Declared:
+    """A version 5 header may have a profile behind the picture."""
+    (header,) = struct.unpack_from("<I", data, 14)
+    if header < 124 or data[14 + 56 : 14 + 60] != b"DEBM":  # "MBED", as a number
+        return Declared()
+    start, size = struct.unpack_from("<II", data, 14 + 112)
+    return Declared(profile=data[14 + start : 14 + start + size])
 
 
 def _isobmff(data: bytes) -> Declared:
@@ -175,6 +189,7 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Declared]], ...
     (lambda start: start.startswith(PNG_START), _png),
     (lambda start: start.startswith(b"\xff\xd8\xff"), _jpeg),
     (lambda start: start.startswith((_JP2_START, _J2K_START)), _jpeg2000),
+    (lambda start: start.startswith(b"BM"), _bmp),
     (lambda start: start[4:8] == b"ftyp", _isobmff),
     (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
     (lambda start: start.startswith(b"8BPS"), lambda data: Declared(int.from_bytes(data[22:24], "big"))),  # Photoshop
