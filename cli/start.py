@@ -6,6 +6,22 @@ import os
 import sys
 
 
+def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Say what nobody caught. An interrupt before `program` runs, while its script is starting, is no error."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(_interrupted())
+    sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
+
+
+def _interrupted() -> int:
+    if sys.stderr is not None:
+        sys.stderr.write("interrupted; nothing was written\n")
+    return 130
+
+
+sys.excepthook = _uncaught  # as soon as can be
+
+
 def program() -> None:
     """Run the command line as a process of its own, whatever its stdin, stdout and stderr are.
 
@@ -45,12 +61,6 @@ def _keep_open(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # gets the least free number
 
 
-def _interrupted() -> int:
-    if sys.stderr is not None:
-        sys.stderr.write("interrupted; nothing was written\n")
-    return 130
-
-
 def _refused(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
@@ -70,13 +80,3 @@ def _end(code: str | int | None) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
-
-
-def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """Say what nobody caught. An interrupt before `program` runs, while its script is starting, is no error."""
-    if issubclass(kind, KeyboardInterrupt):
-        os._exit(_interrupted())
-    sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
-
-
-sys.excepthook = _uncaught
