@@ -94,7 +94,7 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
             file = Image.open(io.BytesIO(_needed(data)))
             _check_size(file)
             return file, _frames(file, about.pages)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         kind = kind_of(data)
@@ -116,7 +116,7 @@ def _decoded(file: ImageFile.ImageFile, place: int, data: bytes, how: Reading) -
             _check_size(file)
             check_depth(file)
             file.load()
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:
         raise ImageError(f"the picture is damaged: {error}") from error
