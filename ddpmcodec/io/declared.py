@@ -18,7 +18,11 @@ _LARGEST_PROFILE = 16 << 20  # bytes
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # those of JPEG's markers from C0 to CF that begin no frame
 _ENUMERATED = 1  # JPEG 2000's way to name a colour space; the others are ICC profiles
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
-_SUBFILE_TYPE, _DEPTH, _FORMAT = 254, 258, 339  # TIFF's tags NewSubfileType, BitsPerSample and SampleFormat
+# TIFF's tags NewSubfileType, BitsPerSample, PhotometricInterpretation, SamplesPerPixel, ExtraSamples and SampleFormat.
+_SUBFILE_TYPE, _DEPTH, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT = 254, 258, 262, 277, 338, 339
+_TAGS = (_SUBFILE_TYPE, _DEPTH, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT)
+_SAMPLES_OF = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}  # colours by photometric interpretation
+_ALPHA = ((1,), (2,))
 _REDUCED_OR_MASK = 1 | 4
 _TIFF_NUMBERS = {3: "H", 4: "I"}  # types SHORT and LONG
 _MOST_ENTRIES = 1 << 18
@@ -63,18 +67,18 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 
 def _png(data: bytes) -> Declared:
-    bits, points, profile = 8, None, None
+    bits, points, profile, colours = 8, None, None, ""
     for name, content, _ in png_chunks(data):
         if name == b"IHDR":
             bits = content[8]
-        elif name == b"cICP" and len(content) >= 2:
-            points = (content[0], content[1])
+        elif name == b"cICP" and len(content) >= 4:
+            points, colours = (content[0], content[1]), "" if content[3] else "narrow-range"
         elif name == b"iCCP":
             with suppress(ValueError, zlib.error):
                 profile = zlib.decompressobj().decompress(content[content.index(0) + 2 :], _LARGEST_PROFILE)
         elif name == b"IDAT":
             break
-    return Declared(bits, code_points=points, profile=profile)
+    return Declared(bits, colours=colours, code_points=points, profile=profile)
 
 
 def _jpeg(data: bytes) -> Declared:
@@ -153,7 +157,17 @@ def _tiff(data: bytes) -> Declared:
     formats = {format for page in pages for format in page.get(_FORMAT, (_UNSIGNED,))}
     full = tuple(i for i, page in enumerate(pages) if not page.get(_SUBFILE_TYPE, (0,))[0] & _REDUCED_OR_MASK)
     bits = max(bits for page in pages for bits in page.get(_DEPTH, (1,)))
-    return Declared(max(8, bits), _SIGNED in formats, bool(formats - {_UNSIGNED, _SIGNED, _UNDEFINED}), pages=full)
+    signed, floating = _SIGNED in formats, bool(formats - {_UNSIGNED, _SIGNED, _UNDEFINED})
+    others = next((samples for page in pages if (samples := _other_samples(page))), 0)
+    colours = f"{others}-channel" if others else ""
+    return Declared(max(8, bits), signed, floating, colours, pages=full)
+
+
+def _other_samples(page: dict[int, tuple[int, ...]]) -> int:
+    """How many samples a pixel has, where Pillow drops some of them: those that are neither colour nor alpha."""
+    (photometric,), (samples,) = page.get(_PHOTOMETRIC, (-1,)), page.get(_SAMPLES, (1,))
+    colours = _SAMPLES_OF.get(photometric, samples)
+    return samples if samples > colours + (page.get(_EXTRA) in _ALPHA) else 0
 
 
 def _tiff_pages(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
@@ -172,7 +186,7 @@ def _tiff_pages(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
             tag, kind, count = struct.unpack_from(entry, data, at)
             value = at + struct.calcsize(entry)
             at, budget = value + inside, budget - 1
-            if tag in (_SUBFILE_TYPE, _DEPTH, _FORMAT) and kind in _TIFF_NUMBERS and 0 < count <= 64:
+            if tag in _TAGS and kind in _TIFF_NUMBERS and 0 < count <= 64:
                 numbers = f"{order}{count}{_TIFF_NUMBERS[kind]}"
                 if struct.calcsize(numbers) > inside:
                     (value,) = struct.unpack_from(order + word, data, value)

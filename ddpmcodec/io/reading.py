@@ -119,6 +119,8 @@ def _decoded(file: ImageFile.ImageFile, place: int, data: bytes, how: Reading) -
     except (ImageError, MemoryError):
         raise
     except Exception as error:
+        if file.format == "EPS" or isinstance(file, ImageFile.StubImageFile):  # which others draw, if they are there
+            raise ImageError(f"Pillow can't draw {file.format} pictures here ({error}); convert it to PNG") from error
         raise ImageError(f"the picture is damaged: {error}") from error
     exif, xmp = (exif_of(file), xmp_of(file, data)) if how.keep_metadata else (None, None)
     kept = Metadata(exif=exif, xmp=xmp).in_words()

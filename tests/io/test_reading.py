@@ -130,6 +130,27 @@ def test_colour_spaces_that_pillow_takes_for_rgb_are_refused():
 FRAMES = [np.full((8, 9, 3), 60 * i, np.uint8) for i in range(3)]
 
 
+def test_channels_that_pillow_drops_are_refused():
+    for extra, photometric, samples in (((0,), "rgb", RGB), ((0, 0), "rgb", RGB), ((0,), "minisblack", RGB[..., :1])):
+        picture, buffer = np.dstack([samples, *[RGB[..., :1]] * len(extra)]), io.BytesIO()
+        tifffile.imwrite(buffer, picture, photometric=photometric, extrasamples=extra, planarconfig="contig")
+        with pytest.raises(ImageError, match=f"{picture.shape[2]}-channel"):
+            read_image(buffer.getvalue())
+
+
+def test_a_narrow_range_is_refused():
+    with pytest.raises(ImageError, match="narrow-range"):
+        read_image(png_with(chunk(b"cICP", bytes([1, 13, 0, 0]))))
+
+
+def test_what_others_draw_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", False)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_windows_binary", None)
+    for data in (saved(Image.fromarray(RGB), "EPS"), b"\x89HDF\r\n\x1a\n" + bytes(64)):
+        with pytest.raises(ImageError, match=r"can't draw (EPS|HDF5) pictures here.*convert it"):
+            read_image(data)
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
 def test_several_frames_are_refused_unless_one_is_named_or_all_are(kind: str):
     first, *rest = [Image.fromarray(frame) for frame in FRAMES]
