@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 import ddpmcodec
-from ddpmcodec.cli.files import forget_written, written
-from ddpmcodec.cli.speech import say, tell, tell_error
+from ddpmcodec.cli.files import forget_written
+from ddpmcodec.cli.speech import forget_interruption, say, tell_error, tell_interrupted
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.memory import is_out_of_memory
 
@@ -67,6 +67,7 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
         forget_written()
+        forget_interruption()
         try:
             function(*args, debug=debug, **kwargs)
         except typer.Exit:
@@ -81,7 +82,7 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError as error:  # whoever read our stdout has enough
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            tell(f"interrupted; {written()}")
+            tell_interrupted()
             raise typer.Exit(130) from error
         except Exception as error:
             if debug:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+_INTERRUPTED = 130  # exit code
+
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
     """Say what nobody caught. An interrupt before `program` runs, while its script is starting, is no error."""
@@ -16,7 +18,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: object) ->
 def _interrupted() -> int:
     if sys.stderr is not None:
         sys.stderr.write("interrupted; nothing was written\n")
-    return 130
+    return _INTERRUPTED
 
 
 sys.excepthook = _uncaught  # as soon as can be
@@ -40,6 +42,10 @@ def program() -> None:
         load(*sys.argv[1:2])(prog_name="ddpmcodec")
     except SystemExit as end:
         code = end.code
+        if code == _INTERRUPTED:  # by typer, which says nothing where it reads the arguments, or by a command
+            from ddpmcodec.cli.speech import tell_interrupted
+
+            tell_interrupted()
     except KeyboardInterrupt:  # before a command begins; then it says itself what was written
         code = _interrupted()
     except OSError as error:  # what is printed before a command begins, such as help, can't be
