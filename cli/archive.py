@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from ddpmcodec.cli.archive_names import png_names
 from ddpmcodec.cli.archive_report import ArchiveReport
 from ddpmcodec.cli.files import check_outputs, write_output
 from ddpmcodec.cli.folders import PICTURES, check_results, make_empty
 from ddpmcodec.cli.size import weigh
-from ddpmcodec.cli.speech import progress_bar, tell
+from ddpmcodec.cli.speech import progress_bar, say, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ def encode_all(
         "seconds_encode": round(coded - loaded, 3),
     }
     if as_json:
-        typer.echo(json.dumps(values))
+        say(json.dumps(values))
     elif not quiet:
         psnr = "exact" if values["psnr"] is None else f"{values['psnr']:.2f} dB"
         tell(

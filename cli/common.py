@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 import ddpmcodec
-from ddpmcodec.cli.files import forget_written, written
-from ddpmcodec.cli.speech import say, tell, tell_error
+from ddpmcodec.cli.files import forget_written
+from ddpmcodec.cli.speech import forget_interruption, say, tell_error, tell_interrupted
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.models.memory import is_out_of_memory
 
 app = typer.Typer(
     help="Diffusion models as real, progressive image codecs.",
@@ -66,6 +67,7 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
         forget_written()
+        forget_interruption()
         try:
             function(*args, debug=debug, **kwargs)
         except typer.Exit:
@@ -75,18 +77,16 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             if not _speaks(error):
                 raise typer.Exit(2) from error
-            tell_error(str(error))
+            tell_error(_no_memory(error) if is_out_of_memory(error) and "memory" not in str(error) else str(error))
             raise typer.Exit(2) from error
         except BrokenPipeError as error:  # whoever read our stdout has enough
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            tell(f"interrupted; {written()}")
+            tell_interrupted()
             raise typer.Exit(130) from error
         except Exception as error:
             if debug:
                 raise
-            from ddpmcodec.models.memory import is_out_of_memory  # loads torch
-
             if is_out_of_memory(error):
                 tell_error(_no_memory(error))
                 raise typer.Exit(2) from error
@@ -108,12 +108,15 @@ def system_says(error: OSError) -> str:
     return ": ".join([*named[:1], error.strerror or str(error)])
 
 
-def _no_memory(error: Exception) -> str:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+def _no_memory(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if "memory" in line), [*lines, type(error).__name__][0])[:200]
     return (
         f"out of memory: {said}; a smaller picture needs less, and so does a smaller --batch where there is one; "
-        "pictures of "
-        "an archive can be decoded one by one (--index); --device cpu has the whole machine's memory"
+        "pictures of an "
+        "archive can be decoded one by one (--index); --device cpu has the whole machine's memory"
     )
 
 

@@ -171,7 +171,7 @@ def decode(
     left_out = what_it_leaves_out(picture, target, metadata)
     if left_out and not quiet:
         tell(f"warning: {target.suffix} can't hold {' or '.join(left_out)} of the picture; use .png to keep all")
-    if gif is not None and metadata.profile is not None and not quiet:
+    if gif is not None and metadata.says_colours and not quiet:
         tell("warning: --gif can't hold the colour profile: its colours are shown as sRGB's; use --webp")
     if not quiet:
         height, width, _ = item.image.shape

@@ -56,6 +56,8 @@ def check_results(folder: Path, naming: re.Pattern[str], overwrite: bool, keep: 
             "--overwrite removes them first"
         )
     for path in keep:
+        if path is not None and not os.path.isdir(str(path)) and _same(Path(str(path)), folder):
+            raise DdpmCodecError(f"{path} is the name of a file and of a directory of results: name another directory")
         for old in older:
             if path is not None and os.path.exists(str(path)) and old.samefile(str(path)):
                 raise DdpmCodecError(f"{path} and the result {old} are one file: name another directory")

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import MODEL_HELP, DebugOption, DeviceOption, QuietOption, command
-from ddpmcodec.cli.files import check_outputs, read_input, write_output
+from ddpmcodec.cli.files import check_outputs, write_output
+from ddpmcodec.cli.picture_files import read_pictures
 from ddpmcodec.cli.schedules import ScheduleOption, TimestepsOption, schedule_of
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError
@@ -65,7 +66,7 @@ def sample(
     if interpolate is not None and size is not None:
         raise DdpmCodecError("--size is for samples; an interpolation has the size of its pictures")
     wanted = None if size is None else _parse_size(size)
-    ends = None if interpolate is None else _read_pair(*interpolate)
+    ends = None if interpolate is None else _read_pair(*interpolate, quiet)
     opened = open_denoiser(model, device)
     network = opened.network.told(condition_from(class_label, None, guidance))
     chain, _ = schedule_of(schedule, timesteps, opened.schedule)
@@ -119,11 +120,12 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _read_pair(first: str, second: str) -> list[Any]:
+def _read_pair(first: str, second: str, quiet: bool) -> list[Any]:
     from ddpmcodec.io.images import to_plane
-    from ddpmcodec.io.reading import read_image
+    from ddpmcodec.io.reading import Reading
 
-    pictures = [read_image(read_input(path)) for path in (first, second)]
+    found = read_pictures((first, second), Reading(), frame=None, all_frames=False, quiet=quiet)
+    pictures = [picture.rgb for _, picture in found]
     (h, w, _), (other_h, other_w, _) = (picture.shape for picture in pictures)
     if (h, w) != (other_h, other_w):
         raise DdpmCodecError(f"{first} is {w}x{h} and {second} {other_w}x{other_h}: expected pictures of one size")

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ddpmcodec.cli.files import check_stdout
+from ddpmcodec.cli.files import check_stdout, written
 from ddpmcodec.io.outputs import cant_write
 
 _NO_WIDTH = 1 << 14  # columns: nothing is wrapped or cut
+_interruptions: list[str] = []  # that were told of
 _bars: list[Any] = []  # the progress bar on the screen: what is said meanwhile goes above it
 
 
@@ -51,6 +52,18 @@ def tell_error(message: str, what: str = "error") -> None:
     if sys.stderr is not None:
         sys.stderr.write(f"\x1b[1;31m{what}:\x1b[0m " if red else f"{what}: ")
     tell(message)
+
+
+def tell_interrupted() -> None:
+    """Print once on stderr that the program was interrupted, and what had been written."""
+    if not _interruptions:
+        _interruptions.append(f"interrupted; {written()}")
+        tell(_interruptions[0])
+
+
+def forget_interruption() -> None:
+    """Begin a command: nobody has interrupted it."""
+    _interruptions.clear()
 
 
 def tells_a_terminal() -> bool:

@@ -5,6 +5,24 @@ from __future__ import annotations
 import os
 import sys
 
+_INTERRUPTED = 130  # exit code
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Say what nobody caught. An interrupt before `program` runs, while its script is starting, is no error."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(_interrupted())
+    sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
+
+
+def _interrupted() -> int:
+    if sys.stderr is not None:
+        sys.stderr.write("interrupted; nothing was written\n")
+    return _INTERRUPTED
+
+
+sys.excepthook = _uncaught  # as soon as can be
+
 
 def program() -> None:
     """Run the command line as a process of its own, whatever its stdin, stdout and stderr are.
@@ -24,6 +42,10 @@ def program() -> None:
         load(*sys.argv[1:2])(prog_name="ddpmcodec")
     except SystemExit as end:
         code = end.code
+        if code == _INTERRUPTED:  # by typer, which says nothing where it reads the arguments, or by a command
+            from ddpmcodec.cli.speech import tell_interrupted
+
+            tell_interrupted()
     except KeyboardInterrupt:  # before a command begins; then it says itself what was written
         code = _interrupted()
     except OSError as error:  # what is printed before a command begins, such as help, can't be
@@ -45,12 +67,6 @@ def _keep_open(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # gets the least free number
 
 
-def _interrupted() -> int:
-    if sys.stderr is not None:
-        sys.stderr.write("interrupted; nothing was written\n")
-    return 130
-
-
 def _refused(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
@@ -70,13 +86,3 @@ def _end(code: str | int | None) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
-
-
-def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """Say what nobody caught. An interrupt before `program` runs, while its script is starting, is no error."""
-    if issubclass(kind, KeyboardInterrupt):
-        os._exit(_interrupted())
-    sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
-
-
-sys.excepthook = _uncaught

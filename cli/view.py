@@ -41,7 +41,8 @@ def view(
             f"{len(originals)} originals for {len(found)} pictures: give --original once for each, in their order"
         )
     from ddpmcodec.bitstream.header import read_header
-    from ddpmcodec.io.reading import read_image
+    from ddpmcodec.codec.metadata import of_fields
+    from ddpmcodec.io.reading import Reading, read_picture
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
     from ddpmcodec.page.page import page_of
@@ -57,7 +58,8 @@ def view(
             kept = {"every": every, "model": codecs[info.path], "allow_partial": allow_partial, "on_step": advance}
             source = None
             try:
-                source = read_image(read_input(originals[i])) if originals else None
+                how = Reading(keep_profile=of_fields(read_header(data).fields).says_colours)  # the stream's own values
+                source = read_picture(read_input(originals[i]), how).rgb if originals else None
             except ImageError as error:
                 raise ImageError(f"{originals[i]}: {error}") from error
             shown.append(shown_stream(data, name, original=source, **kept))

@@ -8,13 +8,12 @@ Everything public is in `__all__`, which is the only list of it. A name is impor
 command line shows its help, and can be interrupted, before torch is there.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from ddpmcodec._lazy import found
 from ddpmcodec._version import __version__
 
+TYPE_CHECKING = False  # that of typing, whose import takes longer than all the rest of the start
 if TYPE_CHECKING:
+    from typing import Any
+
     from ddpmcodec.bitstream.archive import Archive, pack_archive, read_archive
     from ddpmcodec.bitstream.file import StreamInfo, read_info
     from ddpmcodec.bitstream.header import Header, read_header
@@ -126,7 +125,11 @@ _HOMES = (  # searched in this order, which is that of weight
 )
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
+    from ddpmcodec._lazy import found
+
     if name in __all__:
         return found(name, _HOMES, globals())
     if not name.startswith("_"):

@@ -8,15 +8,13 @@ there with `ImageFile.LOAD_TRUNCATED_IMAGES`. `save` takes the options of `ddpmc
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
 from ddpmcodec.bitstream.archive import read_archive
-from ddpmcodec.bitstream.fields import EXIF, FILE_NAME, ICC_PROFILE, XMP
+from ddpmcodec.bitstream.fields import FILE_NAME
 from ddpmcodec.bitstream.header import (
     MAGIC,
     VERSION,
@@ -25,14 +23,15 @@ from ddpmcodec.bitstream.header import (
     missing_header_bytes,
     parse_header,
 )
+from ddpmcodec.codec.metadata import of_fields
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.colorimetry import profile_for
 
 if TYPE_CHECKING:
     from ddpmcodec.codec.decoding import Decoded
     from ddpmcodec.models.cache import ModelLike
 
 FORMAT, EXTENSION, MIME = "DDPM", ".ddpc", "image/x-ddpmcodec"
-_LARGEST_PROFILE = 16 << 20  # bytes, unpacked
 _model: ModelLike = None  # of all files; None: the embedded one that suits each
 
 
@@ -53,14 +52,17 @@ class DdpmImageFile(ImageFile.ImageFile):
         self._bytes: bytes | None = None
         self._steps: Iterator[Decoded] = iter(())
         self._last: Decoded | None = None
-        self._size, self._mode = (header.width, header.height), "L" if header.grey and not self._archive else "RGB"
+        metadata, name = of_fields(header.fields), header.field(FILE_NAME)
+        grey = header.grey and not self._archive and (metadata.has_grey_profile or not metadata.says_colours)
+        self._size, self._mode = (header.width, header.height), "L" if grey else "RGB"
+        said = {
+            "icc_profile": metadata.profile or profile_for(metadata.colours or b""),
+            "exif": metadata.exif and b"Exif\0\0" + metadata.exif,
+            "xmp": metadata.xmp,
+            "file_name": name and name.decode("utf-8", "replace"),
+        }
+        self.info |= {key: value for key, value in said.items() if value is not None}
         self.info |= {"fingerprint": header.fingerprint, "lossless": header.lossless}
-        names = {ICC_PROFILE: "icc_profile", EXIF: "exif", XMP: "xmp", FILE_NAME: "file_name"}
-        for identifier, name in names.items():
-            if (said := header.field(identifier)) is not None:
-                self.info[name] = _unpacked(said) if identifier == ICC_PROFILE else said
-        if isinstance(self.info.get("file_name"), bytes):
-            self.info["file_name"] = self.info["file_name"].decode("utf-8", "replace")
 
     @property
     def n_frames(self) -> int:
@@ -161,12 +163,6 @@ def _read_header(file: IO[bytes] | None) -> tuple[Header, bool]:
         start += piece
     archive = announces_archive(start)
     return parse_header(start, whole=False, archive=archive)[0], archive
-
-
-def _unpacked(profile: bytes) -> bytes:
-    with suppress(zlib.error):
-        return zlib.decompressobj().decompress(profile, _LARGEST_PROFILE)
-    return b""
 
 
 def _options(picture: Image.Image) -> dict[str, Any]:

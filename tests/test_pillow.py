@@ -14,7 +14,11 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 
 import ddpmcodec
 import ddpmcodec.pillow
+from ddpmcodec.codec.metadata import to_fields
+from ddpmcodec.io.colorimetry import adobe_rgb, profile_for
+from ddpmcodec.io.metadata import Metadata
 from ddpmcodec.models import CodecModel
+from tests.io.test_exif import exif
 
 STEPS = 5
 
@@ -123,3 +127,12 @@ def test_another_model_s_file_says_so(picture: NDArray[np.uint8]):
         Image.open(io.BytesIO(data)).load()
     ddpmcodec.pillow.register_ddpmcodec()
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), ddpmcodec.decode(data))
+
+
+def test_what_a_stream_keeps_of_its_source_is_there(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    kept = Metadata(colours=adobe_rgb(), exif=exif(orientation=1), xmp=b"<x:xmpmeta/>")
+    data = ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS, fields=to_fields(kept))
+    opened = Image.open(io.BytesIO(data))
+    assert opened.getexif()[0x010F] == "Maker"
+    assert opened.info["xmp"] == kept.xmp
+    assert opened.info["icc_profile"] == profile_for(adobe_rgb())

@@ -24,6 +24,7 @@ EXIF = 2  # an EXIF block from its byte order mark on, deflated; its orientation
 XMP = 3  # an XMP packet, UTF-8, deflated; likewise
 FILE_NAME = 4  # name of the picture's source without its folder, UTF-8
 FRAME = 5  # LEB128 number of the frame or page that the picture was in its source, from 0
+COLOURS = 6  # what no profile says of the samples' meaning: code points or the contents of PNG's gAMA and cHRM
 
 # Refused by a decoder that doesn't know them.
 OWN_FIELDS = MARK + 0  # in an archive's header, and empty: each payload begins with its picture's own fields
@@ -39,6 +40,7 @@ NAMES = {
     XMP: "XMP",
     FILE_NAME: "file name",
     FRAME: "frame number",
+    COLOURS: "colours",
     OWN_FIELDS: "pictures' own fields",
     GREY_PICTURES: "grey pictures",
     CLASS: "class",

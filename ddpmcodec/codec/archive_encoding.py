@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ddpmcodec.bitstream.archive import MAX_SOLID, pack_archive, pack_blocks
 from ddpmcodec.bitstream.fields import FILE_NAME
 from ddpmcodec.bitstream.file import with_fields
@@ -19,8 +16,9 @@ from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import BATCH, pictures_at_a_time
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import as_rgb
+from ddpmcodec.io.images import as_picture
 from ddpmcodec.io.limits import MAX_PIXELS
+from ddpmcodec.io.shown import Shown
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, sending_model
 from ddpmcodec.numerics.arguments import whole
@@ -53,12 +51,12 @@ def encode_archive(
     if names is not None and len(names) != len(images):
         raise DdpmCodecError(f"{len(names)} names for {len(images)} pictures: expected one for each")
     pictures = [_picture(i, image, bool(options.get("lossless"))) for i, image in enumerate(images)]
-    height, width, _ = pictures[0].shape
+    height, width, _ = pictures[0].rgb.shape
     for i, picture in enumerate(pictures):
-        if picture.shape != pictures[0].shape:
+        if picture.rgb.shape != pictures[0].rgb.shape:
             raise ImageError(
-                f"picture {i} is {picture.shape[1]}x{picture.shape[0]} and picture 0 is {width}x{height}: an archive "
-                "holds pictures of one size"
+                f"picture {i} is {picture.rgb.shape[1]}x{picture.rgb.shape[0]} and picture 0 is {width}x{height}: an "
+                "archive holds pictures of one size"
             )
     codec, files = sending_model(model, height, width), list[bytes]()
     at_a_time, together = pictures_at_a_time(height * width, batch), _solid_of(height * width, solid, len(pictures))
@@ -78,7 +76,7 @@ def encode_archive(
 
 
 def _encode_solid(
-    pictures: Sequence[NDArray[np.uint8]],
+    pictures: Sequence[Shown],
     codec: CodecModel,
     together: int,
     options: Options,
@@ -87,6 +85,11 @@ def _encode_solid(
 ) -> bytes:
     if options.has_target:
         raise DdpmCodecError("pictures of an archive take their steps together, so it has no target")
+    if any(picture.meaning != pictures[0].meaning for picture in pictures):
+        raise DdpmCodecError(
+            "the pictures' colour profiles differ, and pictures of a solid archive have one header: leave out solid, "
+            "or convert them to sRGB"
+        )
     headers, payloads = list[Header](), list[bytes]()
     for first in range(0, len(pictures), together):
         sender = options.sender(*pictures[first : first + together], model=codec, joint=True)
@@ -98,9 +101,9 @@ def _encode_solid(
     return pack_blocks(headers[0], [header.grey for header in headers], payloads, together)
 
 
-def _picture(index: int, image: Any, exact: bool) -> NDArray[np.uint8]:
+def _picture(index: int, image: Any, exact: bool) -> Shown:
     try:
-        return as_rgb(image, exact)
+        return as_picture(image, keep=exact)
     except ImageError as error:
         raise ImageError(f"picture {index}: {error}") from error
 

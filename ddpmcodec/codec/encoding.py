@@ -9,7 +9,7 @@ from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.codec.rate_control import mse_target, size_target, to_distortion, to_size
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import as_rgb
+from ddpmcodec.io.images import as_picture
 from ddpmcodec.models.cache import ModelLike
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def encode_stream(
     A picture's quality may turn out to be out of reach, so with target_psnr or target_rmse nothing leaves before it is
     reached. Raises at once what `encode` raises on bad options.
     """
-    chosen, picture = Options(**options), as_rgb(image, bool(options.get("lossless")))
-    height, width, _ = picture.shape
+    chosen, picture = Options(**options), as_picture(image, keep=bool(options.get("lossless")))
+    height, width, _ = picture.rgb.shape
     size = size_target(height * width, chosen.target_bytes, chosen.target_bpp)
     mse = mse_target(chosen.target_psnr, chosen.target_rmse)
     sender = chosen.sender(picture, model=model)

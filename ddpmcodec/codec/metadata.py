@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from ddpmcodec.bitstream.fields import EXIF, ICC_PROFILE, XMP, Fields
+from ddpmcodec.bitstream.fields import COLOURS, EXIF, ICC_PROFILE, XMP, Fields
+from ddpmcodec.io.colorimetry import colorimetry_of
 from ddpmcodec.io.metadata import Metadata
 
 _LARGEST = 16 << 20  # bytes that a field may become
@@ -13,15 +14,16 @@ _LARGEST = 16 << 20  # bytes that a field may become
 def to_fields(metadata: Metadata) -> dict[int, bytes]:
     """Return the fields that metadata is stored in, by their identifiers."""
     parts = {ICC_PROFILE: metadata.profile, EXIF: metadata.exif, XMP: metadata.xmp}
-    return {identifier: zlib.compress(data, 9) for identifier, data in parts.items() if data is not None}
+    fields = {identifier: zlib.compress(data, 9) for identifier, data in parts.items() if data is not None}
+    return fields if metadata.colours is None else fields | {COLOURS: metadata.colours}
 
 
 def of_fields(fields: Fields) -> Metadata:
-    """Return the metadata in a header's fields; what can't be inflated, or to too much, is none."""
-    found = {
-        field.identifier: _inflated(field.data) for field in fields if field.identifier in (ICC_PROFILE, EXIF, XMP)
-    }
-    return Metadata(found.get(ICC_PROFILE), found.get(EXIF), found.get(XMP))
+    """Return the metadata in a header's fields; what can't be inflated or understood is none."""
+    found = {field.identifier: field.data for field in fields}
+    profile, exif, xmp = (_inflated(found[i]) if i in found else None for i in (ICC_PROFILE, EXIF, XMP))
+    colours = found.get(COLOURS, b"") if profile is None else b""
+    return Metadata(profile, colours if colorimetry_of(colours) else None, exif, xmp)
 
 
 def _inflated(data: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from ddpmcodec.bitstream.condition import condition_fields
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import as_rgb
+from ddpmcodec.io.images import as_picture
 from ddpmcodec.models.choice import is_small
 from ddpmcodec.models.condition import Condition, condition_from
 from ddpmcodec.numerics.arguments import whole_or_none
@@ -128,6 +128,6 @@ class Options:
         names = ("plan_steps", "channel", "seed", "steps", "lossless")
         kept: dict[str, Any] = {name: getattr(self, name) for name in names}
         kept["fields"] = dict(self.fields) | condition_fields(self.condition)
-        shown = [as_rgb(picture, self.lossless) for picture in pictures]
-        end = self.end_log_snr(max((p.shape[0] * p.shape[1] for p in shown), default=0))
+        shown = [as_picture(picture, keep=self.lossless) for picture in pictures]
+        end = self.end_log_snr(max((p.rgb.shape[0] * p.rgb.shape[1] for p in shown), default=0))
         return Sender(*shown, model=model, short_step=self.has_target, end_log_snr=end, joint=joint, **kept)

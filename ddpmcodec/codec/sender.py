@@ -22,11 +22,12 @@ from ddpmcodec.bitstream.shares import gain_bits
 from ddpmcodec.bitstream.solid import block_payload
 from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.joint_target import shared_out
+from ddpmcodec.codec.metadata import to_fields
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
 from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import as_rgb, is_grey, to_plane
+from ddpmcodec.io.images import as_picture, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
 from ddpmcodec.models.cache import ModelLike, sending_model
 from ddpmcodec.numerics.arguments import whole, whole_or_none
@@ -86,7 +87,8 @@ class Sender:
         joint: bool = False,
     ):
         seed, steps = whole(seed, "seed"), whole_or_none(steps, "steps")
-        self.pictures = [as_rgb(picture, lossless) for picture in pictures]
+        shown = [as_picture(picture, keep=lossless) for picture in pictures]
+        self.pictures = [picture.rgb for picture in shown]
         sizes = {picture.shape for picture in self.pictures}
         if len(sizes) != 1:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
@@ -96,9 +98,15 @@ class Sender:
         if plan_steps == default_steps(codec.curve):
             plan_steps = None  # what is the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(channel)
-        kinds: dict[str, bool] = {"short": short_step, "lossless": lossless}
-        header = Header(mark, width, height, plan_steps, spec, seed, fields=in_order((fields or {}).items()), **kinds)
-        self.headers = [replace(header, grey=grey and is_grey(picture)) for picture in self.pictures]
+        header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
+        self.headers = [
+            replace(
+                header,
+                grey=grey and is_grey(picture.rgb),
+                fields=in_order((to_fields(picture.meaning) | dict(fields or {})).items()),
+            )
+            for picture in shown
+        ]
         self.chain = ReverseChain.of(self.headers, codec, search_device=True, joint=joint)
         self.streams = [writer_of(self.header, codec, self.chain.block) for _ in self.pictures[:: self.chain.block]]
         self.last = self._last(steps, end_log_snr)
@@ -126,7 +134,9 @@ class Sender:
 
     @property
     def header(self) -> Header:
-        """Return the header of the first picture's stream; others of a batch differ from it in grey alone."""
+        """Return the header of the first picture's stream; others of a batch differ from it in grey and in what the
+        picture's values mean.
+        """
         return self.headers[0]
 
     @property

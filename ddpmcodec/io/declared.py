@@ -16,8 +16,13 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 _JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
 _LARGEST_PROFILE = 16 << 20  # bytes
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # those of JPEG's markers from C0 to CF that begin no frame
+_ENUMERATED = 1  # JPEG 2000's way to name a colour space; the others are ICC profiles
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
-_SUBFILE_TYPE, _DEPTH, _FORMAT = 254, 258, 339  # TIFF's tags NewSubfileType, BitsPerSample and SampleFormat
+# TIFF's tags NewSubfileType, BitsPerSample, PhotometricInterpretation, SamplesPerPixel, ExtraSamples and SampleFormat.
+_SUBFILE_TYPE, _DEPTH, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT = 254, 258, 262, 277, 338, 339
+_TAGS = (_SUBFILE_TYPE, _DEPTH, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT)
+_SAMPLES_OF = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}  # colours by photometric interpretation
+_ALPHA = ((1,), (2,))
 _REDUCED_OR_MASK = 1 | 4
 _TIFF_NUMBERS = {3: "H", 4: "I"}  # types SHORT and LONG
 _MOST_ENTRIES = 1 << 18
@@ -35,7 +40,7 @@ class Declared:
     colours: str = ""  # a colour space that Pillow would take for RGB or grey
     code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
     pages: tuple[int, ...] = ()  # a TIFF's
-    profile: bytes | None = None  # a PNG's ICC profile: Pillow refuses pictures whose profile is damaged or large
+    profile: bytes | None = None  # ICC, where Pillow doesn't look for it, or refuses pictures whose profile is damaged
 
 
 def declared(data: bytes) -> Declared:
@@ -62,18 +67,18 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 
 def _png(data: bytes) -> Declared:
-    bits, points, profile = 8, None, None
+    bits, points, profile, colours = 8, None, None, ""
     for name, content, _ in png_chunks(data):
         if name == b"IHDR":
             bits = content[8]
-        elif name == b"cICP" and len(content) >= 2:
-            points = (content[0], content[1])
+        elif name == b"cICP" and len(content) >= 4:
+            points, colours = (content[0], content[1]), "" if content[3] else "narrow-range"
         elif name == b"iCCP":
             with suppress(ValueError, zlib.error):
                 profile = zlib.decompressobj().decompress(content[content.index(0) + 2 :], _LARGEST_PROFILE)
         elif name == b"IDAT":
             break
-    return Declared(bits, code_points=points, profile=profile)
+    return Declared(bits, colours=colours, code_points=points, profile=profile)
 
 
 def _jpeg(data: bytes) -> Declared:
@@ -93,12 +98,25 @@ def _jpeg2000(data: bytes) -> Declared:
     depths = list(data[start + 42 : start + 42 + 3 * components : 3])
     if (palette := data.find(b"pclr", 0, start)) >= 0:
         depths += data[palette + 7 : palette + 7 + data[palette + 6]]
-    colours = ""
-    if (colour := data.find(b"colr", 0, start)) >= 0 and data[colour + 4] == 1:
+    colours, profile = "", None
+    if (colour := data.find(b"colr", 0, start)) >= 0 and data[colour + 4] == _ENUMERATED:
         (space,) = struct.unpack_from(">I", data, colour + 7)
         known = {12: "CMYK", 14: "LAB"}
         colours = "" if space in (_SRGB, _GREY, _SYCC) else known.get(space, f"JPEG 2000's colour space {space}")
-    return Declared(max((d & 127) + 1 for d in depths), any(d & 128 for d in depths), colours=colours)
+    elif colour >= 4:
+        (size,) = struct.unpack_from(">I", data, colour - 4)
+        profile = data[colour + 7 : colour - 4 + size]
+    depth, signed = max((d & 127) + 1 for d in depths), any(d & 128 for d in depths)
+    return Declared(depth, signed, colours=colours, profile=profile)
+
+
+def _bmp(data: bytes) -> Declared:
+    """A version 5 header may have a profile behind the picture."""
+    (header,) = struct.unpack_from("<I", data, 14)
+    if header < 124 or data[14 + 56 : 14 + 60] != b"DEBM":  # "MBED", as a number
+        return Declared()
+    start, size = struct.unpack_from("<II", data, 14 + 112)
+    return Declared(profile=data[14 + start : 14 + start + size])
 
 
 def _isobmff(data: bytes) -> Declared:
@@ -139,7 +157,17 @@ def _tiff(data: bytes) -> Declared:
     formats = {format for page in pages for format in page.get(_FORMAT, (_UNSIGNED,))}
     full = tuple(i for i, page in enumerate(pages) if not page.get(_SUBFILE_TYPE, (0,))[0] & _REDUCED_OR_MASK)
     bits = max(bits for page in pages for bits in page.get(_DEPTH, (1,)))
-    return Declared(max(8, bits), _SIGNED in formats, bool(formats - {_UNSIGNED, _SIGNED, _UNDEFINED}), pages=full)
+    signed, floating = _SIGNED in formats, bool(formats - {_UNSIGNED, _SIGNED, _UNDEFINED})
+    others = next((samples for page in pages if (samples := _other_samples(page))), 0)
+    colours = f"{others}-channel" if others else ""
+    return Declared(max(8, bits), signed, floating, colours, pages=full)
+
+
+def _other_samples(page: dict[int, tuple[int, ...]]) -> int:
+    """How many samples a pixel has, where Pillow drops some of them: those that are neither colour nor alpha."""
+    (photometric,), (samples,) = page.get(_PHOTOMETRIC, (-1,)), page.get(_SAMPLES, (1,))
+    colours = _SAMPLES_OF.get(photometric, samples)
+    return samples if samples > colours + (page.get(_EXTRA) in _ALPHA) else 0
 
 
 def _tiff_pages(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
@@ -158,7 +186,7 @@ def _tiff_pages(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
             tag, kind, count = struct.unpack_from(entry, data, at)
             value = at + struct.calcsize(entry)
             at, budget = value + inside, budget - 1
-            if tag in (_SUBFILE_TYPE, _DEPTH, _FORMAT) and kind in _TIFF_NUMBERS and 0 < count <= 64:
+            if tag in _TAGS and kind in _TIFF_NUMBERS and 0 < count <= 64:
                 numbers = f"{order}{count}{_TIFF_NUMBERS[kind]}"
                 if struct.calcsize(numbers) > inside:
                     (value,) = struct.unpack_from(order + word, data, value)
@@ -175,6 +203,7 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Declared]], ...
     (lambda start: start.startswith(PNG_START), _png),
     (lambda start: start.startswith(b"\xff\xd8\xff"), _jpeg),
     (lambda start: start.startswith((_JP2_START, _J2K_START)), _jpeg2000),
+    (lambda start: start.startswith(b"BM"), _bmp),
     (lambda start: start[4:8] == b"ftyp", _isobmff),
     (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
     (lambda start: start.startswith(b"8BPS"), lambda data: Declared(int.from_bytes(data[22:24], "big"))),  # Photoshop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,30 @@ from PIL import Image
 
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.limits import MAX_PIXELS
-from ddpmcodec.io.shown import as_shown
+from ddpmcodec.io.shown import Shown, as_shown
 
 
-def as_rgb(image: Any, exact: bool = False) -> NDArray[np.uint8]:
+def as_rgb(image: Any) -> NDArray[np.uint8]:
     """Return a picture as uint8 H×W×3: a grey array (H×W or H×W×1) is expanded; of a Pillow picture it is what is
-    shown.
-
-    exact: the picture's own values are meant, so one whose colours would have to be converted to sRGB is refused.
-    Raises ImageError for anything else.
+    shown. Raises ImageError for anything else.
     """
-    array = as_shown(image, exact) if isinstance(image, Image.Image) else np.asarray(image)
+    return as_picture(image).rgb
+
+
+def as_picture(image: Any, keep: bool = False) -> Shown:
+    """Return a picture like `as_rgb`, with what its values mean; a `Shown` is one already.
+
+    keep: of a Pillow picture in other colours than sRGB leave the values as they are. Raises ImageError.
+    """
+    if isinstance(image, Shown):
+        return image
+    if isinstance(image, Image.Image):
+        shown = as_shown(image, keep)
+        return replace(shown, rgb=_checked(shown.rgb))
+    return Shown(_checked(np.asarray(image)))
+
+
+def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
         raise ImageError(
             f"picture of type {array.dtype}: expected uint8 with values 0 to 255; scale and convert it first"
@@ -32,7 +46,7 @@ def as_rgb(image: Any, exact: bool = False) -> NDArray[np.uint8]:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(
-            f"picture of shape {np.shape(image)}: expected H×W×3 or H×W; drop or flatten an alpha channel first"
+            f"picture of shape {array.shape}: expected H×W×3 or H×W; drop or flatten an alpha channel first"
         )
     if not array.size or array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise ImageError(f"picture of {array.shape[1]}x{array.shape[0]}: expected 1x1 to {MAX_PIXELS >> 20} megapixels")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, ImageFile, PngImagePlugin
 
+from ddpmcodec.io.colorimetry import png_chunks_for, profile_for
 from ddpmcodec.io.declared import PNG_START, png_chunks
 from ddpmcodec.io.exif import as_upright, block_of
 
@@ -30,7 +31,8 @@ _SPACE = slice(16, 20)  # of a profile: what its colours are made of
 class Metadata:
     """Metadata of a picture that is upright."""
 
-    profile: bytes | None = None  # ICC: what the samples mean; None: they are sRGB
+    profile: bytes | None = None  # ICC: what the samples mean
+    colours: bytes | None = None  # what says that instead, see `colorimetry`; they are sRGB where neither is there
     exif: bytes | None = None  # from its byte order mark on
     xmp: bytes | None = None  # UTF-8
 
@@ -38,9 +40,13 @@ class Metadata:
     def has_grey_profile(self) -> bool:
         return self.profile is not None and self.profile[_SPACE] == b"GRAY"
 
+    @property
+    def says_colours(self) -> bool:
+        return self.profile is not None or self.colours is not None
+
     def in_words(self) -> list[str]:
         """Name what there is."""
-        named = {"the colour profile": self.profile, "EXIF data": self.exif, "XMP data": self.xmp}
+        named = {"the colour profile": self.profile or self.colours, "EXIF data": self.exif, "XMP data": self.xmp}
         return [name for name, data in named.items() if data is not None]
 
 
@@ -76,7 +82,9 @@ def held_by(kind: str, metadata: Metadata, grey: bool) -> Metadata:
     if kind not in HOLDING:
         return NOTHING
     keeps = not metadata.has_grey_profile or (grey and kind in HOLDING_GREY)
-    return Metadata(metadata.profile if keeps else None, metadata.exif, metadata.xmp)
+    if metadata.colours is not None and kind != "PNG":
+        return replace(metadata, profile=profile_for(metadata.colours), colours=None)
+    return metadata if keeps else replace(metadata, profile=None)
 
 
 def saving(kind: str, metadata: Metadata) -> dict[str, Any]:
@@ -84,6 +92,10 @@ def saving(kind: str, metadata: Metadata) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if metadata.profile is not None:
         options["icc_profile"] = metadata.profile
+    if kind == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        for name, content in png_chunks_for(metadata.colours or b"").items():
+            options["pnginfo"].add(name, content)
     if kind == "TIFF":
         exif = Image.Exif()
         if metadata.exif is not None:
@@ -96,7 +108,6 @@ def saving(kind: str, metadata: Metadata) -> dict[str, Any]:
     if metadata.exif is not None:
         options["exif"] = b"Exif\0\0" + metadata.exif
     if metadata.xmp is not None and kind == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt(_XMP_KEYWORD.decode(), metadata.xmp.decode("utf-8", "replace"))
     elif metadata.xmp is not None:
         options["xmp"] = metadata.xmp

@@ -81,6 +81,8 @@ def check_place(path: str) -> None:
     """Fail before any work is done where a file could not be written at the end, or is a terminal. Raises
     DdpmCodecError.
     """
+    if not path:
+        raise DdpmCodecError("the output's name is empty: name a file")
     try:
         if is_stream(path):
             if _is_terminal(path):

@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,7 @@ class Reading:
     """How picture files are read."""
 
     flatten: tuple[int, int, int] | None = None  # colour put behind transparent pixels; None refuses any alpha channel
-    exact: bool = False  # refuse where colours would have to be converted to sRGB
-    keep_profile: bool = False  # leave colours as they are where a profile says what they mean
+    keep_profile: bool = False  # leave colours as they are, and keep what the file says they mean
     keep_metadata: bool = False  # EXIF and XMP
     note: Note = ignore_note  # is told what is converted, and what is left out
 
@@ -53,11 +52,10 @@ def read_image(
     flatten: tuple[int, int, int] | None = None,
     *,
     frame: int | None = None,
-    exact: bool = False,
     note: Note = ignore_note,
 ) -> NDArray[np.uint8]:
     """Return the pixels of `read_picture`, the other arguments being those of `Reading`. Raises ImageError."""
-    return read_picture(data, Reading(flatten, exact, note=note), frame).rgb
+    return read_picture(data, Reading(flatten, note=note), frame).rgb
 
 
 def read_picture(data: bytes, how: Reading, frame: int | None = None) -> Picture:
@@ -96,7 +94,7 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
             file = Image.open(io.BytesIO(_needed(data)))
             _check_size(file)
             return file, _frames(file, about.pages)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         kind = kind_of(data)
@@ -118,20 +116,23 @@ def _decoded(file: ImageFile.ImageFile, place: int, data: bytes, how: Reading) -
             _check_size(file)
             check_depth(file)
             file.load()
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:
+        if file.format == "EPS" or isinstance(file, ImageFile.StubImageFile):  # which others draw, if they are there
+            raise ImageError(f"Pillow can't draw {file.format} pictures here ({error}); convert it to PNG") from error
         raise ImageError(f"the picture is damaged: {error}") from error
     exif, xmp = (exif_of(file), xmp_of(file, data)) if how.keep_metadata else (None, None)
-    kept = Metadata(None, exif, xmp).in_words()
+    kept = Metadata(exif=exif, xmp=xmp).in_words()
     if left_out := [what for what in _left_out(file, data) if what not in kept]:
         how.note(f"left out: {', '.join(left_out)}")
     about = declared(data)
     if about.profile:
         file.info["icc_profile"] = about.profile
-    shown = to_rgb(file, how.flatten, about.code_points, how.exact, how.keep_profile, how.note)
+    shown = to_rgb(file, how.flatten, about.code_points, how.keep_profile, how.note)
     exif, xmp = turned(exif, xmp)
-    return Picture(shown.rgb, Metadata(shown.profile, as_srgb(exif) if exif and shown.converted else exif, xmp))
+    exif = as_srgb(exif) if exif and shown.converted else exif
+    return Picture(shown.rgb, replace(shown.meaning, exif=exif, xmp=xmp))
 
 
 def _check_size(file: Image.Image) -> None:

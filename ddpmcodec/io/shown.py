@@ -16,7 +16,7 @@ from ddpmcodec.errors import ImageError
 from ddpmcodec.io.colour import conversion_of
 from ddpmcodec.io.declared import Declared, declared
 from ddpmcodec.io.exif import is_uncalibrated
-from ddpmcodec.io.metadata import exif_of
+from ddpmcodec.io.metadata import NOTHING, Metadata, exif_of
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -37,7 +37,7 @@ class Shown:
     """What is shown of a picture."""
 
     rgb: NDArray[np.uint8]  # (h, w, 3)
-    profile: bytes | None = None  # ICC, of its values; None: they are sRGB
+    meaning: Metadata = NOTHING  # of its values: a profile, or another declaration
     converted: bool = False  # to sRGB
 
 
@@ -45,10 +45,8 @@ def ignore_note(note: str) -> None:
     """Take a note and do nothing with it."""
 
 
-def as_shown(picture: Image.Image, exact: bool = False) -> NDArray[np.uint8]:
-    """Return what is shown of a picture in memory: (h, w, 3) uint8. exact: as in `to_rgb`. Raises ImageError
-    like that.
-    """
+def as_shown(picture: Image.Image, keep: bool = False) -> Shown:
+    """Return what is shown of a picture in memory. keep: as in `to_rgb`. Raises ImageError like that."""
     about = Declared()
     if isinstance(picture, ImageFile.ImageFile) and picture.tile:  # opened and not loaded yet: Pillow may cut its depth
         about = declared(_bytes_of(picture))
@@ -58,7 +56,9 @@ def as_shown(picture: Image.Image, exact: bool = False) -> NDArray[np.uint8]:
         picture.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"the picture is damaged: {error}") from error
-    return to_rgb(picture, None, about.code_points, exact).rgb
+    if about.profile:
+        picture.info["icc_profile"] = about.profile
+    return to_rgb(picture, None, about.code_points, keep)
 
 
 def check_declared(about: Declared) -> None:
@@ -92,15 +92,14 @@ def to_rgb(
     picture: Image.Image,
     flatten: tuple[int, int, int] | None,
     code_points: tuple[int, int] | None = None,
-    exact: bool = False,
     keep: bool = False,
     note: Note = ignore_note,
 ) -> Shown:
     """Return what a loaded picture shows: upright, palettes and grey expanded, colours converted to sRGB.
 
     flatten: colour put behind transparent pixels; None refuses pictures with alpha. code_points: see `conversion_of`.
-    exact: refuse to convert colours, for then the values aren't the file's. keep: leave values as they are where a
-    profile says what they mean. note: is told of conversions. Raises ImageError.
+    keep: leave values as they are, and return what the file says they mean. note: is told of conversions. Raises
+    ImageError.
     """
     mode = picture.mode
     if mode.startswith(("I", "F")):
@@ -118,17 +117,12 @@ def to_rgb(
         )
     conversion = conversion_of(picture, code_points)
     alpha = upright(picture.convert("RGBA")).getchannel("A") if clear else None
-    rgb, profile = np.asarray(upright(picture).convert("RGB")), None
+    rgb, meaning = np.asarray(upright(picture).convert("RGB")), NOTHING
     if conversion is not None and conversion.grey and (rgb != rgb[:, :, :1]).any():
         conversion = None  # its profile is for another kind of picture
-    if conversion is not None and keep and conversion.profile is not None:
-        profile = conversion.profile
+    if conversion is not None and keep:
+        meaning = conversion.meaning
     elif conversion is not None:
-        if exact or keep:
-            raise ImageError(
-                f"picture in other colours than sRGB ({conversion.name}): its exact values would be shown with wrong "
-                "ones; convert it to sRGB (--icc srgb), which is exact from there on"
-            )
         note(f"colours converted to sRGB ({conversion.name})")
         rgb = conversion.apply(rgb[:, :, 0].copy() if conversion.grey else rgb)
     elif "icc_profile" not in picture.info and (exif := exif_of(picture)) is not None and is_uncalibrated(exif):
@@ -137,7 +131,7 @@ def to_rgb(
         layer = Image.fromarray(rgb).convert("RGBA")
         layer.putalpha(alpha)
         rgb = np.asarray(Image.alpha_composite(Image.new("RGBA", layer.size, (*flatten, 255)), layer).convert("RGB"))
-    return Shown(rgb, profile, conversion is not None and profile is None)
+    return Shown(rgb, meaning, conversion is not None and not keep)
 
 
 def upright(picture: Image.Image) -> Image.Image:

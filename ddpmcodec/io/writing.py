@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,6 @@ def animation_bytes(pictures: Sequence[NDArray[np.uint8]], kind: str, metadata: 
     buffer, frames = io.BytesIO(), [Image.fromarray(p) for p in pictures]
     durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
-    options |= saving(kind, Metadata(held_by(kind, metadata, grey=False).profile))
+    options |= saving(kind, replace(held_by(kind, metadata, grey=False), exif=None, xmp=None))
     frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=durations, loop=0, **options)
     return buffer.getvalue()

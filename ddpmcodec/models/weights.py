@@ -33,6 +33,7 @@ from ddpmcodec.models.info import (
     info_of,
     read_model_info,
 )
+from ddpmcodec.models.memory import is_out_of_memory
 from ddpmcodec.models.network_config import NetworkConfig
 from ddpmcodec.models.places import DEFAULT_MODEL, EMBEDDED, find_model
 from ddpmcodec.models.safetensors_file import json_object, one_line, printable, read_file, read_metadata
@@ -169,6 +170,8 @@ def _built(config: NetworkConfig, tensors: dict[str, Tensor]) -> torch.nn.Module
         kinds = {k: getattr(torch, foreign.state_dtype(k)) if foreign else torch.float32 for k in tensors}
         network.load_state_dict({k: v.to(kinds[k], copy=True) for k, v in tensors.items()}, assign=True)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelError(f"the weights don't fit the configuration: {one_line(error)}") from error
     return network
 

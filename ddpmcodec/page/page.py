@@ -7,7 +7,7 @@ import html
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec._version import __version__
-from ddpmcodec.io.images import as_rgb
+from ddpmcodec.bitstream.header import read_header
+from ddpmcodec.codec.metadata import of_fields
+from ddpmcodec.io.images import as_picture
+from ddpmcodec.io.metadata import Metadata, held_by, saving
 from ddpmcodec.models.cache import ModelLike
 from ddpmcodec.page.shown import ShownStream, shown_stream
 
@@ -43,7 +46,8 @@ def view(data: bytes, *, original: Any = None, name: str = "picture", every: int
     original: the picture that was encoded, as `encode` takes it, for PSNR and differences. every: show every `every`-th
     step only, and the first and the last. Raises DdpmCodecError as `decode` does.
     """
-    source = None if original is None else as_rgb(original)
+    keep = of_fields(read_header(data).fields).says_colours
+    source = None if original is None else as_picture(original, keep).rgb
     return page_of([shown_stream(data, name, original=source, every=every, model=model)], name)
 
 
@@ -65,7 +69,7 @@ def _values(stream: ShownStream) -> dict[str, Any]:
         "height": height,
         "model": stream.model,
         "planned": stream.planned,
-        "original": None if stream.original is None else _data_url(stream.original),
+        "original": None if stream.original is None else _data_url(stream.original, stream.metadata),
         "steps": [
             {
                 "n": step.n,
@@ -73,14 +77,18 @@ def _values(stream: ShownStream) -> dict[str, Any]:
                 "bpp": round(step.bits_per_pixel, 5),
                 "psnr": None if step.psnr is None else round(step.psnr, 3),
                 "exact": step.exact,
-                "src": _data_url(step.image),
+                "src": _data_url(step.image, stream.metadata),
             }
             for step in stream.steps
         ],
     }
 
 
-def _data_url(picture: NDArray[np.uint8]) -> str:
+def _data_url(picture: NDArray[np.uint8], metadata: Metadata) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", lossless=True, quality=50, method=2, exact=True)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    kind = "PNG" if metadata.has_grey_profile else "WEBP"  # which holds no profiles of grey
+    held = held_by(kind, metadata, grey=metadata.has_grey_profile)
+    options = {"lossless": True, "quality": 50, "method": 2, "exact": True} if kind == "WEBP" else {}
+    shown = picture[..., 0] if metadata.has_grey_profile else picture
+    Image.fromarray(shown).save(buffer, kind, **options, **saving(kind, replace(held, exif=None, xmp=None)))
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

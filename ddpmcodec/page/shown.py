@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.codec.decoding import decode_progressive
+from ddpmcodec.codec.metadata import of_fields
 from ddpmcodec.codec.truncation import truncated_sizes
 from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.metadata import NOTHING, Metadata
 from ddpmcodec.models.cache import ModelLike, receiving_model
 
 
@@ -38,6 +40,7 @@ class ShownStream:
     steps: tuple[ShownStep, ...]
     planned: int  # steps of the plan
     original: NDArray[np.uint8] | None = None  # (h, w, 3)
+    metadata: Metadata = NOTHING  # says what the values of all pictures mean
 
 
 def shown_stream(
@@ -72,7 +75,7 @@ def shown_stream(
             size = sizes[item.n - 1]
             psnr = None if original is None else psnr_of(item.image, original)
             steps.append(ShownStep(item.n, size, 8 * size / (height * width), psnr, item.exact, item.image))
-    return ShownStream(name, codec.name, tuple(steps), info.plan.steps, original)
+    return ShownStream(name, codec.name, tuple(steps), info.plan.steps, original, of_fields(info.header.fields))
 
 
 def psnr_of(picture: NDArray[np.uint8], original: NDArray[np.uint8]) -> float | None:

@@ -11,12 +11,13 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 import ddpmcodec
-from ddpmcodec.bitstream.fields import EXIF, ICC_PROFILE, XMP
+from ddpmcodec.bitstream.fields import COLOURS, EXIF, ICC_PROFILE, XMP
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.exif import is_adobe_rgb
 from ddpmcodec.io.reading import read_image
-from tests.cli.test_cli import assert_refused, run
+from tests.cli.test_cli import run
 from tests.io.test_exif import exif
-from tests.io.test_reading import GREY, P3, SMOOTH, saved
+from tests.io.test_reading import GREY, P3, SMOOTH, chunk, png_with, saved
 
 FAST = ("--plan-steps", 2)
 XMP_DATA = (
@@ -135,15 +136,13 @@ def test_grey_pictures_get_no_profile_of_colours_and_colours_none_of_grey(folder
     assert "icc_profile" not in Image.open("out.webp").info
 
 
-def test_colours_that_no_profile_tells_are_converted_or_refused(folder: Path):
+def test_colours_that_no_profile_tells_are_converted(folder: Path):
     adobe = saved(Image.fromarray(RGB), "JPEG", quality=95, exif=b"Exif\0\0" + exif(orientation=1))
     plain = saved(Image.fromarray(RGB), "JPEG", quality=95)
     Path("in.jpg").write_bytes(adobe)
     said = run("encode", "in.jpg", "-o", "x.bin", "--keep-metadata", *FAST).stderr
     assert "colours converted to sRGB (Adobe RGB by its EXIF data)" in said
     assert np.abs(read_image(adobe).astype(int) - read_image(plain)).max() > 8
-    for options in (("--lossless",), ("--icc", "keep")):
-        assert_refused(run("encode", "in.jpg", "-o", "y.bin", *options, *FAST, "-q"), "Adobe RGB", "--icc srgb")
     assert run("decode", "x.bin", "-o", "out.png", "-q").exit_code == 0
     block = Image.open("out.png").info["exif"].removeprefix(b"Exif\0\0")
     assert not is_adobe_rgb(block)  # or the next reader would convert once more
@@ -153,11 +152,68 @@ def test_colours_that_no_profile_tells_are_converted_or_refused(folder: Path):
     assert "taken for sRGB" in said
 
 
+GREY_RGB = np.repeat(RGB[..., :1], 3, axis=2)
+OTHER_COLOURS = {
+    "grey": (png_with(chunk(b"gAMA", b"\0\1\x86\xa0"), rgb=GREY_RGB), {"gamma": 1.0}),
+    "gAMA": (png_with(chunk(b"gAMA", b"\0\1\x86\xa0"), rgb=RGB), {"gamma": 1.0}),
+    "cICP": (png_with(chunk(b"cICP", b"\x0c\x0d\0\1"), rgb=RGB), {}),
+    "EXIF": (
+        saved(Image.fromarray(RGB), "WEBP", lossless=True, exif=b"Exif\0\0" + exif(orientation=1)),
+        {"gamma": 0.45471},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_COLOURS)
+def test_colours_that_no_profile_tells_travel_where_values_stay(folder: Path, kind: str):
+    data, info = OTHER_COLOURS[kind]
+    values = np.asarray(Image.open(io.BytesIO(data)))
+    Path("in").write_bytes(data)
+    encode("in", "-o", "x.bin", "--icc", "keep", "-q")
+    assert fields() == [COLOURS]
+    said = run("encode", "in", "-o", "x.bin", "--lossless", *FAST).stderr
+    assert "converted" not in said
+    assert fields() == [COLOURS]
+    for name in ("out.png", "out.webp"):
+        said = run("decode", "x.bin", "-o", name).stderr
+        assert "warning" not in said
+        assert "exact" in said
+        np.testing.assert_array_equal(np.asarray(Image.open(name).convert("RGB")), values)
+        shown = read_image(Path(name).read_bytes()).astype(int)
+        assert np.abs(shown - read_image(data)).max() <= 2, name
+    with Image.open("out.png") as out:
+        assert {key: out.info.get(key) for key in info} == info
+    assert (b"cICP\x0c\x0d" in Path("out.png").read_bytes()) == (kind == "cICP")
+    said = run("decode", "x.bin", "-o", "out.bmp").stderr
+    assert ".bmp can't hold the colour profile" in said
+    assert "exact" not in said
+
+
+def test_python_keeps_the_meaning_of_exact_values_as_the_command_line_does(folder: Path):
+    for name, data in {"P3": saved(Image.fromarray(RGB), icc_profile=P3), "EXIF": OTHER_COLOURS["EXIF"][0]}.items():
+        Path(name).write_bytes(data)
+        encode(name, "-o", "x.bin", "--lossless", "-q")
+        with Image.open(name) as opened:
+            expected = Path("x.bin").read_bytes()
+            assert ddpmcodec.encode(opened, lossless=True, plan_steps=2) == expected
+            assert ddpmcodec.encode_batch([opened], lossless=True, plan_steps=2) == [expected]
+            archive = ddpmcodec.encode_archive([opened, opened], lossless=True, plan_steps=2)
+            assert ddpmcodec.read_archive(archive).stream(1) == expected
+            solid = ddpmcodec.encode_archive([opened, opened], lossless=True, plan_steps=2, solid=2)
+            assert ddpmcodec.read_archive(solid).header.fields == ddpmcodec.read_header(expected).fields
+            np.testing.assert_array_equal(ddpmcodec.decode(expected), RGB)
+            with pytest.raises(DdpmCodecError, match="profiles differ"):
+                ddpmcodec.encode_archive([opened, RGB], lossless=True, plan_steps=2, solid=2)
+            assert ddpmcodec.read_header(ddpmcodec.encode(opened, plan_steps=2, steps=1)).fields == ()
+
+
 def test_metadata_that_can_t_be_read_harms_no_picture(folder: Path, picture: np.ndarray):
     bomb = io.BytesIO()
     Image.new("L", (1, 1)).save(bomb, "PNG")
     for data in (b"", b"no deflated bytes", bomb.getvalue()):
-        stream = ddpmcodec.encode(picture[:8, :8], plan_steps=2, fields={ICC_PROFILE: data, EXIF: data, XMP: data})
+        stream = ddpmcodec.encode(
+            picture[:8, :8], plan_steps=2, fields={ICC_PROFILE: data, EXIF: data, XMP: data, COLOURS: data}
+        )
         Path("x.bin").write_bytes(stream)
         done = run("decode", "x.bin", "-o", "out.png")
         assert done.exit_code == 0, done.output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,9 @@ class TestInterrupted:
         MemoryError("Unable to allocate 5.00 GiB for an array"),
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
+        ImportError("libopenblas.so: failed to map segment from shared object"),
     ],
 )
 @pytest.mark.parametrize("command", ["encode", "decode"])
@@ -86,6 +91,35 @@ def test_out_of_memory_says_what_needs_less(
     result = run(command, PICTURE if command == "encode" else stream, "-o", tmp_path / "out.png", "-q")
     assert_refused(result, "out of memory", str(error).splitlines()[0], "smaller picture")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on memory that Linux keeps")
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_a_process_of_little_memory_says_so(command: str, stream: Path, tmp_path: Path):
+    source = PICTURE if command == "encode" else stream
+    import resource
+
+    done = subprocess.run(
+        [sys.executable, "-m", "ddpmcodec", command, str(source), "-o", str(tmp_path / "out.png"), "-q"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20)),
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: out of memory")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["PIL.ImageFile.ImageFile.load", "torch.nn.Module.load_state_dict"])
+def test_memory_is_to_blame_and_not_the_file(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError if "PIL" in place else RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(place, fail)
+    assert_refused(run("encode", PICTURE, "-o", tmp_path / "out.bin", "-q"), "out of memory", "smaller picture")
 
 
 def test_other_runtime_errors_are_bugs_as_before(stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

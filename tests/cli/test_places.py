@@ -80,6 +80,15 @@ def test_no_output_takes_the_place_of_a_source_or_of_another_output(folder: Path
     assert names(folder / "sub") == []
 
 
+def test_a_directory_of_results_is_no_file_s_name(folder: Path):
+    assert_refused(run("decode", "s.bin", "-o", "new.png", "--frames", "sub/../new.png", "-q"), "another directory")
+    assert not Path("new.png").exists()
+
+
+def test_an_empty_name_is_told_as_one(folder: Path):
+    assert_refused(run("decode", "s.bin", "-o", "", "-q"), "name is empty")
+
+
 def test_stdin_s_own_file_is_a_source_too(folder: Path):
     before = Path("same.png").read_bytes()
     with open("same.png", "rb") as source:

@@ -181,6 +181,23 @@ def test_ctrl_c_before_anything_has_begun(folder: Path, imported: str):
     assert not (folder / "early.bin").exists()
 
 
+def test_ctrl_c_while_arguments_are_read(folder: Path):
+    code = "import sys, typer.core\nfrom ddpmcodec.cli.start import program\n"
+    code += "def interrupt(*_, **__): raise KeyboardInterrupt\ntyper.core.TyperGroup.resolve_command = interrupt\n"
+    code += "sys.argv = ['ddpmcodec', 'encode', 'in.png', '-o', 'early.bin']\nprogram()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["interrupted; nothing was written"]
+
+
+def test_the_program_is_there_for_ctrl_c_before_anything_is_imported():
+    code = "import sys; before = set(sys.modules); sys.modules.pop('typing', None); import ddpmcodec.cli.start; "
+    code += "print(*sorted({name for name in sys.modules if name not in before or name == 'typing'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    others = [name for name in done.stdout.split() if not name.startswith("ddpmcodec") and name != "__future__"]
+    assert others == []
+
+
 def test_help_comes_before_torch_does(folder: Path):
     code = "import sys; from ddpmcodec.cli.app import app; app(['-h'], standalone_mode=False); "
     code += "sys.exit('torch' in sys.modules)"

@@ -18,6 +18,7 @@ from PIL import Image
 
 import ddpmcodec
 from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.colorimetry import adobe_rgb, profile_for
 from ddpmcodec.models import CodecModel
 from ddpmcodec.page.page import page_of
 from ddpmcodec.page.shown import psnr_of, shown_stream
@@ -169,3 +170,15 @@ def test_view_makes_a_gallery_of_streams_and_archives(tmp_path: Path, picture: N
     assert_refused(few, "1 originals for 3 pictures")
     assert_refused(run("view", inputs[0], "-o", inputs[0]), "one file")
     assert not (tmp_path / "no.html").exists()
+
+
+def test_pictures_are_shown_in_their_own_colours(tiny_model: CodecModel, picture: NDArray[np.uint8]):
+    declared = Image.fromarray(picture)
+    declared.info["icc_profile"] = profile_for(adobe_rgb())
+    data = ddpmcodec.encode(declared, model=tiny_model, plan_steps=STEPS, lossless=True)
+    (shown,) = Parsed(ddpmcodec.view(data, original=declared, model=tiny_model).html).streams
+    assert shown["steps"][-1]["exact"]
+    assert shown["steps"][-1]["psnr"] is None  # against the values that were coded
+    for url in (shown["original"], shown["steps"][0]["src"]):
+        with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as found:
+            assert found.info["icc_profile"] == declared.info["icc_profile"]
