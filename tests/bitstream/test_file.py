@@ -53,6 +53,12 @@ def test_a_finished_file_is_complete_and_fully_accounted_for(curve: ErrorCurve, 
     assert (info.header, info.steps, len(info.step_bits)) == (HEADER, steps, steps)
     assert info.header_bytes + info.payload_bytes + info.check_bytes == len(data)
     require_complete(info)
+    again, other = (
+        info_of(data, curve),
+        info_of(finish(replace(HEADER, seed=1), writer_of(HEADER, curve, steps)), curve),
+    )
+    assert info == again != other
+    assert hash(info) == hash(again)
 
 
 def test_a_file_without_an_end_is_not_complete(curve: ErrorCurve):
