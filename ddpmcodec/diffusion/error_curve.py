@@ -6,6 +6,7 @@ Integers only, stored with the model, so that sender and receiver make the same 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -94,11 +95,12 @@ class ErrorCurve:
         """
         falling = np.minimum.accumulate(np.asarray(mse, np.float64))
         if refine > 1:
-            coarse, log_snr = log_snr, np.linspace(log_snr[0], log_snr[-1], refine * (len(log_snr) - 1) + 1)
-            falling = np.exp(np.interp(log_snr, coarse, np.log(falling)))
+            between = _smooth(log_snr, np.log(falling))
+            log_snr = np.linspace(log_snr[0], log_snr[-1], refine * (len(log_snr) - 1) + 1)
+            falling = np.exp(between(log_snr))
         end = (END_RMSE / 127.5) ** 2
         if refine > 1 and falling[-1] < end < falling[0]:  # make the end a level of its own
-            at_end = np.interp(-np.log(end), -np.log(falling), log_snr)
+            at_end = float(np.interp(-np.log(end), -np.log(falling), log_snr))
             if np.abs(log_snr - at_end).min() > 1e-3:
                 place = int(np.searchsorted(log_snr, at_end))
                 log_snr, falling = np.insert(log_snr, place, at_end), np.insert(falling, place, end * (1 + 1e-9))
@@ -157,6 +159,15 @@ class ErrorCurve:
             )
         except (KeyError, TypeError) as error:
             raise ModelError(f"the model's error curve is not understood: {error!r}") from error
+
+
+def _smooth(x: NDArray[np.float64], y: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return a curve through points that falls wherever they do (Fritsch & Butland 1984): without kinks, at which steps
+    would be placed.
+    """
+    from scipy.interpolate import PchipInterpolator  # only measuring needs it
+
+    return PchipInterpolator(x, y)  # type: ignore[no-any-return]
 
 
 def _wholes(values: Any) -> tuple[int, ...]:
