@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ddpmcodec.cli.archive_names import png_names
 from ddpmcodec.cli.archive_report import ArchiveReport
-from ddpmcodec.cli.files import check_outputs, write_output
+from ddpmcodec.cli.files import check_outputs, check_remote, write_output
 from ddpmcodec.cli.folders import PICTURES, check_results, make_empty
 from ddpmcodec.cli.size import weigh
 from ddpmcodec.cli.speech import progress_bar, say, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.places import Remote, place_of
 
 if TYPE_CHECKING:
     from ddpmcodec.io.reading import Picture
@@ -132,7 +133,7 @@ def decode_all(
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
-    archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
+    archive, folder = read_archive(data, allow_partial=allow_partial), place_of(output)
     digits = max(5, len(str(archive.count - 1)))
     named = png_names(archive)
     names = named or [f"{i:0{digits}d}.png" for i in range(archive.begun)]
@@ -193,7 +194,10 @@ def _check_folder(output: str, count: int) -> None:
     """Fail before any work is done where a directory is not, and can't be made or written to."""
     from PIL import Image
 
-    path = Path(output)
+    path = place_of(output)
+    if isinstance(path, Remote):
+        check_remote(path)
+        return
     if path.is_dir():
         if not os.access(path, os.W_OK):
             raise DdpmCodecError(f"can't write to {output}: no permission")
