@@ -41,7 +41,6 @@ def encode_all(
     """
     start = time.perf_counter()
     from ddpmcodec.bitstream.archive import pack_archive, read_archive
-    from ddpmcodec.bitstream.fields import FILE_NAME
     from ddpmcodec.bitstream.file import with_fields
     from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.archive_encoding import encode_archive
@@ -51,15 +50,14 @@ def encode_all(
 
     found = _of_one_size(read)
     pictures, fields = [picture.rgb for _, picture in found], [to_fields(picture.metadata) for _, picture in found]
-    if names:
-        fields = [own | {FILE_NAME: Path(name).name.encode()} for own, (name, _) in zip(fields, found, strict=True)]
-    if (options["solid"] or 1) > 1 and len(pictures) > 1 and any(fields):
+    if (options["solid"] or 1) > 1 and len(pictures) > 1:
         if any(own != fields[0] for own in fields):
             raise DdpmCodecError(
-                "the pictures' names, metadata or colour profiles differ, and pictures of a block have one header: "
-                "leave out --solid, or --names and --keep-metadata, or convert with --icc srgb"
+                "the pictures' metadata or colour profiles differ, and pictures of a block have one header: "
+                "leave out --solid, or --keep-metadata, or convert with --icc srgb"
             )
         options["fields"], fields = fields[0], []
+    called = [Path(name).name for name, _ in found] if names else None
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     job = {"plan_steps": options["plan_steps"], "encoding": True}
     weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
@@ -71,7 +69,9 @@ def encode_all(
             report.add(sent)
             advance(len(sent.x_s))
 
-        data = encode_archive(pictures, model=codec, on_step=on_step, on_batch=report.batch_done, **options)
+        data = encode_archive(
+            pictures, names=called, model=codec, on_step=on_step, on_batch=report.batch_done, **options
+        )
     if any(fields):
         archive = read_archive(data)
         streams = [archive.stream(i) for i in range(archive.count)]

@@ -41,10 +41,9 @@ def encode_archive(
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
     names: what the pictures' files are called, kept beside them. solid: as many pictures as this (2 to 256) are a
-    block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together, and
-    keep no names. None, or 1: each has its own stream. on_step: called after each step of each batch or block.
-    on_batch: called after each with the number of pictures done so far. The rest is as in `encode_batch`. Raises
-    ImageError where there is no picture, or one can't be coded or differs in size.
+    block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together.
+    None, or 1: each has its own stream. on_step: called after each step of each batch or block. on_batch: called after
+    each with the number of pictures done so far. The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
@@ -61,15 +60,13 @@ def encode_archive(
     codec, files = sending_model(model, height, width), list[bytes]()
     at_a_time, together = pictures_at_a_time(height * width, batch), _solid_of(height * width, solid, len(pictures))
     if together > 1:
-        if names is not None:
-            raise DdpmCodecError("pictures of a solid archive keep no names: leave out either names or solid")
-        return _encode_solid(pictures, codec, together, Options(**options), on_step, on_batch)
+        return _encode_solid(pictures, codec, together, names, Options(**options), on_step, on_batch)
     for first in range(0, len(pictures), at_a_time):
         files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
         on_batch(len(files))
     if names is not None:
         files = [
-            with_fields(file, [*read_header(file).fields, (FILE_NAME, name.encode())])
+            with_fields(file, [*read_header(file).fields, (FILE_NAME, name.encode("utf-8", "replace"))])
             for file, name in zip(files, names, strict=True)
         ]
     return pack_archive(files)
@@ -79,6 +76,7 @@ def _encode_solid(
     pictures: Sequence[Shown],
     codec: CodecModel,
     together: int,
+    names: Sequence[str] | None,
     options: Options,
     on_step: OnStep,
     on_batch: Callable[[int], None],
@@ -98,7 +96,7 @@ def _encode_solid(
         payloads.append(sender.block())
         headers += sender.headers
         on_batch(len(headers))
-    return pack_blocks(headers[0], [header.grey for header in headers], payloads, together)
+    return pack_blocks(headers[0], [header.grey for header in headers], payloads, together, names)
 
 
 def _picture(index: int, image: Any, exact: bool) -> Shown:
