@@ -15,6 +15,8 @@ from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
+_LONGEST_NAME = 80  # characters of what a stranger may have written
+
 
 @command
 def view(
@@ -109,4 +111,5 @@ def _pictures(path: str, allow_partial: bool) -> Iterator[_Picture]:
         if archive.solid == 1:
             yield single(archive.stream(i), f"{name} #{i}")
         else:
-            yield member(archive, i, f"{name} #{i} (its share of {archive.count} pictures)")
+            own = archive.names[i][:_LONGEST_NAME] if archive.names else ""
+            yield member(archive, i, f"{name} #{i}: {own}" if own else f"{name} #{i}")

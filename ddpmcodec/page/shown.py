@@ -45,6 +45,7 @@ class ShownStream:
     planned: int  # steps of the plan
     original: NDArray[np.uint8] | None = None  # (h, w, 3)
     metadata: Metadata = NOTHING  # says what the values of all pictures mean
+    shared: int = 1  # pictures that its bytes are shared with, itself among them
 
 
 def shown_stream(
@@ -102,7 +103,8 @@ def shown_member(
         sizes += [math.ceil(for_all + len(block.tails[index - members.start]))] if block.tails else []
     pictures = decode_member(archive, index, None, codec, allow_partial)
     steps = _steps(pictures, sizes, block.pictures, original, every, on_step)
-    return ShownStream(name, codec.name, steps, block.plan.steps, original, of_fields(archive.header.fields))
+    metadata = of_fields(archive.header.fields)
+    return ShownStream(name, codec.name, steps, block.plan.steps, original, metadata, block.count)
 
 
 def _check_original(original: NDArray[np.uint8] | None, header: Header, name: str) -> None:

@@ -64,7 +64,7 @@ def test_the_command_keeps_and_shows_them(pictures: list[Picture], tmp_path: Pat
     originals = [word for i in range(3) for word in ("--original", f"{i}.png")]
     page = run("view", "named.ddpc", "-o", "page.html", *originals)
     assert page.exit_code == 0, page.output
-    assert "named.ddpc #2" in Path("page.html").read_text()
+    assert "named.ddpc #2: 2.png" in Path("page.html").read_text()
 
 
 @pytest.mark.parametrize("lossless", [False, True])
@@ -79,4 +79,5 @@ def test_what_a_page_shows_of_a_block_s_pictures(coloured_model: CodecModel, pic
         np.testing.assert_array_equal(stream.steps[-1].image, picture.image)
         assert stream.steps[-1].exact == lossless
     assert 0 <= sum(stream.steps[-1].size for stream in shown) - len(data) <= 3  # shares add up to the whole
+    assert [stream.shared for stream in shown] == [2, 2, 1]
     assert len(shown_member(archive, 1, every=4, model=coloured_model).steps) == 3
