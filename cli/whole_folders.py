@@ -97,12 +97,12 @@ def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_js
     failed.sort(key=lambda item: item.file)
     if not quiet:
         for note, count in sorted(notes.items()):
-            tell(f"note: {count} pictures: {note}")
+            tell(f"note: {count} picture{'' if count == 1 else 's'}: {note}")
         before = f", {work.finished} were done before" if work.finished else ""
-        tell(f"{done} files, {size} bytes{before}, {time.perf_counter() - start:.1f} s")
+        tell(f"{_files(done)}, {size} bytes{before}, {time.perf_counter() - start:.1f} s")
     if failed:
         verb = what.replace("ing", "ed")
-        tell_error(f"{len(failed)} files could not be {verb}:")
+        tell_error(f"{_files(len(failed))} could not be {verb}:")
         for item in failed:
             tell(f"  {item.file}: {item.error}")
     if as_json:
@@ -111,6 +111,10 @@ def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_js
         say(json.dumps({"done": done, "before": work.finished, "bytes": size, "seconds": seconds, "failed": reasons}))
     if failed:
         raise typer.Exit(2)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _engine(name: str) -> dict[str, Any]:
