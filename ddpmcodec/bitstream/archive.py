@@ -11,8 +11,7 @@ payload begins with its picture's own: their size, a LEB128 number, and then the
 others aren't, the field GREY_PICTURES says which.
 
 In a solid archive N pictures share a payload, a block, and none can be taken out as a file of its own: the field SOLID
-has N, and the index the sizes of the blocks. Count is that of pictures, so the last block may have fewer. Names, where
-they are kept, are in the header, all in the field FILE_NAMES.
+has N, FILE_NAMES their names, the index the blocks' sizes. Count is that of pictures; the last block may have fewer.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from ddpmcodec.bitstream.fields import (
     in_order,
     parse_fields,
 )
-from ddpmcodec.bitstream.file_names import names_to_bytes, read_names
+from ddpmcodec.bitstream.file_names import read_names
 from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
@@ -169,15 +168,12 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
     return _packed(parsed[0], shared, [header.grey for header in parsed], payloads)
 
 
-def pack_blocks(
-    header: Header, grey: Sequence[bool], payloads: Sequence[bytes], solid: int, names: Sequence[str] | None = None
-) -> bytes:
+def pack_blocks(header: Header, grey: Sequence[bool], payloads: Sequence[bytes], solid: int) -> bytes:
     """Return the solid archive of blocks of `solid` pictures each, the last of as many as are left.
 
-    header: of any of the pictures; grey: which of them are; names: what the pictures' files are called.
+    header: of any of the pictures, with FILE_NAMES of all where they have names; grey: which of them are.
     """
-    kept = {Field(FILE_NAMES, names_to_bytes(names))} if names is not None else set()
-    return _packed(header, {*header.fields, *kept, Field(SOLID, leb128(solid))}, grey, payloads)
+    return _packed(header, {*header.fields, Field(SOLID, leb128(solid))}, grey, payloads)
 
 
 def _packed(header: Header, fields: set[Field], grey: Sequence[bool], payloads: Sequence[bytes]) -> bytes:

@@ -6,11 +6,13 @@ Each has a stream of its own; in a solid archive the pictures of a block share o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ddpmcodec.bitstream.archive import MAX_SOLID, pack_archive, pack_blocks
-from ddpmcodec.bitstream.fields import FILE_NAME
+from ddpmcodec.bitstream.fields import FILE_NAME, FILE_NAMES, in_order
 from ddpmcodec.bitstream.file import with_fields
+from ddpmcodec.bitstream.file_names import names_to_bytes
 from ddpmcodec.bitstream.header import Header, read_header
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import BATCH, pictures_at_a_time
@@ -43,7 +45,8 @@ def encode_archive(
     names: what the pictures' files are called, kept beside them. solid: as many pictures as this (2 to 256) are a
     block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together.
     None, or 1: each has its own stream. on_step: called after each step of each batch or block. on_batch: called after
-    each with the number of pictures done so far. The rest is as in `encode_batch`. Raises ImageError where there is no picture, or one can't be coded or differs in size.
+    each with the number of pictures done so far. The rest is as in `encode_batch`. Raises ImageError where there is no
+    picture, or one can't be coded or differs in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
@@ -96,7 +99,10 @@ def _encode_solid(
         payloads.append(sender.block())
         headers += sender.headers
         on_batch(len(headers))
-    return pack_blocks(headers[0], [header.grey for header in headers], payloads, together, names)
+    shared = headers[0]
+    if names is not None:
+        shared = replace(shared, fields=in_order([*shared.fields, (FILE_NAMES, names_to_bytes(names))]))
+    return pack_blocks(shared, [header.grey for header in headers], payloads, together)
 
 
 def _picture(index: int, image: Any, exact: bool) -> Shown:
