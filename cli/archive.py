@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ddpmcodec.cli.archive_names import png_names
 from ddpmcodec.cli.archive_report import ArchiveReport
-from ddpmcodec.cli.files import check_outputs, write_output
+from ddpmcodec.cli.files import check_outputs, check_remote, write_output
 from ddpmcodec.cli.folders import PICTURES, check_results, make_empty
 from ddpmcodec.cli.size import weigh
 from ddpmcodec.cli.speech import progress_bar, say, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.places import Remote, place_of
 
 if TYPE_CHECKING:
     from ddpmcodec.io.reading import Picture
@@ -40,7 +41,6 @@ def encode_all(
     """
     start = time.perf_counter()
     from ddpmcodec.bitstream.archive import pack_archive, read_archive
-    from ddpmcodec.bitstream.fields import FILE_NAME
     from ddpmcodec.bitstream.file import with_fields
     from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.archive_encoding import encode_archive
@@ -50,15 +50,14 @@ def encode_all(
 
     found = _of_one_size(read)
     pictures, fields = [picture.rgb for _, picture in found], [to_fields(picture.metadata) for _, picture in found]
-    if names:
-        fields = [own | {FILE_NAME: Path(name).name.encode()} for own, (name, _) in zip(fields, found, strict=True)]
-    if (options["solid"] or 1) > 1 and len(pictures) > 1 and any(fields):
+    if (options["solid"] or 1) > 1 and len(pictures) > 1:
         if any(own != fields[0] for own in fields):
             raise DdpmCodecError(
-                "the pictures' names, metadata or colour profiles differ, and pictures of a block have one header: "
-                "leave out --solid, or --names and --keep-metadata, or convert with --icc srgb"
+                "the pictures' metadata or colour profiles differ, and pictures of a block have one header: "
+                "leave out --solid, or --keep-metadata, or convert with --icc srgb"
             )
         options["fields"], fields = fields[0], []
+    called = [Path(name).name for name, _ in found] if names else None
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     job = {"plan_steps": options["plan_steps"], "encoding": True}
     weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
@@ -70,7 +69,9 @@ def encode_all(
             report.add(sent)
             advance(len(sent.x_s))
 
-        data = encode_archive(pictures, model=codec, on_step=on_step, on_batch=report.batch_done, **options)
+        data = encode_archive(
+            pictures, names=called, model=codec, on_step=on_step, on_batch=report.batch_done, **options
+        )
     if any(fields):
         archive = read_archive(data)
         streams = [archive.stream(i) for i in range(archive.count)]
@@ -132,7 +133,7 @@ def decode_all(
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
 
-    archive, folder = read_archive(data, allow_partial=allow_partial), Path(output)
+    archive, folder = read_archive(data, allow_partial=allow_partial), place_of(output)
     digits = max(5, len(str(archive.count - 1)))
     named = png_names(archive)
     names = named or [f"{i:0{digits}d}.png" for i in range(archive.begun)]
@@ -193,7 +194,10 @@ def _check_folder(output: str, count: int) -> None:
     """Fail before any work is done where a directory is not, and can't be made or written to."""
     from PIL import Image
 
-    path = Path(output)
+    path = place_of(output)
+    if isinstance(path, Remote):
+        check_remote(path)
+        return
     if path.is_dir():
         if not os.access(path, os.W_OK):
             raise DdpmCodecError(f"can't write to {output}: no permission")

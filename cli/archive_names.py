@@ -18,12 +18,17 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  #
 def png_names(archive: Any) -> list[str] | None:
     """Return what the PNGs of an archive's pictures are called; None where it keeps no names, or two would be alike."""
     try:
-        headers = [parse_header(archive.stream(i))[0] for i in range(archive.begun)]
+        kept = archive.names[: archive.begun] if archive.solid > 1 else _own_names(archive)
     except DdpmCodecError:  # cut or damaged: numbers will do
         return None
-    names = [safe_png_name((header.field(FILE_NAME) or b"").decode("utf-8", "replace")) for header in headers]
+    names = [safe_png_name(name) for name in kept]
     found = [name for name in names if name is not None]
     return found if names and len({name.casefold() for name in found}) == len(names) else None
+
+
+def _own_names(archive: Any) -> list[str]:
+    headers = [parse_header(archive.stream(i))[0] for i in range(archive.begun)]
+    return [(header.field(FILE_NAME) or b"").decode("utf-8", "replace") for header in headers]
 
 
 def safe_png_name(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.")  # pathlib takes one of the slashes away
 MODEL_HELP = "A model file or embedded name, a training run's directory, or a diffusers folder or hub id."
 
 
@@ -69,6 +71,7 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
         forget_written()
         forget_interruption()
         try:
+            _check_local(kwargs)
             function(*args, debug=debug, **kwargs)
         except typer.Exit:
             raise
@@ -100,6 +103,13 @@ def reported(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from error
 
     return run
+
+
+def _check_local(options: dict[str, Any]) -> None:
+    """Raise DdpmCodecError for a URL where only a local path will do, or a folder `s3:` would be made here."""
+    for option, value in options.items():
+        if isinstance(value, Path) and _URL_AS_PATH.match(value.as_posix()):
+            raise DdpmCodecError(f"{option} {value}: URLs are for pictures and streams; name a local file or folder")
 
 
 def system_says(error: OSError) -> str:

@@ -27,6 +27,7 @@ from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.cli.speech import tell
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.outputs import is_stream
+from ddpmcodec.io.places import place_of
 
 
 @command
@@ -57,9 +58,9 @@ def decode(
     watch: Annotated[
         bool, typer.Option("--watch", help="Read as bytes arrive; rewrite the picture at each step.")
     ] = False,
-    frames: Annotated[Path | None, typer.Option(help="A directory for one PNG a step.")] = None,
-    gif: Annotated[Path | None, typer.Option(help="An animated GIF of the steps.")] = None,
-    webp: Annotated[Path | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
+    frames: Annotated[str | None, typer.Option(help="A directory for one PNG a step.")] = None,
+    gif: Annotated[str | None, typer.Option(help="An animated GIF of the steps.")] = None,
+    webp: Annotated[str | None, typer.Option(help="An animated, lossless WebP of the steps.")] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -111,8 +112,9 @@ def decode(
         decode_all(data, output, steps, allow_partial, model, device, quiet, yes, overwrite, keep=[stream, model])
         return
     check_outputs(output, gif, webp, inputs=[stream, model])
-    if frames is not None:
-        check_results(frames, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
+    folder = None if frames is None else place_of(frames)
+    if folder is not None:
+        check_results(folder, FRAMES, overwrite, keep=[output, gif, webp, stream, model])
     from ddpmcodec.bitstream.file import require_model
     from ddpmcodec.cli.source import Source
     from ddpmcodec.codec.decoding import picture_of
@@ -147,14 +149,14 @@ def decode(
     keeps_all, item, first = gif is not None or webp is not None, None, 0
     with _bar(source, codec, header, not quiet and not watch) as advance:
         for item in source.steps(codec):
-            if watch or frames is not None or keeps_all:
+            if watch or folder is not None or keeps_all:
                 picture = picture_of(source.data, item, codec, way)
                 pictures += [picture] if keeps_all else []
-                if frames is not None:
+                if folder is not None:
                     if not first:
                         first = item.n
-                        make_empty(frames, FRAMES)
-                    write_output(str(frames / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png"), metadata))
+                        make_empty(folder, FRAMES)
+                    write_output(str(folder / f"step-{item.n:03d}.png"), image_bytes(picture, Path("-.png"), metadata))
                 if watch:
                     write_output(output, image_bytes(picture, target, metadata))
                     if not quiet:
@@ -167,7 +169,7 @@ def decode(
         write_output(output, image_bytes(picture, target, metadata))
     for place, kind in ((gif, "GIF"), (webp, "WEBP")):
         if place is not None:
-            write_output(str(place), animation_bytes(pictures, kind, metadata))
+            write_output(place, animation_bytes(pictures, kind, metadata))
     left_out = what_it_leaves_out(picture, target, metadata)
     if left_out and not quiet:
         tell(f"warning: {target.suffix} can't hold {' or '.join(left_out)} of the picture; use .png to keep all")

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.io.outputs import cant_write, check_apart, check_place, descriptor_of
+from ddpmcodec.io.places import Remote, is_url, place_of
 
 _written: dict[str, None] = {}  # what the running command has written so far, in order
 
@@ -33,10 +34,13 @@ def read_input(path: str) -> bytes:
     try:
         if path == "-":
             return bytes(stdin().read())
+        place = _place(path)
+        if isinstance(place, Remote):
+            return place.read_bytes()
         number = descriptor_of(
-            path
+            place
         )  # opening /dev/stdin anew would read from the file's beginning, or fail on a socket
-        with open(path if number is None else os.dup(number), "rb") as file:
+        with open(place if number is None else os.dup(number), "rb") as file:
             return file.read()
     except OSError as error:
         raise DdpmCodecError(f"can't read {path}: {error.strerror or error}") from error
@@ -55,17 +59,38 @@ def check_outputs(*outputs: object, inputs: Iterable[object] = (), report: bool 
 
     None among them stands for nothing. report: stdout takes a report beside them. Raises DdpmCodecError.
     """
-    paths = [str(path) for path in outputs if path is not None]
+    places = [_place(str(path)) for path in outputs if path is not None]
     if report:
         check_stdout()
-    for path in paths:
+    for place in places:
+        path = str(place)
         if path == "-":
             check_stdout()
             if sys.stdout.isatty():
                 raise DdpmCodecError("can't write -: stdout is a terminal, and these are no letters; redirect it")
+        elif isinstance(place, Remote):
+            if path.endswith("/"):
+                raise DdpmCodecError(f"can't write {path}: it is a directory; name a file")
+            check_remote(place)
         else:
-            check_place(path)
-    check_apart([str(path) for path in inputs], [*paths, *(["-"] if report else [])])
+            check_place(place)
+    check_apart([str(_place(str(path))) for path in inputs], [*map(str, places), *(["-"] if report else [])])
+
+
+def check_remote(place: Remote) -> None:
+    """Raise DdpmCodecError where a URL can't be written to, as far as that is seen before it is done."""
+    try:
+        place.check_writable()
+    except OSError as error:
+        raise cant_write(place, error) from error
+
+
+def _place(name: str) -> str | Remote:
+    """The place of a URL; a local file's path as it was given."""
+    if not is_url(name):
+        return name
+    place = place_of(name)
+    return place if isinstance(place, Remote) else str(place)
 
 
 def check_stdout() -> None:
@@ -92,7 +117,7 @@ def write_output(path: str, data: bytes) -> None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return
-        write_whole(path, data)
+        write_whole(_place(path), data)
         _written[path] = None
     except BrokenPipeError:
         raise  # whoever read has enough

@@ -141,6 +141,8 @@ def _print(result: dict[str, Any]) -> None:
         console.print(table)
     for name in ours:
         _print_bd(console, name, result["bd_rate"][name])
+    if result["bd_rate_published"]:
+        _print_published(console, result)
     lossless = {c["label"]: c for c in result["baselines"].values() if c["lossless"]}
     if lossless:
         table = Table("lossless", "file bits/dim", "payload", box=None)
@@ -180,6 +182,23 @@ def _print_bd(console: Console, name: str, rates: dict[str, Any]) -> None:
         )
         table.add_row(baseline, *cells, *ends)
     console.print(f"{name}: BD-rate (negative: ours needs fewer bits)", highlight=False)
+    console.print(table)
+
+
+def _print_published(console: Console, result: dict[str, Any]) -> None:
+    first = next(iter(next(iter(result["bd_rate_published"].values())).values()))
+    console.print(
+        f"BD-rate against published curves: theirs of {first['their_pictures']}, ours of these "
+        f"{len(result['pictures'])} (negative: ours needs fewer bits)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("ours", "published", "their bits", "PSNR from", "to", "BD-rate", "source", box=None)
+    for ours, others in result["bd_rate_published"].items():
+        for name, found in others.items():
+            ends = [f"{found[k]:.1f} dB" if k in found else "" for k in ("from_psnr", "to_psnr")]
+            rate = f"{found['percent']:+.1f}%" if "percent" in found else f"— ({found['refused']})"
+            table.add_row(ours, name, found["their_bits"], *ends, rate, found["source"])
     console.print(table)
 
 

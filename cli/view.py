@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOp
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
+
+_LONGEST_NAME = 80  # characters of what a stranger may have written
 
 
 @command
@@ -35,34 +39,32 @@ def view(
     """Make one self-contained page of streams: every step of each, with a slider, the curve and differences."""
     originals = original or []
     check_outputs(output, inputs=[*streams, *originals, model])
-    found = [(name, data) for path in streams for name, data in _pictures(path, allow_partial)]
+    found = [picture for path in streams for picture in _pictures(path, allow_partial)]
     if originals and len(originals) != len(found):
         raise DdpmCodecError(
             f"{len(originals)} originals for {len(found)} pictures: give --original once for each, in their order"
         )
-    from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.metadata import of_fields
     from ddpmcodec.io.reading import Reading, read_picture
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
     from ddpmcodec.page.page import page_of
-    from ddpmcodec.page.shown import shown_stream
 
-    known = [receiving_info(model, read_header(data).fingerprint) for _, data in found]
-    total = sum(_count(data, info) for (_, data), info in zip(found, known, strict=True))
+    known = [receiving_info(model, picture.fingerprint) for picture in found]
+    total = sum(picture.count(info) for picture, info in zip(found, known, strict=True))
     codecs, shown = dict[Any, Any](), list[Any]()
     with progress_bar("decoding", total, not quiet) as advance:
-        for i, ((name, data), info) in enumerate(zip(found, known, strict=True)):
+        for i, (picture, info) in enumerate(zip(found, known, strict=True)):
             if info.path not in codecs:
                 codecs[info.path] = load_model(info.path, device)
             kept = {"every": every, "model": codecs[info.path], "allow_partial": allow_partial, "on_step": advance}
             source = None
             try:
-                how = Reading(keep_profile=of_fields(read_header(data).fields).says_colours)  # the stream's own values
+                how = Reading(keep_profile=of_fields(picture.fields).says_colours)  # the stream's own values
                 source = read_picture(read_input(originals[i]), how).rgb if originals else None
             except ImageError as error:
                 raise ImageError(f"{originals[i]}: {error}") from error
-            shown.append(shown_stream(data, name, original=source, **kept))
+            shown.append(picture.shown(original=source, **kept))
     page = page_of(shown, title or (shown[0].name if len(shown) == 1 else f"{len(shown)} pictures")).html.encode()
     write_output(output, page)
     if not quiet:
@@ -70,21 +72,44 @@ def view(
         tell(f"{output}: {pictures} pictures, {len(page)} bytes")
 
 
-def _pictures(path: str, allow_partial: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the stream of each picture of a file."""
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of a file, before its model is known."""
+
+    fingerprint: str
+    fields: Any  # of its header
+    count: Callable[[Any], int]  # steps, by a model's metadata
+    shown: Callable[..., Any]  # takes what `shown_stream` takes by name
+
+
+def _pictures(path: str, allow_partial: bool) -> Iterator[_Picture]:
+    """Yield each picture of a file."""
     from ddpmcodec.bitstream.archive import is_archive, read_archive
+    from ddpmcodec.bitstream.file import read_info
+    from ddpmcodec.bitstream.header import read_header
+    from ddpmcodec.bitstream.solid import read_block
+    from ddpmcodec.page.shown import shown_member, shown_stream
+
+    def single(data: bytes, name: str) -> _Picture:
+        count = lambda info: read_info(data, info).pictures  # noqa: E731
+        header = read_header(data)
+        return _Picture(header.fingerprint, header.fields, count, partial(shown_stream, data, name))
+
+    def member(archive: Any, i: int, name: str) -> _Picture:
+        size = len(archive.members(i // archive.solid))
+        count = lambda info: read_block(archive.header, archive.payload(i), size, info).pictures  # noqa: E731
+        header, show = archive.header, partial(shown_member, archive, i, name)
+        return _Picture(header.fingerprint, header.fields, count, show)
 
     data = read_input(path)
     name = "stdin" if path == "-" else Path(path).name
     if not is_archive(data):
-        yield name, data
+        yield single(data, name)
         return
     archive = read_archive(data, allow_partial=allow_partial)
     for i in range(archive.intact):
-        yield f"{name} #{i}", archive.stream(i)
-
-
-def _count(data: bytes, info: Any) -> int:
-    from ddpmcodec.bitstream.file import read_info
-
-    return read_info(data, info).pictures
+        if archive.solid == 1:
+            yield single(archive.stream(i), f"{name} #{i}")
+        else:
+            own = archive.names[i][:_LONGEST_NAME] if archive.names else ""
+            yield member(archive, i, f"{name} #{i}: {own}" if own else f"{name} #{i}")

@@ -7,15 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
 
+from ddpmcodec.cli.files import check_remote
 from ddpmcodec.cli.progress import showing
 from ddpmcodec.cli.size import ASK_PIXELS
 from ddpmcodec.cli.speech import bar_of, say, tell, tell_error
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.places import Place, Remote, place_of
 
 _FILES = (".bin", ".ddpc", ".png", ".jpg", ".jpeg", ".webp")  # suffixes that nobody means a folder by
 
@@ -43,7 +44,7 @@ def encode_folder(
     parse_channel(Options(**coding["options"]).channel)  # what is wrong with all of them is said once
     most = None if yes or device != "cpu" else ASK_PIXELS
     encoding = Encoding(device=device, most_pixels=most, **coding)
-    work = encoding_work(Path(folder), _folder(output), encoding, recursive=recursive, overwrite=overwrite)
+    work = encoding_work(place_of(folder), _folder(output), encoding, recursive=recursive, overwrite=overwrite)
     _run(work, "encoding", jobs, engine, quiet, as_json)
 
 
@@ -65,14 +66,16 @@ def decode_folder(
     decoding = Decoding(**coding)
     if decoding.steps is not None and decoding.steps < 1:
         raise DdpmCodecError(f"{decoding.steps} steps were asked for: expected at least 1")
-    work = decoding_work(Path(folder), _folder(output), decoding, recursive=recursive, overwrite=overwrite)
+    work = decoding_work(place_of(folder), _folder(output), decoding, recursive=recursive, overwrite=overwrite)
     _run(work, "decoding", jobs, engine, quiet, as_json=False)
 
 
-def _folder(output: str) -> Path:
+def _folder(output: str) -> Place:
     if output == "-":
         raise DdpmCodecError("a folder's results go into a folder: name one with -o")
-    path = Path(output)
+    path = place_of(output)
+    if isinstance(path, Remote):
+        check_remote(path)
     if path.suffix.lower() in _FILES and not output.endswith("/") and not path.is_dir():
         raise DdpmCodecError(
             f"{output} is called like a file, and a folder's results go into a directory: name one with -o, or end it "
@@ -94,12 +97,12 @@ def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_js
     failed.sort(key=lambda item: item.file)
     if not quiet:
         for note, count in sorted(notes.items()):
-            tell(f"note: {count} pictures: {note}")
+            tell(f"note: {count} picture{'' if count == 1 else 's'}: {note}")
         before = f", {work.finished} were done before" if work.finished else ""
-        tell(f"{done} files, {size} bytes{before}, {time.perf_counter() - start:.1f} s")
+        tell(f"{_files(done)}, {size} bytes{before}, {time.perf_counter() - start:.1f} s")
     if failed:
         verb = what.replace("ing", "ed")
-        tell_error(f"{len(failed)} files could not be {verb}:")
+        tell_error(f"{_files(len(failed))} could not be {verb}:")
         for item in failed:
             tell(f"  {item.file}: {item.error}")
     if as_json:
@@ -108,6 +111,10 @@ def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_js
         say(json.dumps({"done": done, "before": work.finished, "bytes": size, "seconds": seconds, "failed": reasons}))
     if failed:
         raise typer.Exit(2)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _engine(name: str) -> dict[str, Any]:

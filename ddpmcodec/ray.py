@@ -7,6 +7,7 @@ and what a dead worker had in hand is done again. Needs `pip install 'ddpmcodec[
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,12 @@ def decode_dataset(
 
 def run_on_ray(tasks: Sequence[Task], coding: Coding, workers: int) -> Iterator[tuple[Task, list[Coded]]]:
     """Yield each task with what became of its files, as `many.pool.run_tasks` does, from workers of the running cluster
-    (RAY_ADDRESS), or of one that is started here. All machines must see the files under the same paths.
+    (RAY_ADDRESS), or of one that is started here. All machines must see the files under the same paths or URLs.
     """
+    if not tasks:
+        return
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     numbers = ray.data.from_items(list(range(len(tasks))), override_num_blocks=len(tasks))
     done = numbers.map_batches(

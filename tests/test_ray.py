@@ -19,6 +19,7 @@ from PIL import Image
 
 from ddpmcodec.many.coding import Coded, Decoding, Encoding
 from ddpmcodec.many.folder import decoding_work, encoding_work
+from tests.cli.test_cli import run
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ddpmcodec[ray]'")
 pytest.importorskip("ray.data")
@@ -89,7 +90,7 @@ def test_a_folder_on_ray_is_the_folder_on_one_machine(photos: Path, tmp_path: Pa
         done = list(work.run(2, coder) if coder else work.run(1))
         assert [item.file for item in done if item.error] == ["broken.png"]
         assert len(done) == 10
-        return {path.name: path.read_bytes() for path in (tmp_path / folder).glob("*.ddpc")}
+        return streams(tmp_path / folder)
 
     def killed(tasks: Any, coding: Encoding, workers: int) -> Any:
         return run_on_ray(tasks, KilledOnce(str(tmp_path / "marker"), coding), workers)
@@ -98,3 +99,20 @@ def test_a_folder_on_ray_is_the_folder_on_one_machine(photos: Path, tmp_path: Pa
     assert (tmp_path / "marker").exists()
     back = decoding_work(tmp_path / "ray", tmp_path / "back", Decoding(), recursive=False, overwrite=False)
     assert sum(done.error is None for done in back.run(2, run_on_ray)) == 9
+
+
+def test_the_command_line_takes_urls(photos: Path, tmp_path: Path):
+    options = ("--plan-steps", 2, "--channel", "trellis:8", "-q")
+    assert run("encode", photos, "-o", tmp_path / "here", "--jobs", 1, *options).exit_code == 2
+    ray_on = ("--engine", "ray", "--jobs", 2)
+    there = run("encode", photos.as_uri(), "-o", (tmp_path / "there").as_uri(), *ray_on, *options)
+    assert there.exit_code == 2
+    assert "broken.png" in there.stderr
+    assert streams(tmp_path / "there") == streams(tmp_path / "here")
+    (photos / "broken.png").unlink()
+    nothing_left = run("encode", photos, "-o", tmp_path / "there", *ray_on, *options)
+    assert nothing_left.exit_code == 0, nothing_left.output
+
+
+def streams(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.ddpc")}

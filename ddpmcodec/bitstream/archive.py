@@ -11,7 +11,7 @@ payload begins with its picture's own: their size, a LEB128 number, and then the
 others aren't, the field GREY_PICTURES says which.
 
 In a solid archive N pictures share a payload, a block, and none can be taken out as a file of its own: the field SOLID
-has N, and the index the sizes of the blocks. Count is that of pictures, so the last block may have fewer.
+has N, FILE_NAMES their names, the index the blocks' sizes. Count is that of pictures; the last block may have fewer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 
 from ddpmcodec.bitstream.archive_index import index_bytes, read_count, read_starts
 from ddpmcodec.bitstream.fields import (
+    FILE_NAMES,
     GREY_PICTURES,
     OF_ARCHIVES,
     OWN_FIELDS,
@@ -34,6 +35,7 @@ from ddpmcodec.bitstream.fields import (
     in_order,
     parse_fields,
 )
+from ddpmcodec.bitstream.file_names import read_names
 from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
@@ -56,6 +58,7 @@ class Archive:
     own_fields: bool = False  # payloads begin with fields
     grey: bytes = b""  # one bit a picture, the highest first; b"": all are as the header says
     solid: int = 1  # pictures that share a payload
+    names: tuple[str, ...] = ()  # of a solid archive's pictures, if it keeps them: whatever the sender wrote there
 
     @property
     def check_bytes(self) -> int:
@@ -168,7 +171,7 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
 def pack_blocks(header: Header, grey: Sequence[bool], payloads: Sequence[bytes], solid: int) -> bytes:
     """Return the solid archive of blocks of `solid` pictures each, the last of as many as are left.
 
-    header: of any of the pictures; grey: which of them are.
+    header: of any of the pictures, with FILE_NAMES of all where they have names; grey: which of them are.
     """
     return _packed(header, {*header.fields, Field(SOLID, leb128(solid))}, grey, payloads)
 
@@ -196,7 +199,8 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     data = bytes(data)
     header, header_bytes = parse_header(data, archive=True)
     own_fields, grey = header.field(OWN_FIELDS) is not None, header.field(GREY_PICTURES)
-    kept = tuple(field for field in header.fields if field.identifier not in OF_ARCHIVES)
+    of_all = OF_ARCHIVES if header.field(SOLID) is None else OF_ARCHIVES | {FILE_NAMES}
+    kept = tuple(field for field in header.fields if field.identifier not in of_all)
     own = replace(header, archive=False, fields=kept)
     count, at = read_count(data, header_bytes)
     solid = _solid(header, count)
@@ -208,9 +212,9 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
         )
     body = len(data) - header.check_bytes
     complete = len(starts) == payloads + 1 and starts[-1] == body and header.check(data[:body]) == data[body:]
-    archive = Archive(
-        data, own, count, complete, header_bytes, end - header_bytes, tuple(starts), own_fields, grey or b"", solid
-    )
+    names = read_names(header.field(FILE_NAMES), count) if solid > 1 else ()
+    sizes = header_bytes, end - header_bytes
+    archive = Archive(data, own, count, complete, *sizes, tuple(starts), own_fields, grey or b"", solid, names)
     if not complete and not allow_partial:
         raise TruncatedArchiveError(
             f"the archive is cut or damaged: its check fails, and {archive.intact} of {count} pictures are wholly "

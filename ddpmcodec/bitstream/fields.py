@@ -9,6 +9,7 @@ skipped and kept.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ from ddpmcodec.errors import DdpmCodecError, FormatError
 
 MARK = 128  # bit of an identifier: the field must be understood
 MAX_FIELD_BYTES = 1 << 20  # size of all fields of a header together, identifiers and lengths included
-
 # Skipped by a decoder that doesn't know them.
 ICC_PROFILE = 1  # an ICC colour profile, deflated (zlib): the samples' meaning; goes into a decoded PNG as iCCP
 EXIF = 2  # an EXIF block from its byte order mark on, deflated; its orientation is that of the upright picture
@@ -25,6 +25,7 @@ XMP = 3  # an XMP packet, UTF-8, deflated; likewise
 FILE_NAME = 4  # name of the picture's source without its folder, UTF-8
 FRAME = 5  # LEB128 number of the frame or page that the picture was in its source, from 0
 COLOURS = 6  # what no profile says of the samples' meaning: code points or the contents of PNG's gAMA and cHRM
+FILE_NAMES = 7  # in a solid archive's header: its pictures' FILE_NAME, see bitstream.file_names
 
 # Refused by a decoder that doesn't know them.
 OWN_FIELDS = MARK + 0  # in an archive's header, and empty: each payload begins with its picture's own fields
@@ -41,6 +42,7 @@ NAMES = {
     FILE_NAME: "file name",
     FRAME: "frame number",
     COLOURS: "colours",
+    FILE_NAMES: "file names",
     OWN_FIELDS: "pictures' own fields",
     GREY_PICTURES: "grey pictures",
     CLASS: "class",
@@ -118,3 +120,13 @@ def parse_fields(data: bytes) -> Fields:
     if fields_to_bytes(tuple(fields)) != data:
         raise FormatError("the header's fields are not in their shortest form; the file is damaged")
     return tuple(fields)
+
+
+def inflated(data: bytes, most: int = 16 << 20) -> bytes | None:
+    """Return what a deflated field holds; None where that can't be told, or is too much: it may be a stranger's."""
+    stream = zlib.decompressobj()
+    try:
+        found = stream.decompress(data, most)
+    except zlib.error:
+        return None
+    return found if stream.eof else None

@@ -130,7 +130,8 @@ def _from_blocks(
             on_step(len(items))
         for i, item in zip(asked, items, strict=True):
             sound = block.complete and (item.exact or not block.tails or steps is not None)
-            yield ArchivePicture(i, item.image, item.n, archive.complete, sound=sound)
+            name = archive.names[i] if archive.names else ""
+            yield ArchivePicture(i, item.image, item.n, archive.complete, name, sound)
 
 
 def _parsed(

@@ -6,11 +6,13 @@ Each has a stream of its own; in a solid archive the pictures of a block share o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ddpmcodec.bitstream.archive import MAX_SOLID, pack_archive, pack_blocks
-from ddpmcodec.bitstream.fields import FILE_NAME
+from ddpmcodec.bitstream.fields import FILE_NAME, FILE_NAMES, in_order
 from ddpmcodec.bitstream.file import with_fields
+from ddpmcodec.bitstream.file_names import names_to_bytes
 from ddpmcodec.bitstream.header import Header, read_header
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import BATCH, pictures_at_a_time
@@ -41,10 +43,10 @@ def encode_archive(
     """Encode pictures of one size (each uint8 H×W×3 or H×W) to one archive, `batch` at a time through the network.
 
     names: what the pictures' files are called, kept beside them. solid: as many pictures as this (2 to 256) are a
-    block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together, and
-    keep no names. None, or 1: each has its own stream. on_step: called after each step of each batch or block.
-    on_batch: called after each with the number of pictures done so far. The rest is as in `encode_batch`. Raises
-    ImageError where there is no picture, or one can't be coded or differs in size.
+    block, and share a stream: fewer bytes, and none is a file of its own; they go through the network together.
+    None, or 1: each has its own stream. on_step: called after each step of each batch or block. on_batch: called after
+    each with the number of pictures done so far. The rest is as in `encode_batch`. Raises ImageError where there is no
+    picture, or one can't be coded or differs in size.
     """
     if not len(images):
         raise ImageError("no pictures: an archive holds at least one")
@@ -61,15 +63,13 @@ def encode_archive(
     codec, files = sending_model(model, height, width), list[bytes]()
     at_a_time, together = pictures_at_a_time(height * width, batch), _solid_of(height * width, solid, len(pictures))
     if together > 1:
-        if names is not None:
-            raise DdpmCodecError("pictures of a solid archive keep no names: leave out either names or solid")
-        return _encode_solid(pictures, codec, together, Options(**options), on_step, on_batch)
+        return _encode_solid(pictures, codec, together, names, Options(**options), on_step, on_batch)
     for first in range(0, len(pictures), at_a_time):
         files += encode_batch(pictures[first : first + at_a_time], model=codec, on_step=on_step, **options)
         on_batch(len(files))
     if names is not None:
         files = [
-            with_fields(file, [*read_header(file).fields, (FILE_NAME, name.encode())])
+            with_fields(file, [*read_header(file).fields, (FILE_NAME, name.encode("utf-8", "replace"))])
             for file, name in zip(files, names, strict=True)
         ]
     return pack_archive(files)
@@ -79,6 +79,7 @@ def _encode_solid(
     pictures: Sequence[Shown],
     codec: CodecModel,
     together: int,
+    names: Sequence[str] | None,
     options: Options,
     on_step: OnStep,
     on_batch: Callable[[int], None],
@@ -98,7 +99,10 @@ def _encode_solid(
         payloads.append(sender.block())
         headers += sender.headers
         on_batch(len(headers))
-    return pack_blocks(headers[0], [header.grey for header in headers], payloads, together)
+    shared = headers[0]
+    if names is not None:
+        shared = replace(shared, fields=in_order([*shared.fields, (FILE_NAMES, names_to_bytes(names))]))
+    return pack_blocks(shared, [header.grey for header in headers], payloads, together)
 
 
 def _picture(index: int, image: Any, exact: bool) -> Shown:

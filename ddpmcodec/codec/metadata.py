@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import zlib
 
-from ddpmcodec.bitstream.fields import COLOURS, EXIF, ICC_PROFILE, XMP, Fields
+from ddpmcodec.bitstream.fields import COLOURS, EXIF, ICC_PROFILE, XMP, Fields, inflated
 from ddpmcodec.io.colorimetry import colorimetry_of
 from ddpmcodec.io.metadata import Metadata
-
-_LARGEST = 16 << 20  # bytes that a field may become
 
 
 def to_fields(metadata: Metadata) -> dict[int, bytes]:
@@ -21,15 +19,6 @@ def to_fields(metadata: Metadata) -> dict[int, bytes]:
 def of_fields(fields: Fields) -> Metadata:
     """Return the metadata in a header's fields; what can't be inflated or understood is none."""
     found = {field.identifier: field.data for field in fields}
-    profile, exif, xmp = (_inflated(found[i]) if i in found else None for i in (ICC_PROFILE, EXIF, XMP))
+    profile, exif, xmp = (inflated(found[i]) if i in found else None for i in (ICC_PROFILE, EXIF, XMP))
     colours = found.get(COLOURS, b"") if profile is None else b""
     return Metadata(profile, colours if colorimetry_of(colours) else None, exif, xmp)
-
-
-def _inflated(data: bytes) -> bytes | None:
-    stream = zlib.decompressobj()
-    try:
-        found = stream.decompress(data, _LARGEST)
-    except zlib.error:
-        return None
-    return found if stream.eof else None

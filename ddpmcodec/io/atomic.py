@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ddpmcodec.io.outputs import is_stream, send
+from ddpmcodec.io.places import Remote
 
 try:
     import fcntl
@@ -68,10 +69,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.close(handle)
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes by rename, so that a reader sees the old file or the whole new one; streams get them. Raises
-    OSError.
+def write_whole(path: str | os.PathLike[str] | Remote, data: bytes) -> None:
+    """Write bytes by rename, so that a reader sees the old file or the whole new one; streams get them, and what is
+    remote as `Remote.write_bytes` says. Raises OSError.
     """
+    if isinstance(path, Remote):
+        path.write_bytes(data)
+        return
     if is_stream(path):
         send(path, data)
         return

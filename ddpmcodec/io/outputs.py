@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.places import is_url
 
 PathLike = str | os.PathLike[str]
 _OWN_FILES = re.compile(r"/dev/fd|/proc/(\d+)(/task/\d+)?/fd")
@@ -133,6 +134,8 @@ def _identity(path: str, standard: object) -> tuple[object, ...] | None:
     """Equal for two names of one file or pipe, there or not yet: what it is, and which; None for devices, which take
     all.
     """
+    if is_url(path):
+        return stat.S_IFREG, path
     try:
         number = standard.fileno() if path == "-" and standard is not None else descriptor_of(path)  # type: ignore[attr-defined]
         status = status_of(path) if number is None else os.fstat(number)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from PIL import Image
 
 from ddpmcodec.bitstream.header import missing_header_bytes, parse_header
 from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.io.places import Place
 
 AT_A_TIME = 64
 PIXELS_AT_A_TIME = 1 << 20  # so that a batch of pictures that aren't small doesn't fill the memory
@@ -28,12 +30,12 @@ class Sized(NamedTuple):
     pixels: int
 
 
-def sized_picture(path: Path, data: Path | bytes) -> Sized:
+def sized_picture(path: Path, data: Place | bytes) -> Sized:
     """Return a picture's size, as its file, or the bytes of it, declares it. Nothing is decoded, and nothing raised."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(data if isinstance(data, Path) else io.BytesIO(data)) as picture:
+            with _opened(data) as file, Image.open(file) as picture:
                 width, height = picture.size
                 if picture.getexif().get(_ORIENTATION) in _TRANSPOSED:
                     width, height = height, width
@@ -42,18 +44,22 @@ def sized_picture(path: Path, data: Path | bytes) -> Sized:
         return Sized(path, None, 0)
 
 
-def sized_stream(path: Path, data: Path | bytes) -> Sized:
+def sized_stream(path: Path, data: Place | bytes) -> Sized:
     """Return what a stream's header shares with others, and its pixels, of its file or the bytes of it. Nothing is
     raised.
     """
     try:
-        header, _ = parse_header(_start(data) if isinstance(data, Path) else data, whole=False)
+        header, _ = parse_header(data if isinstance(data, bytes) else _start(data), whole=False)
         return Sized(path, header.shared(), header.pixels)
     except (OSError, DdpmCodecError):
         return Sized(path, None, 0)
 
 
-def _start(path: Path) -> bytes:
+def _opened(data: Place | bytes) -> AbstractContextManager[IO[bytes]]:
+    return nullcontext(io.BytesIO(data)) if isinstance(data, bytes) else data.open("rb")
+
+
+def _start(path: Place) -> bytes:
     """The beginning of a stream's file, with its whole header."""
     with path.open("rb") as file:
         start = file.read(_PIECE)

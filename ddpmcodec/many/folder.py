@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
 from ddpmcodec.bitstream.header import VERSION
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.atomic import remove_leftovers, write_whole
+from ddpmcodec.io.places import Place, Remote
 from ddpmcodec.many.batches import Sized, in_batches, sized_picture, sized_stream
 from ddpmcodec.many.coding import Coded, Decoding, Encoding
-from ddpmcodec.many.journal import Entry, Journal, digest, digest_of, digest_of_file
+from ddpmcodec.many.journal import AT_ONCE, Entry, Journal, digest, digest_of, digests_of_files
 from ddpmcodec.many.listing import coded_name, picture_name, pictures_in, streams_in
 from ddpmcodec.many.pool import Coding, Task, run_tasks, usable_cores
 from ddpmcodec.models.choice import AUTO, receiving_info
@@ -37,8 +39,8 @@ class Done:
 class Work:
     """What is to do in a folder, found out before any of it is begun."""
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     coding: Encoding | Decoding
     options: str  # digest
     batches: tuple[tuple[tuple[Sized, ...], tuple[bool, ...]], ...]  # files, and which are wanted
@@ -90,14 +92,14 @@ class Work:
                     raise DdpmCodecError(f"can't write {place}: {error.strerror or error}") from error
             yield Done(file.path.as_posix(), file.pixels, len(found.result or b""), found.error, found.notes)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: Place) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DdpmCodecError(f"can't make the directory {folder}: {error.strerror or error}") from error
 
 
-def encoding_work(source: Path, target: Path, coding: Encoding, *, recursive: bool, overwrite: bool) -> Work:
+def encoding_work(source: Place, target: Place, coding: Encoding, *, recursive: bool, overwrite: bool) -> Work:
     """Return what there is to encode in a folder of pictures. Raises DdpmCodecError where there is none, or results of
     other options would be lost.
     """
@@ -109,11 +111,11 @@ def encoding_work(source: Path, target: Path, coding: Encoding, *, recursive: bo
     if not files:
         more = "" if recursive else "; --recursive looks into the folders inside it"
         raise DdpmCodecError(f"{source} holds no picture: expected files such as .png, .jpg or .webp{more}")
-    sized = [sized_picture(path, source / path) for path in files]
+    sized = _at_once(sized_picture, files, source)
     return _work(source, target, coding, digest_of(VERSION, sorted(marks), options), sized, coded_name, overwrite)
 
 
-def decoding_work(source: Path, target: Path, coding: Decoding, *, recursive: bool, overwrite: bool) -> Work:
+def decoding_work(source: Place, target: Place, coding: Decoding, *, recursive: bool, overwrite: bool) -> Work:
     """Return what there is to decode in a folder of streams. Raises DdpmCodecError as `encoding_work` does."""
     files = streams_in(source, recursive, leave_out=target)
     if not files:
@@ -121,47 +123,59 @@ def decoding_work(source: Path, target: Path, coding: Decoding, *, recursive: bo
         raise DdpmCodecError(f"{source} holds no coded picture: expected files that end with .ddpc{more}")
     if coding.model != AUTO:
         receiving_info(coding.model, "")  # says so where there is no such model
-    sized = [sized_stream(path, source / path) for path in files]
+    sized = _at_once(sized_stream, files, source)
     options = digest_of("png", coding.steps, coding.allow_partial)
     return _work(source, target, coding, options, sized, picture_name, overwrite)
 
 
+def _at_once(sized: Callable[[Path, Place], Sized], files: Sequence[Path], source: Place) -> list[Sized]:
+    with ThreadPoolExecutor(AT_ONCE if isinstance(source, Remote) else 1) as threads:
+        return list(threads.map(lambda path: sized(path, source / path), files))
+
+
 def _work(
-    source: Path,
-    target: Path,
+    source: Place,
+    target: Place,
     coding: Encoding | Decoding,
     options: str,
     files: list[Sized],
     name: Callable[[PurePath], PurePath],
     overwrite: bool,
 ) -> Work:
-    if target.exists() and not target.is_dir():
+    if _is_file(target):
         raise DdpmCodecError(f"{target} is a file: a folder's results go into a folder; name one with -o")
     journal, refused = Journal(target), dict[Path, str]()
-    if target.is_dir():
+    if isinstance(target, Path) and target.is_dir():
         remove_leftovers(target)
-    taken, others = dict[PurePath, Path](), list[str]()
-    finished: dict[Path, Entry] = {}
+    results = {file.path: name(file.path) for file in files}
+    there = _there(target, set(results.values()))
+    made = digests_of_files(target / result for result in there if result.as_posix() in journal.entries)
+    taken, others, same = dict[PurePath, Path](), list[str](), dict[Path, Entry]()
     for file in files:
-        result, place = name(file.path), target / name(file.path)
+        result, place = results[file.path], target / results[file.path]
         if result in taken:
             refused[file.path] = f"its result would be {result}, as that of {taken[result]} is: decode it by itself"
             continue
-        taken[result] = file.path
-        if not place.exists():
+        if result.is_absolute() or ".." in result.parts:  # a local folder has none, but a bucket may
+            refused[file.path] = "its name leads out of the folder: decode or encode it by itself"
             continue
-        entry = journal.found(place, result.as_posix())
-        if place.is_dir() or (entry is None and not overwrite):
+        taken[result] = file.path
+        if result not in there:
+            continue
+        entry = journal.found(result.as_posix(), made.get(place))
+        if (isinstance(place, Path) and place.is_dir()) or (entry is None and not overwrite):
             refused[file.path] = f"{place} is there, and no result of an earlier run: move it, or --overwrite it"
         elif entry is not None and entry.options != options and not overwrite:
             others.append(str(place))
-        elif entry is not None and entry.options == options and entry.source == digest_of_file(source / file.path):
-            finished[file.path] = entry
+        elif entry is not None and entry.options == options:
+            same[file.path] = entry
     if others:
         raise DdpmCodecError(
             f"{target} holds {len(others)} results of other options, such as {others[0]}: name another directory, or "
             "--overwrite replaces them"
         )
+    read = digests_of_files(source / path for path in same)
+    finished = {path: entry for path, entry in same.items() if entry.source == read[source / path]}
     batches = []
     for batch in in_batches(file for file in files if file.path not in refused):
         wanted = tuple(file.path not in finished for file in batch)
@@ -172,8 +186,25 @@ def _work(
     return Work(source, target, coding, options, tuple(batches), len(finished), listed, journal, name)
 
 
+def _is_file(target: Place) -> bool:
+    try:
+        return target.is_file() if isinstance(target, Remote) else target.exists() and not target.is_dir()
+    except OSError as error:
+        raise DdpmCodecError(f"can't read {target}: {error.strerror or error}") from error
+
+
+def _there(target: Place, names: set[PurePath]) -> set[PurePath]:
+    """Those names that are taken in a folder of results."""
+    if isinstance(target, Remote):
+        try:
+            return names.intersection(Path(name) for name in target.files(recursive=True))
+        except OSError as error:
+            raise DdpmCodecError(f"can't read the folder {target}: {error.strerror or error}") from error
+    return {name for name in names if (target / name).exists()}
+
+
 def _needed(
-    source: Path, batch: tuple[Sized, ...], wanted: tuple[bool, ...], finished: dict[Path, Entry]
+    source: Place, batch: tuple[Sized, ...], wanted: tuple[bool, ...], finished: dict[Path, Entry]
 ) -> tuple[tuple[Sized, ...], tuple[bool, ...]]:
     """Batch as it is coded: all of it where it was interrupted, so that its results are what they would have been;
     what is wanted, where the others were done in other company.
@@ -181,7 +212,7 @@ def _needed(
     if all(wanted):
         return batch, wanted
     marks = {entry.batch for file in batch if (entry := finished.get(file.path)) is not None}
-    read = [digest_of_file(source / file.path) for file in batch]
+    read = digests_of_files(source / file.path for file in batch).values()
     if marks == {digest_of([digest for digest in read if digest is not None])}:
         return batch, wanted
     left = tuple(file for file, w in zip(batch, wanted, strict=True) if w)

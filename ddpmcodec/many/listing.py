@@ -9,11 +9,12 @@ from pathlib import Path, PurePath
 
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.datasets import is_picture
+from ddpmcodec.io.places import Place, Remote
 
 SUFFIX = ".ddpc"  # of coded pictures: photo.jpg becomes photo.jpg.ddpc, so that photo.png may lie beside it
 
 
-def pictures_in(folder: Path, recursive: bool, leave_out: Path | None = None) -> list[Path]:
+def pictures_in(folder: Place, recursive: bool, leave_out: Place | None = None) -> list[Path]:
     """Return the pictures of a folder, by their names, sorted: relative paths.
 
     A picture has a picture's suffix, or none and begins like one; hidden files and folders are passed over. recursive:
@@ -21,13 +22,13 @@ def pictures_in(folder: Path, recursive: bool, leave_out: Path | None = None) ->
     into. Raises DdpmCodecError where the folder can't be read.
     """
 
-    def wanted(path: Path) -> bool:  # Pillow may know streams, too, where its plugin is loaded
+    def wanted(path: Place) -> bool:  # Pillow may know streams, too, where its plugin is loaded
         return path.suffix != SUFFIX and is_picture(path.name, partial(_start, path))
 
     return _found(folder, recursive, leave_out, wanted)
 
 
-def streams_in(folder: Path, recursive: bool, leave_out: Path | None = None) -> list[Path]:
+def streams_in(folder: Place, recursive: bool, leave_out: Place | None = None) -> list[Path]:
     """Return the coded pictures of a folder, which end with .ddpc, like `pictures_in`."""
     return _found(folder, recursive, leave_out, lambda path: path.suffix == SUFFIX and not path.name.startswith("."))
 
@@ -43,7 +44,11 @@ def picture_name(path: PurePath) -> PurePath:
     return path.with_name(name if name.lower().endswith(".png") and name.lower() != ".png" else f"{name}.png")
 
 
-def _found(folder: Path, recursive: bool, leave_out: Path | None, wanted: Callable[[Path], bool]) -> list[Path]:
+def _found(folder: Place, recursive: bool, leave_out: Place | None, wanted: Callable[[Place], bool]) -> list[Path]:
+    if isinstance(folder, Remote):
+        names = _remote_files(folder, recursive, leave_out)
+        return sorted(Path(name) for name in names if wanted(folder / name))
+    leave_out = leave_out if isinstance(leave_out, Path) else None
     kept = (path for path in _files(folder, recursive, leave_out) if wanted(path) and path.is_file())
     return sorted(path.relative_to(folder) for path in kept)
 
@@ -59,7 +64,19 @@ def _files(folder: Path, recursive: bool, leave_out: Path | None) -> Iterator[Pa
         yield from (Path(place, name) for name in names)
 
 
-def _start(path: Path) -> bytes:
+def _remote_files(folder: Remote, recursive: bool, leave_out: Place | None) -> Iterator[PurePath]:
+    try:
+        names = folder.files(recursive)
+    except OSError as error:
+        raise DdpmCodecError(f"can't read the folder {folder}: {error.strerror or error}") from error
+    other = str(leave_out).rstrip("/") + "/"
+    for name in names:
+        hidden = any(part.startswith(".") and part != ".." for part in name.parts[:-1])
+        if not hidden and not str(folder / name).startswith(other):
+            yield name
+
+
+def _start(path: Place) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(16)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ddpmcodec.io.places import Place
 from ddpmcodec.many.coding import Coded
 
 _WAITING = 2  # batches that are handed out beyond those in work
@@ -29,7 +29,7 @@ class Coding(Protocol):
 class Task(NamedTuple):
     """Batch's files, and which of them have no result yet."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     wanted: tuple[bool, ...]
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Streams as `ddpmcodec view` found them: [{name, width, height, model, planned, original, steps: [{n, size, bpp, psnr,
+// Streams as `ddpmcodec view` found them: [{name, width, height, model, planned, shared, original, steps: [{n, size, bpp, psnr,
 // exact, src}]}]. src and original are data URLs; psnr is null without an original, and where it is infinite.
 const streams = JSON.parse(document.getElementById("data").textContent);
 const by = (id) => document.getElementById(id);
@@ -170,7 +170,7 @@ function show(index) {
   slider.max = stream.steps.length - 1;
   const most = stream.steps[stream.steps.length - 1].n;
   by("about").textContent = `${streams.length > 1 ? stream.name + ": " : ""}${stream.width} × ${stream.height} pixels, ` +
-    `${most} steps, model ${stream.model}`;
+    `${most} steps, model ${stream.model}` + (stream.shared > 1 ? `, coded together with ${stream.shared - 1} others` : "");
   for (const [i, button] of [...by("gallery").children].entries()) {
     if (i === index) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
   }

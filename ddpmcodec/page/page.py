@@ -69,6 +69,7 @@ def _values(stream: ShownStream) -> dict[str, Any]:
         "height": height,
         "model": stream.model,
         "planned": stream.planned,
+        "shared": stream.shared,
         "original": None if stream.original is None else _data_url(stream.original, stream.metadata),
         "steps": [
             {

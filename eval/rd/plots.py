@@ -28,6 +28,7 @@ _COLOURS = {
 }
 _MARKERS = {"DDPM": "^", "VDM": "s", "UQDM": "D", "BPG": "v", "VVC (VTM)": "^", "BPG 4:4:4": "v", "ELIC 2022": "s"}
 _MARKERS |= {"AV1 (libaom, slow)": "1", "HEVC (HM)": "2", "mbt2018-mean": "x", "cheng2020-attn": "+"}
+_MARKERS |= {"MLIC++ 2023": "*"}
 PARTS = {"ideal": "#7f0000", "channel_excess": OURS, "side_information": "#ff7f0e", "container": "#bdbdbd"}
 MODES = {"mean": OURS, "sample": "#1f77b4", "ddim": "#2ca02c"}
 _NAMES = {
@@ -131,7 +132,7 @@ def _lines(
     for p in SETS.get(result["published_shown"], ()):
         y = p.rmse if unit == 1.0 else p.psnr
         style = {"color": "black", "marker": _MARKERS.get(p.name, "."), "ls": "", "ms": 5, "mfc": "none", "zorder": 5}
-        lines.append((f"{p.name}, {p.kind}: {p.source}", [b * unit for b in p.bits_per_dim], list(y), style))
+        lines.append((f"{p.name}, published, {p.kind}: {p.source}", [b * unit for b in p.bits_per_dim], list(y), style))
     return lines
 
 

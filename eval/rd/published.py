@@ -1,181 +1,66 @@
-"""Curves as others published them, on CIFAR-10 and Kodak pictures: what they state is drawn as points, never
-recomputed.
+"""Curves as others published them (published.json has them with their sources): drawn as points, never recomputed, and
+compared like with like.
 
-PSNR and RMSE of one point are taken as each other's: RMSE = 255 / 10^(PSNR / 20). bits/dim = bits/pixel / 3.
+A curve of files or of a model's bits is compared with our files, one of ideal bits with our ideal bits; distortion is
+taken by the convention of theirs. PSNR and RMSE of one point are taken as each other's: RMSE = 255 / 10^(PSNR / 20).
+bits/dim = bits/pixel / 3.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from ddpmcodec.eval.rd.bd_rate import bd_rate
 
 _CIFAR10_SIDE = 32
+_FOUND = json.loads(files(__package__).joinpath("published.json").read_text("utf-8"))
+_NAMES = ("cifar10", "kodak")
 
 
 @dataclass(frozen=True)
 class Published:
     name: str
-    kind: str  # what their rate is
+    kind: str  # what their rate is: real, estimated or ideal
     source: str
+    pictures: str
+    distortion: str  # convention, by its name in results
     bits_per_dim: tuple[float, ...]
     rmse: tuple[float, ...]  # on [0, 255]
 
     @property
     def psnr(self) -> tuple[float, ...]:
-        return tuple(20 * math.log10(255 / r) for r in self.rmse)
+        return tuple(_psnr(r) for r in self.rmse)
 
 
-# Table 4 of Ho et al. 2020: reverse time, bits/dim, RMSE.
-TABLE4 = (
-    (1000, 1.77581, 0.95136),
-    (900, 0.11994, 12.02277),
-    (800, 0.05415, 18.47482),
-    (700, 0.02866, 24.43656),
-    (600, 0.01507, 30.80948),
-    (500, 0.00716, 38.03236),
-    (400, 0.00282, 46.12765),
-    (300, 0.00081, 54.18826),
-    (200, 0.00013, 60.97170),
-    (100, 0.0, 67.60125),
-)
-
-
-def _points(name: str, kind: str, source: str, *points: tuple[float, float]) -> Published:
-    """Return a curve from points (bits/pixel, PSNR)."""
+def _published(pictures: str, curve: dict[str, Any]) -> Published:
+    rates = curve.get("bits_per_dim") or [rate / 3 for rate in curve["bits_per_pixel"]]
+    rmse = curve.get("rmse") or [255 / 10 ** (psnr / 20) for psnr in curve["psnr"]]
+    points = [(rate, error) for rate, error in zip(rates, rmse, strict=True) if rate]
     return Published(
-        name, kind, source, tuple(b / 3 for b, _ in points), tuple(255 / 10 ** (p / 20) for _, p in points)
+        name=curve["name"],
+        kind=curve["kind"],
+        source=curve["source"],
+        pictures=pictures,
+        distortion=curve["distortion"],
+        bits_per_dim=tuple(rate for rate, _ in points),
+        rmse=tuple(error for _, error in points),
     )
 
 
-PUBLISHED = (
-    Published(
-        "DDPM",
-        "ideal, T = 1000",
-        "Ho et al. 2020, Table 4 (35.7 M parameters)",
-        tuple(b for _, b, _ in TABLE4 if b),
-        tuple(r for _, b, r in TABLE4 if b),
-    ),
-    _points(
-        "VDM",
-        "ideal, T = 1000",
-        "reported by Yang et al. 2025 (UQDM)",
-        (0.142, 21.53),
-        (0.489, 27.38),
-        (1.279, 34.10),
-        (2.798, 41.55),
-        (5.181, 49.67),
-    ),
-    _points("UQDM", "estimated", "Yang et al. 2025", (0.846, 21.88), (2.783, 31.18), (7.670, 43.76)),
-    _points(
-        "BPG",
-        "real",
-        "reported by Yang et al. 2025 (UQDM)",
-        (0.330, 19.30),
-        (0.738, 25.03),
-        (1.737, 30.99),
-        (3.528, 36.82),
-    ),
-)
-
-# Bits a pixel and PSNR in dB of the 24 Kodak pictures, both means over pictures, rounded.
-_COMPRESSAI = "CompressAI, results/image/kodak"
-PUBLISHED_KODAK = (
-    _points(
-        "VVC (VTM)",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.0482, 26.14),
-        (0.1125, 28.49),
-        (0.2458, 31.2),
-        (0.4905, 34.26),
-        (0.8748, 37.42),
-        (1.4308, 40.42),
-        (2.3246, 43.51),
-        (3.6326, 46.59),
-    ),
-    _points(
-        "BPG 4:4:4",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.0678, 26.2),
-        (0.161, 28.68),
-        (0.3516, 31.59),
-        (0.6847, 34.86),
-        (1.1997, 38.26),
-        (1.9297, 41.48),
-        (3.0579, 44.7),
-        (4.7031, 47.63),
-    ),
-    _points(
-        "AV1 (libaom, slow)",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.0557, 25.56),
-        (0.11, 27.56),
-        (0.17, 29.02),
-        (0.2456, 30.44),
-        (0.3524, 31.99),
-        (0.4987, 33.65),
-        (0.6828, 35.32),
-        (0.909, 36.99),
-        (1.1673, 38.56),
-        (1.4148, 39.81),
-        (1.8054, 41.43),
-        (2.6075, 43.97),
-    ),
-    _points(
-        "HEVC (HM)",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.0514, 25.41),
-        (0.1209, 27.75),
-        (0.2667, 30.45),
-        (0.5295, 33.5),
-        (0.9504, 36.78),
-        (1.5596, 39.99),
-        (2.4761, 43.09),
-        (3.8456, 46.14),
-    ),
-    _points(
-        "mbt2018-mean",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.1239, 27.7),
-        (0.198, 29.36),
-        (0.3072, 31.13),
-        (0.4606, 32.95),
-        (0.6617, 34.97),
-        (0.9144, 36.91),
-        (1.2342, 38.84),
-        (1.6191, 40.63),
-    ),
-    _points(
-        "cheng2020-attn",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.1156, 28.43),
-        (0.1745, 29.77),
-        (0.269, 31.32),
-        (0.427, 33.36),
-        (0.5953, 34.95),
-        (0.8059, 36.62),
-    ),
-    _points(
-        "ELIC 2022",
-        "real, 24 pictures",
-        _COMPRESSAI,
-        (0.1235, 29.11),
-        (0.1965, 30.7),
-        (0.3337, 32.78),
-        (0.4908, 34.58),
-        (0.7041, 36.49),
-        (0.8573, 37.62),
-    ),
-)
+def _psnr(rmse: float) -> float:
+    return 20 * math.log10(255 / rmse)
 
 
-SETS = {"cifar10": PUBLISHED, "kodak": PUBLISHED_KODAK}
+SETS = {name: tuple(_published(_FOUND[name]["pictures"], c) for c in _FOUND[name]["curves"]) for name in _NAMES}
+
+# Table 4 of Ho et al. 2020: reverse time, bits/dim, RMSE.
+_DDPM = next(curve for curve in _FOUND["cifar10"]["curves"] if curve["name"] == "DDPM")
+TABLE4 = tuple(zip(_DDPM["reverse_time"], _DDPM["bits_per_dim"], _DDPM["rmse"], strict=True))
 
 
 def published_set(names: Sequence[str], side: int | None) -> str:
@@ -185,3 +70,25 @@ def published_set(names: Sequence[str], side: int | None) -> str:
     if names and all(name.startswith("kodim") for name in names):
         return "kodak"
     return "cifar10" if side == _CIFAR10_SIDE else ""
+
+
+def against_published(curves: dict[str, Any], which: str) -> dict[str, Any]:
+    """Return the BD-rate of each of our curves against each published one of a set (see `bd_rate`), with what was
+    compared: {curve: {published: {…}}}. curves: as in results.json.
+    """
+    found: dict[str, Any] = {name: {} for name in curves}
+    for one in SETS.get(which, ()):
+        for name, curve in curves.items():
+            if (name == "ideal") != (one.kind == "ideal"):
+                continue
+            rate = "ideal_bits_per_dim" if name == "ideal" else "file_bits_per_dim"
+            theirs = list(zip(one.bits_per_dim, one.psnr, strict=True))
+            ours = list(zip(curve[rate], _psnr_of(curve, one.distortion), strict=True))
+            about = {"their_bits": one.kind, "their_pictures": one.pictures, "source": one.source}
+            found[name][one.name] = about | {"our_rate": rate, "distortion": one.distortion} | bd_rate(theirs, ours)
+    return {name: others for name, others in found.items() if others}
+
+
+def _psnr_of(curve: dict[str, Any], distortion: str) -> list[float | None]:
+    values: list[float | None] = curve[distortion]
+    return [_psnr(v) if v else None for v in values] if distortion.startswith("rmse") else values

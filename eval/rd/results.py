@@ -15,7 +15,7 @@ from ddpmcodec.eval.rd.bd_rate import bd_rate
 from ddpmcodec.eval.rd.curves import breakdown, distortion_curve, ideal_curve, real_curve, real_over_ideal
 from ddpmcodec.eval.rd.parts import Table
 from ddpmcodec.eval.rd.pictures import Pictures
-from ddpmcodec.eval.rd.published import published_set
+from ddpmcodec.eval.rd.published import against_published, published_set
 from ddpmcodec.eval.results import provenance
 from ddpmcodec.models import CodecModel
 
@@ -57,6 +57,7 @@ def assemble(
         "where_the_bits_go": {name: breakdown(table, dims) for name, table in real.items()},
         "baselines": {},
         "bd_rate": {},
+        "bd_rate_published": {},
     }
     for baseline in options.baselines:
         table = tables.get(f"baseline-{baseline.name}")
@@ -72,6 +73,7 @@ def assemble(
         name: real_over_ideal(curve, result["curves"]["ideal"]) for name, curve in curves.items()
     }
     result["bd_rate"] = {name: _against(curve, result["baselines"]) for name, curve in curves.items()}
+    result["bd_rate_published"] = against_published(result["curves"], result["published_shown"])
     if "table4" in tables:
         result["table4"] = table4.table4(tables["table4"], model, result["curves"]["ideal"], curves)
     return result | {"pictures": pictures.names}

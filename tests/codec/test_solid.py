@@ -170,8 +170,6 @@ def test_what_solid_archives_refuse(tiny_model: CodecModel, picture: Picture, da
             encode_archive([picture] * 3, model=tiny_model, solid=solid, **FAST)
     with pytest.raises(DdpmCodecError, match="no target"):
         encode_archive([picture] * 3, model=tiny_model, solid=2, target_bytes=100, **FAST)
-    with pytest.raises(DdpmCodecError, match="keep no names"):
-        encode_archive([picture] * 2, model=tiny_model, solid=2, names=["a", "b"], **FAST)
     with pytest.raises(DdpmCodecError, match="64 megapixels together"):
         encode_archive([np.zeros((4096, 4097, 3), np.uint8)] * 4, model=tiny_model, solid=4, **FAST)
     with pytest.raises(DdpmCodecError, match="picture 0 has 6"):
@@ -306,7 +304,6 @@ def test_the_commands_know_solid_archives(folder: Path):
     assert run("decode", "set.ddpc", "--index", 3, "-o", "ddim.png", "--reconstruct", "ddim", "-q").exit_code == 0
     assert_refused(run("encode", "0.png", "1.png", "-o", "x", "--solid", "0"), "expected 1 to 256")
     assert_refused(run("encode", "0.png", "1.png", "-o", "x", "--solid", "2", "--psnr", "30"), "targets")
-    assert_refused(run("encode", "0.png", "1.png", "-o", "x", "--solid", "2", "--names"), "leave out --solid")
     assert_refused(run("decode", "set.ddpc", "--index", 5, "-o", "x.png"), "expected 0 to 4")
     assert_refused(run("decode", "set.ddpc", "--index", 1, "--steps", 9, "-o", "x.png"), "picture 1 has 6")
     assert_refused(run("truncate", "set.ddpc", "--steps", 2, "-o", "x.bin"), "archive")

@@ -12,7 +12,7 @@ from ddpmcodec.eval.rd.bd_rate import bd_rate
 from ddpmcodec.eval.rd.curves import distortion_curve, rate_at, real_over_ideal
 from ddpmcodec.eval.rd.parts import Parts, Share, Task
 from ddpmcodec.eval.rd.pictures import Pictures, load_pictures
-from ddpmcodec.eval.rd.published import SETS, TABLE4, published_set
+from ddpmcodec.eval.rd.published import SETS, TABLE4, against_published, published_set
 
 
 def _task(name: str, done: list[str]) -> Task:
@@ -176,3 +176,24 @@ def test_published_points_are_curves() -> None:
     assert published_set(["kodim01.png", "kodim03.png"], None) == "kodak"
     assert published_set(["0", "1"], 32) == "cifar10"
     assert published_set(["kodim01.png", "a.png"], None) == ""
+    assert all(p.kind in ("real", "estimated", "ideal") and p.source for s in SETS.values() for p in s)
+
+
+def test_published_curves_are_compared_like_with_like() -> None:
+    pytest.importorskip("bjontegaard")
+    theirs = {p.name: p for p in SETS["kodak"]}["MLIC++ 2023"]
+    ddpm = {p.name: p for p in SETS["cifar10"]}["DDPM"]
+    half = [b / 2 for b in theirs.bits_per_dim]
+    real = {"file_bits_per_dim": half, "psnr_mean_over_images": theirs.psnr, "psnr_of_mean_mse": [0.0] * len(half)}
+    ideal = {"ideal_bits_per_dim": ddpm.bits_per_dim, "rmse_mean_over_images": ddpm.rmse}
+    ideal["psnr_mean_over_images"] = ddpm.psnr
+    found = against_published({"real-trellis": real}, "kodak")
+    assert found["real-trellis"]["MLIC++ 2023"]["percent"] == pytest.approx(-50)
+    assert found["real-trellis"].keys() == {p.name for p in SETS["kodak"]}
+    both = against_published({"real-trellis": real, "ideal": ideal}, "cifar10")
+    assert both["ideal"].keys() == {p.name for p in SETS["cifar10"] if p.kind == "ideal"} == {"DDPM", "VDM"}
+    assert both["ideal"]["DDPM"]["percent"] == pytest.approx(0, abs=1e-9)
+    assert both["real-trellis"].keys() == {"UQDM", "BPG"}
+    assert "3 points" not in both["real-trellis"]["BPG"].get("refused", "")
+    assert "curves of 3" in both["real-trellis"]["UQDM"]["refused"]
+    assert against_published({"ideal": ideal}, "") == {}
