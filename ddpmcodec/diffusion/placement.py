@@ -25,6 +25,9 @@ _ROUNDS = 3  # how often weights are made from the rates of the plan before
 # in later ones; by `cifar10-small`'s curve, 3 cost 0.2% more in the mean than 2, in fewer steps before RMSE 12.
 _EXCESS_FIXED, _EXCESS_SLOPE, _EXCESS_FROM = 0.74, 0.035, 20.0
 _SIDE_BITS = 3.0
+# Words of +-1 carry a bit a dimension at most, and lose from half a bit on (`channel/trellis`). What a step asks
+# for beyond that doesn't arrive, which no number of bits makes good.
+_LOST_FROM_HALF, _LOST_BEYOND = 0.8, 100.0
 _END_WEIGHT = 4.0  # distortions that what follows the last of RMSES counts for: it is where whole streams end
 
 
@@ -55,6 +58,8 @@ def _step_costs(curve: ErrorCurve, end: int) -> Floats:
             power = np.array(groups, np.float64) / (1 << POWER_FRACTION)
         rate = curve.dims / 2 * np.log2(1 + (mse[start] * gain)[:, None] * power).mean(axis=1)
         excess = _EXCESS_FIXED + np.log2(np.maximum(rate, 2)) / 2 + _EXCESS_SLOPE * np.maximum(rate - _EXCESS_FROM, 0)
+        excess += _LOST_FROM_HALF * np.maximum(rate - curve.dims / 2, 0) ** 2 / curve.dims
+        excess += _LOST_BEYOND * np.maximum(rate - curve.dims, 0)
         costs[row, 0 if row == 0 else row :] = rate + excess + _SIDE_BITS
     return costs
 

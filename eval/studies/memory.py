@@ -122,10 +122,12 @@ def save_codec(folder: Path, target: Path, dtype: str = "bfloat16") -> None:
 
 
 def peak_of(command: Sequence[str]) -> dict[str, Any]:
-    """Run a command, and return its seconds and its peaks in bytes: of all memory as the kernel has it, and, as seen
-    every 10 ms, of what is its own alone. Raises DdpmCodecError where it fails.
+    """Run a command, and return its seconds and its peaks in bytes: of all memory, as the kernel keeps it, and of what
+    is its own alone, both as seen every 10 ms. Raises DdpmCodecError where it fails.
+
+    Not by rusage: what that calls a process's peak may be that of the one that started it.
     """
-    start, own = time.perf_counter(), 0
+    start, peak, own = time.perf_counter(), 0, 0
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         status = Path(f"/proc/{process.pid}/status")
@@ -134,7 +136,10 @@ def peak_of(command: Sequence[str]) -> dict[str, Any]:
             if pid:
                 break
             fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            own = max(own, int(fields.get("RssAnon", "0").split()[0]) << 10)
+            peak, own = (
+                max(most, int(fields.get(name, "0").split()[0]) << 10)
+                for name, most in (("VmHWM", peak), ("RssAnon", own))
+            )
             time.sleep(0.01)
         process.returncode = os.waitstatus_to_exitcode(code)
         if process.returncode:
@@ -143,7 +148,7 @@ def peak_of(command: Sequence[str]) -> dict[str, Any]:
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak_bytes": used.ru_maxrss << 10,
+        "peak_bytes": peak,
         "peak_own_bytes": own,
     }
 
