@@ -20,8 +20,8 @@ from ddpmcodec.diffusion.axes import Axes, rotation
 from ddpmcodec.diffusion.spectrum import (
     BANDS,
     POWER_FRACTION,
+    bands,
     by_power,
-    classes,
     group_power,
     transform,
     transform_back,
@@ -60,15 +60,13 @@ class Basis:
         Equals are in the picture's order, but each group is dealt out to as many runs as the channel mixes: all alike,
         then.
         """
-        rank = np.empty(len(self.row), np.uint16)
-        rank[by_power(self.row)] = np.arange(len(self.row))
-        order = rank[classes(self.height, self.width, self.channels)].argsort(kind="stable").astype(np.int32)
+        pixels, places = self.height * self.width, _places_of_bands(self.height, self.width)
+        runs = (places[c % BANDS] + np.int32(c // BANDS * pixels) for c in by_power(self.row))
+        order = np.concatenate(list(runs))
         edges = self.prior.edges
-        for start, end in zip(edges, edges[1:], strict=False):
-            if end - start <= GROUPED_HADAMARD:
-                continue
-            run = np.arange(end - start) % -(-(end - start) // GROUPED_HADAMARD)
-            order[start:end] = order[start:end][run.argsort(kind="stable")]
+        for start, end in zip(edges.tolist(), edges[1:].tolist(), strict=False):
+            if end - start > GROUPED_HADAMARD:
+                order[start:end] = order[start:end][_dealt_out(end - start)]
         return order
 
     def analyse(self, x: Array) -> Array:
@@ -80,6 +78,20 @@ class Basis:
         y = np.empty_like(coefficients)
         y[self.order] = coefficients
         return transform_back(y.reshape(self.channels, self.height, self.width), self.rotation)
+
+
+@lru_cache(maxsize=2)
+def _places_of_bands(height: int, width: int) -> list[NDArray[np.int32]]:
+    """Return the places of each band's coefficients in a plane, in the plane's order."""
+    of_place = bands(height, width).ravel()
+    order = of_place.argsort(kind="stable").astype(np.int32)
+    return np.split(order, np.bincount(of_place, minlength=BANDS).cumsum()[:-1])
+
+
+@lru_cache(maxsize=64)
+def _dealt_out(count: int) -> NDArray[np.intp]:
+    """Return the order in which `count` coefficients, dealt out to runs of GROUPED_HADAMARD at most, follow."""
+    return (np.arange(count) % -(-count // GROUPED_HADAMARD)).argsort(kind="stable")
 
 
 def basis_of(row: tuple[int, ...], height: int, width: int, axes: Axes = ()) -> Basis:

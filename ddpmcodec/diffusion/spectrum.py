@@ -175,12 +175,6 @@ def class_counts(height: int, width: int, colours: int = COLOURS) -> NDArray[np.
     return np.tile(np.bincount(bands(height, width).ravel(), minlength=BANDS), colours)
 
 
-def classes(height: int, width: int, colours: int = COLOURS) -> NDArray[np.uint16]:
-    """Return the class (dims,) of each coefficient, in the order of a picture's values: colour, row, column."""
-    band = bands(height, width).ravel()
-    return np.concatenate([np.uint16(colour * BANDS) + band for colour in range(colours)])
-
-
 def band_covariances(error: Array) -> NDArray[np.float64]:
     """Return the sums (32, c, c) over each band's coefficients of products of two channels, of errors (n, c, h, w)."""
     height, width, channels = *error.shape[2:], error.shape[1]
