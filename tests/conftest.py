@@ -176,9 +176,14 @@ def each_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="session")
 def curve() -> ErrorCurve:
-    """A plausible falling error curve of 25 levels: the cheating model's own."""
-    log_snr = np.linspace(-6.0, 4.0, 13)
-    return ErrorCurve.from_floats(log_snr, wiener_mse(log_snr), dims=3 * WINDOW * WINDOW)
+    """A plausible falling error curve of 25 levels: the cheating model's own at every other one.
+
+    Between them it is a little higher, so that plans have steps of like sizes: of the true curve one step is as good as
+    many.
+    """
+    log_snr, measured = np.linspace(-6.0, 4.0, 25), np.linspace(-6.0, 4.0, 13)
+    mse = np.exp(np.interp(log_snr, measured, np.log(wiener_mse(measured))))
+    return ErrorCurve.from_floats(log_snr, mse, dims=3 * WINDOW * WINDOW, refine=1)
 
 
 @pytest.fixture(scope="session")

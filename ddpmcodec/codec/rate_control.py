@@ -21,7 +21,8 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes
 
 _TRIES = 24  # searches spent on a short step of a given size; the trellis needs one or two, ordered random coding more
-SHORT_TRIES = 4  # network calls spent on making the last step of a given distortion short
+SHORT_TRIES = 3  # short steps tried in place of the last one of a given distortion, a network call or two each
+_NEAR_ENOUGH = 0.015  # of the error wanted: no shorter step is looked for where one has so little less
 _PEAK = 255.0
 _ROUGHLY = 1.1  # times the error wanted: from here on the picture that is shown is looked at, not x̂_0 alone
 
@@ -98,14 +99,15 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
     while not sender.ended:
         before, whole = after, sender.fork()
         sent = next(whole.send())
-        after = _distortion(whole, roughly=True)
-        if after <= _ROUGHLY * mse:
+        roughly = after = _distortion(whole, roughly=True)
+        if roughly <= _ROUGHLY * mse:
             after = _distortion(whole)
         if after > mse:
             sender.adopt(whole)
             yield sent
             continue
-        for other, taken in _shorter(sender, mse, (before, after), sent.packets[0].bits):
+        shown = after / roughly if roughly else 1.0
+        for other, taken in _shorter(sender, mse, (before * shown, after), shown, sent.packets[0].bits):
             if len(other.files()[0]) < len(whole.files()[0]):
                 whole, sent = other, taken
         sender.adopt(whole)
@@ -157,9 +159,11 @@ def _too_small(size: int, least: int) -> DdpmCodecError:
     )
 
 
-def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int) -> Iterator[tuple[Sender, SentStep]]:
+def _shorter(
+    sender: Sender, mse: float, between: tuple[float, float], shown: float, bits: int
+) -> Iterator[tuple[Sender, SentStep]]:
     """Yield short steps that reach the error where a whole step of `bits` bits does. between: the errors before and
-    after it.
+    after it. shown: how many times the error of x̂_0 a picture has that is shown, about.
     """
     step = sender.streams[0].short_step()
     low, high = 0, min(bits, step.most_bits) // step.unit
@@ -172,10 +176,14 @@ def _shorter(sender: Sender, mse: float, between: tuple[float, float], bits: int
         guess = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
         other = sender.fork()
         sent = other.advance(*_short(other, guess * step.unit))
-        error = math.log(max(_distortion(other), 1e-9) / mse)
+        error = math.log(max(_distortion(other, roughly=True) * shown, 1e-9) / mse)
+        if error <= 0 and shown != 1:
+            error = math.log(max(_distortion(other), 1e-9) / mse)
         if error <= 0:
             high, below = guess, error
             yield other, sent
+            if error > -_NEAR_ENOUGH:
+                return
         else:
             low, above = guess, error
 

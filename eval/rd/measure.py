@@ -81,10 +81,11 @@ def real(
     table = _distortions(images, iter(pictures), len(sent), _ignore)
     table["ideal_bits"] = np.stack([bits for _, bits in sent], axis=1)
     table["coloured"] = np.array([[float(packets[i].coloured) for packets, _ in sent] for i in range(len(images))])
-    header, chain = read_header(datas[0]), chains[0]
+    (chain,) = chains
     for name in ("file_bytes", "header_bytes", "channel_bits", "count_bits", "end_bits"):
         table[name] = np.zeros((len(images), len(sent)))
     for i, data in enumerate(datas):
+        header = read_header(data)  # says of each whether it is grey
         writer, prefix = StreamWriter(chain.plan, chain.channel, chain.dims), b""
         for n, (packets, _) in enumerate(sent):
             writer.write(packets[i])

@@ -73,13 +73,16 @@ def measured(
     )
     ways = {"mean": mean, "sample": sample(seed, first, lambda _: on_step()), "ddim": flow(None, lambda _: on_step())}
     made: dict[str, list[list[Image]]] = {mode: [] for mode in modes}
-    receiver = Receiver(read_header(datas[0]), model=model, count=len(datas))
+    headers = [read_header(data) for data in datas]
+    receiver = Receiver(headers[0], model=model, grey=[header.grey for header in headers])
     for packets in zip(*(read_info(data, model).packets for data in datas), strict=True):
         state = receiver.advance(packets)
         on_step()
         if state.n in prefixes(plan):
             for mode in modes:
-                planes = model.space.to_pictures(ways[mode](model, plan, state), height, width)
+                planes = state.planes  # of the mean, as `decode` shows it
+                if mode != "mean":
+                    planes = model.space.to_pictures(ways[mode](model, plan, state), height, width)
                 made[mode].append([to_bytes(plane, height, width) for plane in planes])
     table: dict[str, NDArray[Any]] = {}
     for mode, columns in made.items():

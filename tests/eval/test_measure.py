@@ -40,6 +40,13 @@ def test_points_of_the_curve_are_files_of_so_many_steps(
         assert table["mse"][1, n - 1] == np.mean((decoded.astype(float) - pictures[1]) ** 2)
 
 
+def test_a_batch_may_hold_grey_pictures(tiny_model: CodecModel, pictures: list[NDArray[np.uint8]]) -> None:
+    grey = np.repeat(pictures[0][..., :1], 3, axis=2)
+    both, alone = (measure.real(tiny_model, p, STEPS, "trellis", 4) for p in ([pictures[1], grey], [grey]))
+    for name in ("file_bytes", "mse", "ideal_bits"):
+        np.testing.assert_allclose(both[name][1], alone[name][0])
+
+
 def test_where_the_bits_go_adds_up_to_the_file_to_the_byte(
     pictures: list[NDArray[np.uint8]], table: measure.Table
 ) -> None:
