@@ -40,6 +40,7 @@ from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
 from ddpmcodec.io.limits import MAX_PIXELS
+from ddpmcodec.numerics.arguments import octets
 
 MAX_SOLID = 256  # pictures a block
 
@@ -196,7 +197,7 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     allow_partial: take what is there of an archive that was cut or damaged behind its index, instead of raising
     TruncatedArchiveError. Raises FormatError for what is no archive, or has no sound index.
     """
-    data = bytes(data)
+    data = octets(data)
     header, header_bytes = parse_header(data, archive=True)
     own_fields, grey = header.field(OWN_FIELDS) is not None, header.field(GREY_PICTURES)
     of_all = OF_ARCHIVES if header.field(SOLID) is None else OF_ARCHIVES | {FILE_NAMES}

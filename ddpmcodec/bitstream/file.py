@@ -17,6 +17,7 @@ from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.diffusion.plan import Plan, default_steps, make_plan
 from ddpmcodec.errors import FormatError, TruncatedStreamError
+from ddpmcodec.numerics.arguments import octets
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def finish(header: Header, writer: StreamWriter, tail: bytes = b"") -> bytes:
 
 def with_fields(data: bytes, fields: Iterable[tuple[int, bytes]]) -> bytes:
     """Return a complete file with other fields in its header, and all else as it is. Raises DdpmCodecError."""
-    header, start = parse_header(bytes(data))
+    header, start = parse_header(octets(data))
     body = replace(header, fields=in_order(fields)).to_bytes() + data[start : len(data) - header.check_bytes]
     return body + header.check(body)
 
@@ -114,7 +115,7 @@ def read_info(data: bytes, model: KnownModel) -> StreamInfo:
 
     Raises FormatError where the header is wrong, or names another model.
     """
-    data = bytes(data)
+    data = octets(data)
     header, start = parse_header(data)
     require_model(header, model)
     reader, end = reader_of(header, model), len(data) - header.check_bytes

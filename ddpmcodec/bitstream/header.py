@@ -27,6 +27,7 @@ from ddpmcodec.bitstream.fields import (
 from ddpmcodec.bitstream.leb128 import leb128, leb128_end, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
 from ddpmcodec.io.limits import MAX_PIXELS
+from ddpmcodec.numerics.arguments import octets
 
 MAGIC = b"\xdd\xbc"
 VERSION = 2
@@ -230,4 +231,4 @@ def parse_header(data: bytes, whole: bool = True, archive: bool = False) -> tupl
 
 def read_header(data: bytes) -> Header:
     """Return the header of a stream; needs no model. Raises FormatError."""
-    return parse_header(bytes(data))[0]
+    return parse_header(octets(data))[0]

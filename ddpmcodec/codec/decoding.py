@@ -24,7 +24,7 @@ from ddpmcodec.io.writing import image_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, receiving_model
-from ddpmcodec.numerics.arguments import whole_or_none
+from ddpmcodec.numerics.arguments import octets, whole_or_none
 from ddpmcodec.numerics.philox import Key
 
 _AS_PNG = Path("-.png")
@@ -99,7 +99,7 @@ def picture_of(
     """
     if reconstruct is mean or decoded.exact:
         return decoded.image
-    header, _ = parse_header(bytes(data))
+    header, _ = parse_header(octets(data))
     model = model.told(condition_of(header))
     x_0 = reconstruct(model, model.plan(header.plan_steps), decoded.state)
     planes = model.space.to_pictures(x_0, header.height, header.width)
@@ -134,7 +134,7 @@ def decode_batch_progressive(
     steps = whole_or_none(steps, "steps")
     if not len(datas):
         return
-    headers = {parse_header(bytes(data))[0].shared() for data in datas}
+    headers = {parse_header(octets(data))[0].shared() for data in datas}
     if len(headers) > 1:
         raise DdpmCodecError("streams of different sizes, plans, channels or seeds can't be decoded in one batch")
     codec = receiving_model(model, headers.pop().fingerprint)
@@ -188,14 +188,14 @@ def decode_stream(
     pieces: the file in pieces of any size, as a socket or pipe gives them. At their end a file that is cut or damaged
     raises TruncatedStreamError, unless allow_partial; what was yielded before is what was there.
     """
-    source = iter(pieces)
+    source = map(octets, pieces)
     seen = _beginning(source)
     receiver = Receiver(bytes(seen), model=model)
     codec = receiver.chain.model
     header, stream, start = receiver.header, receiver.stream, len(receiver.header.to_bytes())
     for piece in chain([b""], source):
         seen += piece
-        for state in receiver.receive(bytes(piece)):
+        for state in receiver.receive(piece):
             yield Decoded(state.n, sum(stream.step_bits), state)
     end, steps = len(seen) - header.check_bytes, receiver.chain.n
     tail = tail_of(header, stream, bytes(seen[start:end])) if header.check(bytes(seen[:end])) == seen[end:] else None

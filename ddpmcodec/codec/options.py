@@ -14,7 +14,7 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import as_picture
 from ddpmcodec.models.choice import is_small
 from ddpmcodec.models.condition import Condition, condition_from
-from ddpmcodec.numerics.arguments import whole_or_none
+from ddpmcodec.numerics.arguments import flag, number_or_none, text, whole_or_none
 
 if TYPE_CHECKING:
     from ddpmcodec.models.cache import ModelLike
@@ -86,6 +86,12 @@ class Options:
             object.__setattr__(self, "plan_steps", whole_or_none(self.plan_steps, "plan_steps"))
         for name in ("seed", "steps", "target_bytes", "class_label"):
             object.__setattr__(self, name, whole_or_none(getattr(self, name), name))
+        for name in ("target_bpp", "target_psnr", "target_rmse", "quality", "guidance"):
+            object.__setattr__(self, name, number_or_none(getattr(self, name), name))
+        for name in ("lossless", "full"):
+            object.__setattr__(self, name, flag(getattr(self, name), name))
+        for name in ("channel", "prompt"):
+            text(getattr(self, name), name)
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:
             raise DdpmCodecError(

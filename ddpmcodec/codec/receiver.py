@@ -19,7 +19,7 @@ from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.io.images import to_bytes
 from ddpmcodec.models.cache import ModelLike, receiving_model
-from ddpmcodec.numerics.arguments import read_only
+from ddpmcodec.numerics.arguments import octets, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Receiver:
         grey: Sequence[bool] = (),
         joint: bool = False,
     ):
-        self.header, end = (start, 0) if isinstance(start, Header) else parse_header(bytes(start), whole=False)
+        self.header, end = (start, 0) if isinstance(start, Header) else parse_header(octets(start), whole=False)
         codec = receiving_model(model, self.header.fingerprint)
         require_model(self.header, codec)
         headers = [replace(self.header, grey=kind) for kind in grey] or [self.header] * count

@@ -18,6 +18,7 @@ from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.diffusion.sampling import Noise, analytic, ancestral, ddim
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.numerics.arguments import whole, whole_or_none
 
 Reconstruction = Callable[[CodecModel, Plan, ReceivedStep], Array]
 OnStep = Callable[[int], None]
@@ -36,7 +37,9 @@ def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstr
     """Return a draw by ancestral sampling along the rest of the plan, with the variance that fits its long steps.
 
     seed: another one gives another picture. first: place of the batch's first picture, so that batches don't matter.
+    Raises DdpmCodecError for what is no whole number.
     """
+    seed, first = whole(seed, "seed"), whole(first, "first")
 
     def draw(model: CodecModel, plan: Plan, state: ReceivedStep) -> Array:
         noise = Noise((seed + (state.n << 32)) % (1 << 64), first=first)  # no prefix shares another's
@@ -48,8 +51,9 @@ def sample(seed: int = 0, first: int = 0, on_step: OnStep = _ignore) -> Reconstr
 
 def flow(steps: int | None = None, on_step: OnStep = _ignore) -> Reconstruction:
     """Return where DDIM without noise leads at the plan's end: along its own levels, or in `steps` network calls evenly
-    spread in log-SNR.
+    spread in log-SNR. Raises DdpmCodecError for fewer than one.
     """
+    steps = whole_or_none(steps, "steps")
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps of the flow: expected at least 1")
 

@@ -30,7 +30,7 @@ from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_picture, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
 from ddpmcodec.models.cache import ModelLike, sending_model
-from ddpmcodec.numerics.arguments import whole, whole_or_none
+from ddpmcodec.numerics.arguments import flag, text, whole, whole_or_none
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Sender:
         fields: Mapping[int, bytes] | None = None,
         joint: bool = False,
     ):
-        seed, steps = whole(seed, "seed"), whole_or_none(steps, "steps")
+        seed, steps, lossless = whole(seed, "seed"), whole_or_none(steps, "steps"), flag(lossless, "lossless")
         shown = [as_picture(picture, keep=lossless) for picture in pictures]
         self.pictures = [picture.rgb for picture in shown]
         sizes = {picture.shape for picture in self.pictures}
@@ -97,7 +97,7 @@ class Sender:
         plan_steps = fast_steps(codec.curve) if plan_steps == "fast" else whole_or_none(plan_steps, "plan_steps")
         if plan_steps == default_steps(codec.curve):
             plan_steps = None  # what is the default has no field in the header
-        mark, spec = codec.fingerprint[:8], parse_channel(channel)
+        mark, spec = codec.fingerprint[:8], parse_channel(text(channel, "channel"))
         header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
         self.headers = [
             replace(

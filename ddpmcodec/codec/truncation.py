@@ -9,7 +9,7 @@ from ddpmcodec.bitstream.file import KnownModel, finish, read_info, require_comp
 from ddpmcodec.bitstream.header import parse_header
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.choice import AUTO, receiving_info
-from ddpmcodec.numerics.arguments import whole_or_none
+from ddpmcodec.numerics.arguments import octets, whole_or_none
 
 
 def truncate(
@@ -31,7 +31,7 @@ def truncate(
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")
     steps, size = whole_or_none(steps, "steps"), whole_or_none(size, "size")
     if model is None or isinstance(model, str | os.PathLike):
-        model = receiving_info(model or AUTO, parse_header(bytes(data))[0].fingerprint)
+        model = receiving_info(model or AUTO, parse_header(octets(data))[0].fingerprint)
     info = read_info(data, model)
     if not allow_partial:
         require_complete(info)

@@ -11,6 +11,7 @@ from ddpmcodec.bitstream.header import Header, parse_header
 from ddpmcodec.bitstream.solid import read_block
 from ddpmcodec.errors import FormatError, TruncatedStreamError, UnknownModelError
 from ddpmcodec.models.choice import AUTO, receiving_info
+from ddpmcodec.numerics.arguments import octets
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def verify(data: bytes, model: KnownModel | str | os.PathLike[str] | None = None
     file is another model's, only header and check can be looked at, and `steps` says so. Raises FormatError for a file
     that is cut or damaged, or isn't one of ours.
     """
-    data = bytes(data)
+    data = octets(data)
     archive = read_archive(data) if is_archive(data) else None
     header = _checked(data) if archive is None else archive.header
     if model is None or isinstance(model, str | os.PathLike):

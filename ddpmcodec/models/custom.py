@@ -14,6 +14,7 @@ from ddpmcodec.models.fingerprint import fingerprint
 from ddpmcodec.models.outputs import EpsOf
 from ddpmcodec.models.safetensors_file import one_line
 from ddpmcodec.models.space import Pixels, Space
+from ddpmcodec.numerics.arguments import whole
 
 
 def codec_model(
@@ -39,12 +40,20 @@ def codec_model(
 
     The fingerprint covers the network's state and the numbers given here, so sender and receiver must build it alike.
     The codec has a copy of the network: training that goes on changes no stream, and the network's mode and device stay
-    as they are. Raises ModelError for what is no torch module, and has no state.
+    as they are. Raises ModelError for what is no torch module, and so has no state, for state that is no plain
+    tensors, and for numbers that can't be.
     """
     if not isinstance(network, torch.nn.Module):
         raise ModelError(
             f"the network is a {type(network).__name__}: expected a torch.nn.Module, whose weights the fingerprint "
             "covers"
+        )
+    if not isinstance(curve, ErrorCurve):
+        raise ModelError(f"the curve is a {type(curve).__name__}: expected what measure_curve gives")
+    window, channels = whole(window, "window"), whole(channels, "channels")
+    if window < 1 or not min_log_snr < max_log_snr:
+        raise ModelError(
+            f"a window of {window}, log-SNRs from {min_log_snr} to {max_log_snr}: expected 1 or more, and a range"
         )
     config = {
         "class": type(network).__qualname__,
@@ -54,11 +63,20 @@ def codec_model(
         "channels": channels,
         "log_snr": [min_log_snr, max_log_snr],
     }
-    mark = fingerprint(dict(network.state_dict()), config, curve.to_dict())
     where = usable_device(device)
     try:
-        own = copy.deepcopy(network).requires_grad_(False).eval().to(where)
-    except (RuntimeError, TypeError) as error:
+        mark = fingerprint(dict(network.state_dict()), config, curve.to_dict())
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the network's state can't be read: {one_line(error)}; expected plain tensors that hold their values"
+        ) from error
+    try:
+        own = copy.deepcopy(network)
+        own.eval()
+        own.to(where)
+        for parameter in own.parameters():
+            parameter.detach_()
+    except (AttributeError, RuntimeError, TypeError) as error:
         raise ModelError(
             f"the network can't be copied: {one_line(error)}; give one that copy.deepcopy takes"
         ) from error

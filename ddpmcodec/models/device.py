@@ -12,6 +12,6 @@ def usable_device(device: str | torch.device) -> torch.device:
     try:
         where = torch.device(device)
         torch.zeros(1, device=where)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         raise ModelError(f"device {str(device)!r} can't be used here: {str(error).splitlines()[0]}") from error
     return where

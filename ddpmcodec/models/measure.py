@@ -25,9 +25,11 @@ from ddpmcodec.diffusion.resolution import Resolution, Resolutions
 from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, band_covariances, by_class, class_counts
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import checked_eps
+from ddpmcodec.models.device import usable_device
 from ddpmcodec.models.outputs import EpsOf
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.models.space import Space
+from ddpmcodec.numerics.arguments import whole
 from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
@@ -97,8 +99,15 @@ def measure_curve(
     instead, of a network that knows only these (see `own_levels`); plans then have no others. coloured: the error's
     spectrum is measured as well, and the chain's priors follow it; else they are white. space: of a latent model, whose
     x_0 are its latents; the axes along which channels are decorrelated are then measured, too, as they are for other
-    than three channels. Raises ModelError when the levels don't rise, and for images that are no squares.
+    than three channels. Raises ModelError when the levels don't rise, and for images that are no bytes or
+    no squares.
     """
+    _check_images(images)
+    if not (spacing > 0 and min_log_snr < max_log_snr and whole(batch, "batch") >= 1 and factors):
+        raise ModelError(
+            f"log-SNRs from {min_log_snr} to {max_log_snr}, {spacing} apart, {batch} images at a time: expected a "
+            "range, a spacing above 0, at least 1 image, and a size to look at"
+        )
     lowest = min_log_snr - level_of_smaller(0.0, max(factors))
     steps = round((max_log_snr + BEYOND - lowest) / spacing)
     log_snr = np.linspace(lowest, lowest + steps * spacing, steps + 1)
@@ -119,7 +128,7 @@ def measure_curve(
     channels, dims, largest = clean[0].shape[1], clean[0][0].size, max(float(np.abs(x_0).max()) for x_0 in clean)
     bound = None if space is None else max(1 << 16, math.ceil(min(largest, 1024) * 65536))
     limits = (min_log_snr, max_log_snr)
-    asked = _Network(eps_model, window or side, any_size, limits, torch.device(device), channels=channels)
+    asked = _Network(eps_model, window or side, any_size, limits, usable_device(device), channels=channels)
     asked = asked if bound is None else replace(asked, bound=bound / 65536)
     tried = [_candidates(float(level), factors, any_size) for level in log_snr]
     total = [dict.fromkeys(of_level, 0.0) for of_level in tried]
@@ -153,6 +162,12 @@ def measure_curve(
         mirrored = _mirrored(looking, clean, log_snr[:: max(1, round(_MIRRORED_TRIED / spacing))])
     curve = replace(curve, bound=bound, mirrored=int(mirrored <= _MIRRORED_WORTH))
     return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
+
+
+def _check_images(images: Any) -> None:
+    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.size):
+        found = f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', 'unknown')}"
+        raise ModelError(f"images of type {found}: expected a uint8 array (n, h, w, channels), values 0 to 255")
 
 
 def _candidates(level: float, factors: Sequence[int], any_size: bool) -> list[Resolution]:
@@ -202,16 +217,20 @@ def _weighed(covariances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @contextmanager
 def _evaluating(network: object) -> Iterator[None]:
-    """Put a network in evaluation mode, as it will be in a codec; each of its modules is put back as it was."""
-    modules = list(network.modules()) if isinstance(network, torch.nn.Module) else []
-    before = [module.training for module in modules]
+    """Put a network in evaluation mode, as it will be in a codec; each of its modules is put back as it was.
+
+    Modes are changed by `train`, for some networks do more there than set a flag.
+    """
+    if not isinstance(network, torch.nn.Module) or not any(module.training for module in network.modules()):
+        yield
+        return
+    before = [(module, module.training) for module in network.modules()]
     try:
-        for module in modules:
-            module.training = False
+        network.eval()
         yield
     finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training = training
+        for module, training in before:  # each before those inside it
+            module.train(training)
 
 
 def _clean(images: NDArray[np.uint8], batch: int, space: Space | None) -> Iterator[NDArray[np.float32]]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ddpmcodec.errors import ModelError
+from ddpmcodec.errors import DdpmCodecError, ModelError
 from ddpmcodec.models.condition import Condition
+from ddpmcodec.models.memory import is_out_of_memory
 from ddpmcodec.models.prediction import prediction
+from ddpmcodec.models.safetensors_file import one_line
 
 
 def output_like(output: Any, x_t: Tensor) -> Tensor:
@@ -57,4 +59,19 @@ class EpsOf:
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """x_t: (n, c, h, w); log_snr: (n,). Returns ε̂ like x_t."""
         kind = prediction(self.predicts)
-        return kind.eps(output_like(self.network(kind.state(x_t, log_snr), log_snr), x_t), x_t, log_snr)
+        try:
+            output = self.network(kind.state(x_t, log_snr), log_snr)
+        except DdpmCodecError:
+            raise
+        except Exception as error:  # a caller's network may raise anything
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"the network can't be called: {type(error).__name__}: {one_line(error)}; expected a function of x_t, "
+                f"{_said(x_t)}, and log_snr, {_said(log_snr)}"
+            ) from error
+        return kind.eps(output_like(output, x_t), x_t, log_snr)
+
+
+def _said(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)}"

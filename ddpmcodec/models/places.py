@@ -45,7 +45,12 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """Return a path as it is, or the file of an embedded model or of one in `folders`. Raises ModelError where there is
     none.
     """
-    path = Path(name_or_path)
+    try:
+        path = Path(name_or_path)
+    except TypeError as error:
+        raise ModelError(
+            f"a model of type {type(name_or_path).__name__}: expected a name, a file's path or a CodecModel"
+        ) from error
     with suppress(OSError):  # a name too long for a file
         if path.is_file():
             return path

@@ -1,8 +1,9 @@
-"""Arguments and results: whole numbers of any type, and arrays that can be looked at and not written to."""
+"""Arguments and results: numbers of any type, flags, texts and bytes; arrays that can be looked at, not written to."""
 
 from __future__ import annotations
 
 import operator
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,14 +17,54 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 def whole(value: Any, what: str) -> int:
     """Return a whole number, numpy's and the like included, as Python's. what: its name. Raises DdpmCodecError."""
     try:
-        return operator.index(value)
-    except TypeError as error:
-        raise DdpmCodecError(f"{what} {value!r}: expected a whole number") from error
+        if not isinstance(value, bool):  # which counts as 0 or 1, and is a flag at a wrong place
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise DdpmCodecError(f"{what} {value!r}: expected a whole number")
 
 
 def whole_or_none(value: Any, what: str) -> int | None:
     """Return None as it is, and anything else as `whole` does."""
     return None if value is None else whole(value, what)
+
+
+def number_or_none(value: Any, what: str) -> float | None:
+    """Return None as it is, and a real number, numpy's and the like included, as Python's. what: its name. Raises
+    DdpmCodecError.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            pass
+    raise DdpmCodecError(f"{what} {value!r}: expected a number")
+
+
+def flag(value: Any, what: str) -> bool:
+    """Return True or False, numpy's included, as Python's. what: its name. Raises DdpmCodecError."""
+    if not isinstance(value, bool | np.bool_):
+        raise DdpmCodecError(f"{what} {value!r}: expected True or False")
+    return bool(value)
+
+
+def text(value: Any, what: str) -> str:
+    """Return a text as it is. what: its name. Raises DdpmCodecError for anything else."""
+    if not isinstance(value, str):
+        raise DdpmCodecError(f"{what} {value!r}: expected a text")
+    return value
+
+
+def octets(data: Any) -> bytes:
+    """Return the bytes of anything that holds bytes. Raises DdpmCodecError for what doesn't, such as a file's name."""
+    try:
+        return bytes(memoryview(data))
+    except TypeError as error:
+        raise DdpmCodecError(
+            f"a stream of type {type(data).__name__}: expected bytes; of a file give what it holds"
+        ) from error
 
 
 def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:

@@ -4,6 +4,7 @@ written to.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_whole_numbers_of_any_type_are_the_same(tiny_model: CodecModel, prior_pi
     )
 
 
-@pytest.mark.parametrize("value", [2.5, 2.0, "2", np.float64(2), [2]])
+@pytest.mark.parametrize("value", [2.5, 2.0, "2", np.float64(2), [2], True])
 def test_anything_else_is_an_error(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], value: Any):
     data = ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS)
     archive = ddpmcodec.encode_archive([prior_picture], model=tiny_model, plan_steps=STEPS)
@@ -56,6 +57,59 @@ def test_anything_else_is_an_error(tiny_model: CodecModel, prior_picture: NDArra
     ]
     for call in calls:
         with pytest.raises(ddpmcodec.DdpmCodecError, match="expected a whole number"):
+            call()
+
+
+@pytest.mark.parametrize("value", ["2", b"2", [2], True, 1j, np.array([1, 2])])
+def test_what_is_no_number_is_an_error(prior_picture: NDArray[np.uint8], value: Any):
+    for name in ("quality", "target_bpp", "target_psnr", "target_rmse", "guidance"):
+        with pytest.raises(ddpmcodec.DdpmCodecError, match=rf"{name} .*expected a number"):
+            ddpmcodec.encode(prior_picture, **{name: value})
+
+
+def test_a_number_of_any_type_is_one(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    kinds = (int, float, np.int8, np.float32, Fraction)
+    files = {ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS, quality=k(30)) for k in kinds}
+    assert len(files) == 1
+
+
+@pytest.mark.parametrize("value", ["no", 3, None, 0.5])
+def test_what_is_no_flag_is_an_error(prior_picture: NDArray[np.uint8], value: Any):
+    with pytest.raises(ddpmcodec.DdpmCodecError, match=r"lossless .*expected True or False"):
+        ddpmcodec.Sender(prior_picture, lossless=value)
+    for name in ("lossless", "full"):
+        with pytest.raises(ddpmcodec.DdpmCodecError, match=rf"{name} .*expected True or False"):
+            ddpmcodec.encode(prior_picture, **{name: value})
+
+
+def test_names_and_models_of_other_types_are_errors(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    for name in ("channel", "prompt"):
+        with pytest.raises(ddpmcodec.DdpmCodecError, match=rf"{name} 12: expected a text"):
+            ddpmcodec.encode(prior_picture, model=tiny_model, **{name: 12})
+    calls: list[Any] = [
+        lambda: ddpmcodec.encode(prior_picture, model=12),  # type: ignore[arg-type]
+        lambda: ddpmcodec.load_model(12),  # type: ignore[arg-type]
+        lambda: ddpmcodec.load_model("cifar10-small", 0.5),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(ddpmcodec.ModelError):
+            call()
+
+
+@pytest.mark.parametrize("data", ["picture.bin", 12, None])
+def test_what_holds_no_bytes_is_an_error(tiny_model: CodecModel, data: Any):
+    calls: list[Any] = [
+        lambda: ddpmcodec.decode(data),
+        lambda: ddpmcodec.decode_archive(data).__next__(),
+        lambda: list(ddpmcodec.decode_stream([data])),
+        lambda: ddpmcodec.read_header(data),
+        lambda: ddpmcodec.read_info(data, tiny_model),
+        lambda: ddpmcodec.Receiver(data),
+        lambda: ddpmcodec.truncate(data, steps=1),
+        lambda: ddpmcodec.verify(data),
+    ]
+    for call in calls:
+        with pytest.raises(ddpmcodec.DdpmCodecError, match="expected bytes"):
             call()
 
 

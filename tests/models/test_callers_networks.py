@@ -54,6 +54,87 @@ def test_a_curve_is_measured_in_evaluation_mode_and_the_mode_put_back():
     assert curves[0] == curves[1]
 
 
+class DropsByItself(Network):
+    """Its mode is more than a flag."""
+
+    def train(self, mode: bool = True) -> DropsByItself:
+        self.dropping = mode
+        return super().train(mode)
+
+    def forward(self, x_t: Tensor, log_snr: Tensor) -> Any:
+        return torch.dropout(self.weight * x_t, 0.5, self.dropping)
+
+
+def test_a_mode_that_is_more_than_a_flag_is_set_and_put_back():
+    network = DropsByItself().train()
+    assert measure_curve(network, IMAGES, spacing=2.0) == measure_curve(network, IMAGES, spacing=2.0)
+    assert network.dropping
+
+
+@pytest.mark.parametrize("images", [IMAGES / 255, IMAGES.astype(np.int16), IMAGES[0, ..., 0], IMAGES[:0], list(IMAGES)])
+def test_images_that_are_no_bytes_are_a_model_error(images: Any):
+    with pytest.raises(ModelError, match="expected a uint8 array"):
+        measure_curve(Network(), images, spacing=2.0)
+
+
+@pytest.mark.parametrize("options", [{"spacing": 0}, {"spacing": -1.0}, {"batch": 0}, {"min_log_snr": 20}])
+def test_a_curve_over_nothing_is_a_model_error(options: Any):
+    with pytest.raises(ModelError, match="expected a range"):
+        measure_curve(Network(), IMAGES, **options)
+
+
+class Extra(Network):
+    def get_extra_state(self) -> Any:
+        return {"step": 1}
+
+
+class Lazy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LazyConv2d(3, 1)
+
+
+@pytest.mark.parametrize("network", [Extra(), Lazy(), Network().to("meta")], ids=["extra", "lazy", "meta"])
+def test_state_without_values_is_a_model_error(curve: ErrorCurve, network: nn.Module):
+    with pytest.raises(ModelError, match="the network's state can't be read"):
+        codec_model(network, curve, "m")
+
+
+@pytest.mark.parametrize(
+    "options", [{"window": 0}, {"window": -8}, {"window": 2.5}, {"min_log_snr": 9, "max_log_snr": 1}]
+)
+def test_numbers_that_can_t_be_are_errors(curve: ErrorCurve, options: Any):
+    with pytest.raises(ddpmcodec.DdpmCodecError, match="window"):
+        codec_model(Network(), curve, "m", **options)
+    with pytest.raises(ModelError, match="measure_curve"):
+        codec_model(Network(), {}, "m")  # type: ignore[arg-type]
+    assert (
+        codec_model(Network(), curve, "m", window=np.int64(32)).fingerprint
+        == codec_model(  # type: ignore[arg-type]
+            Network(), curve, "m"
+        ).fingerprint
+    )
+
+
+class OfOneArgument(Network):
+    def forward(self, x_t: Tensor) -> Any:  # type: ignore[override]
+        return x_t
+
+
+@pytest.mark.parametrize("network", [OfOneArgument(), nn.Conv2d(3, 3, 1).double()], ids=["one argument", "float64"])
+def test_a_network_that_can_t_be_called_is_a_model_error(curve: ErrorCurve, network: nn.Module):
+    with pytest.raises(ModelError, match=r"can't be called: TypeError.*expected a function of x_t"):
+        ddpmcodec.encode(IMAGES[0], model=codec_model(network, curve, "m"), plan_steps=2)
+    with pytest.raises(ModelError, match="can't be called"):
+        measure_curve(network, IMAGES, spacing=2.0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_network_is_one(curve: ErrorCurve):
+    traced = torch.jit.trace(Network().eval(), (torch.zeros(1, 3, 32, 32), torch.zeros(1)))  # type: ignore[no-untyped-call]
+    assert ddpmcodec.encode(IMAGES[0], model=codec_model(traced, curve, "m"), plan_steps=2)
+
+
 GIVES = {
     "nothing": (lambda eps: None, "a NoneType: expected a tensor"),
     "an empty tuple": (lambda eps: (), "a tuple: expected a tensor"),
