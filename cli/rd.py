@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, JsonOption, ModelOption, QuietOption, command
-from ddpmcodec.cli.speech import progress_bar, report_console, say, tell
+from ddpmcodec.cli.speech import progress_bar, report_console, say, tell, tell_interrupted
 from ddpmcodec.errors import DdpmCodecError
 
 
@@ -87,7 +87,7 @@ def rd(
             return
         result = measurement.result()
     except KeyboardInterrupt as error:
-        tell(f"interrupted; the same command goes on from what is in {output}/parts")
+        tell_interrupted(f"the same command goes on from what is in {output}/parts")
         raise typer.Exit(130) from error
     _write(result, output)
     if as_json:

@@ -54,10 +54,10 @@ def tell_error(message: str, what: str = "error") -> None:
     tell(message)
 
 
-def tell_interrupted() -> None:
-    """Print once on stderr that the program was interrupted, and what had been written."""
+def tell_interrupted(what: str | None = None) -> None:
+    """Print once on stderr that the program was interrupted, and `what` holds now, or what had been written."""
     if not _interruptions:
-        _interruptions.append(f"interrupted; {written()}")
+        _interruptions.append(f"interrupted; {what or written()}")
         tell(_interruptions[0])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddpmcodec.cli.common import DebugOption, JsonOption, QuietOption, SkipOption, command
-from ddpmcodec.cli.speech import bar_of, say, tell, tell_left_out, tells_a_terminal
+from ddpmcodec.cli.speech import bar_of, say, tell, tell_interrupted, tell_left_out, tells_a_terminal
 from ddpmcodec.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -179,13 +179,14 @@ def train(
     elif not quiet:
         for note in reporter.notes:
             tell(f"note: {note}")
-        what = "done" if reached else "stopped; the same command with --resume goes on"
+        what = "done" if reached else "stopped"
         tell(f"{what}: {last.step} steps, {last.images} images, {last.bits_per_dim:.4f} bits/dim ideal")
         if trainer.best is not None:
             tell(f"{reporter.model}: {trainer.best:.4f} bits/dim ideal on held-out pictures")
         if reached:
             tell(f"make it a codec: ddpmcodec plan {output} --data {data[0]}")
     if not reached:
+        tell_interrupted("the same command with --resume goes on")
         raise typer.Exit(130)
 
 

@@ -14,7 +14,7 @@ import typer
 from ddpmcodec.cli.files import check_remote
 from ddpmcodec.cli.progress import showing
 from ddpmcodec.cli.size import ASK_PIXELS
-from ddpmcodec.cli.speech import bar_of, say, tell, tell_error
+from ddpmcodec.cli.speech import bar_of, say, tell, tell_error, tell_interrupted
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.places import Place, Remote, place_of
 
@@ -88,12 +88,17 @@ def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_js
     how = _engine(engine)
     start, size, done = time.perf_counter(), 0, 0
     failed, notes = list[Any](), Counter[str]()
-    with _progress(what, work, not quiet) as advance:
-        for item in work.run(jobs, **how):
-            size, done = size + item.size, done + (item.error is None)
-            failed += [item] if item.error is not None else []
-            notes.update(item.notes)
-            advance(item)
+    verb = what.replace("ing", "ed")
+    try:
+        with _progress(what, work, not quiet) as advance:
+            for item in work.run(jobs, **how):
+                size, done = size + item.size, done + (item.error is None)
+                failed += [item] if item.error is not None else []
+                notes.update(item.notes)
+                advance(item)
+    except KeyboardInterrupt as error:
+        tell_interrupted(f"{_files(work.finished + done)} {verb} so far; the same command goes on from there")
+        raise typer.Exit(130) from error
     failed.sort(key=lambda item: item.file)
     if not quiet:
         for note, count in sorted(notes.items()):
@@ -101,7 +106,6 @@ def _run(work: Any, what: str, jobs: int | None, engine: str, quiet: bool, as_js
         before = f", {work.finished} were done before" if work.finished else ""
         tell(f"{_files(done)}, {size} bytes{before}, {time.perf_counter() - start:.1f} s")
     if failed:
-        verb = what.replace("ing", "ed")
         tell_error(f"{_files(len(failed))} could not be {verb}:")
         for item in failed:
             tell(f"  {item.file}: {item.error}")

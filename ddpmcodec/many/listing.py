@@ -18,8 +18,8 @@ def pictures_in(folder: Place, recursive: bool, leave_out: Place | None = None) 
     """Return the pictures of a folder, by their names, sorted: relative paths.
 
     A picture has a picture's suffix, or none and begins like one; hidden files and folders are passed over. recursive:
-    those of folders inside it, too, links to folders not followed. leave_out: a folder inside it that is not looked
-    into. Raises DdpmCodecError where the folder can't be read.
+    those of folders inside it, too, links to folders not followed; a link to nowhere is what its name says. leave_out:
+    a folder inside it that is not looked into. Raises DdpmCodecError where the folder can't be read.
     """
 
     def wanted(path: Place) -> bool:  # Pillow may know streams, too, where its plugin is loaded
@@ -49,7 +49,8 @@ def _found(folder: Place, recursive: bool, leave_out: Place | None, wanted: Call
         names = _remote_files(folder, recursive, leave_out)
         return sorted(Path(name) for name in names if wanted(folder / name))
     leave_out = leave_out if isinstance(leave_out, Path) else None
-    kept = (path for path in _files(folder, recursive, leave_out) if wanted(path) and path.is_file())
+    files = (path for path in _files(folder, recursive, leave_out) if wanted(path))
+    kept = (path for path in files if path.is_file() or not path.exists())  # a link to nowhere is a broken picture
     return sorted(path.relative_to(folder) for path in kept)
 
 

@@ -139,8 +139,9 @@ def test_going_on_gives_the_same_and_does_nothing_twice(
 
 
 def test_an_interruption_says_how_to_go_on(
-    small: Path, mosaic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, mosaic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from ddpmcodec.cli.speech import tell_interrupted
     from ddpmcodec.eval.rd import measure
 
     def interrupted(*args: object) -> None:
@@ -151,6 +152,8 @@ def test_an_interruption_says_how_to_go_on(
     done = run("rd", *options)
     assert done.exit_code == 130
     assert "goes on from what is in" in done.stderr
+    tell_interrupted()  # as the program does in the end: it has been said
+    assert capsys.readouterr().err == ""
     assert [f.name for f in (tmp_path / "out").iterdir()] == ["parts"]
     monkeypatch.undo()
     assert run("rd", *options, "--quiet").exit_code == 0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ddpmcodec
+from ddpmcodec.cli.speech import tell_interrupted
 from ddpmcodec.models import load_network, read_model_info
 from ddpmcodec.models.places import EMBEDDED
 from ddpmcodec.models.unet_config import UNetConfig
@@ -182,7 +183,9 @@ def test_bad_data(folder: Path):
     assert_refused(train("--steps", 1, data="photos"), "16x10")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     real = Trainer._train_step
 
     def interrupted(self: Trainer, goal: Any) -> None:
@@ -194,6 +197,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path, monkeypatch: pytest.Mo
     result = train("--steps", 50)
     assert result.exit_code == 130, result.output
     assert "--resume goes on" in result.stderr
+    tell_interrupted()  # as the program does in the end: it has been said
+    assert capsys.readouterr().err == ""
     assert "error" not in result.stderr
     assert load_checkpoint(folder / "run").step in (2, 3)
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ddpmcodec
+from ddpmcodec.cli.speech import tell_interrupted
 from ddpmcodec.many.batches import Sized, in_batches, sized_picture
 from ddpmcodec.many.coding import Coded, Encoding
-from ddpmcodec.many.folder import encoding_work
+from ddpmcodec.many.folder import Done, Work, encoding_work
 from ddpmcodec.many.journal import NAME, digest
 from ddpmcodec.many.listing import coded_name, picture_name, pictures_in
 from ddpmcodec.many.pool import Task, run_tasks
@@ -73,6 +74,34 @@ def test_a_folder_goes_there_and_back(photos: Path, tmp_path: Path):
         stream = tmp_path / "out" / f"{name if name in GOOD else name.removesuffix('.png')}.ddpc"
         shown = np.asarray(Image.open(tmp_path / "back" / name).convert("RGB"))
         assert np.abs(shown.astype(int) - ddpmcodec.decode(stream.read_bytes())).max() <= 1  # in a batch, or alone
+
+
+def test_a_link_to_nowhere_is_a_broken_picture(photos: Path):
+    (photos / "lost.png").symlink_to("nowhere.png")
+    done = run("encode", photos, "-o", "out", "-r", *QUICK)
+    assert done.exit_code == 2
+    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()[1:]] == sorted([*BROKEN, "lost.png"])
+    assert "No such file" in done.stderr
+
+
+def test_an_interrupted_run_says_what_is_done(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    original = Work.run
+
+    def interrupted(work: Work, jobs: int | None = None) -> Iterator[Done]:
+        for item in original(work, jobs):
+            yield item
+            if item.error is None:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Work, "run", interrupted)
+    for so_far in ("1 file", "2 files"):
+        done = run("encode", photos, "-o", "out", *QUICK)
+        assert done.exit_code == 130
+        assert done.stderr == f"interrupted; {so_far} encoded so far; the same command goes on from there\n"
+    tell_interrupted()  # as the program does in the end
+    assert capsys.readouterr().err == ""
 
 
 def test_without_recursive_only_the_folder_itself(photos: Path, tmp_path: Path):
