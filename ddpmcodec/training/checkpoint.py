@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     """Read a checkpoint: tensors and numbers only, never code. Raises TrainingError."""
     path = directory / NAME
     try:
+        _check_sums(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"no checkpoint in {directory}: expected {path}, which training writes") from error
@@ -117,6 +119,13 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise TrainingError(f"{path} is not understood: {error!r}") from error
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Raise ValueError where a part of the file isn't as it was written: torch itself doesn't look."""
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise ValueError(f"the check of {damaged} in it fails")
 
 
 def _network(architecture: str, values: dict[str, Any]) -> NetworkToTrain:

@@ -494,6 +494,16 @@ class TestCheckpoint:
         with pytest.raises(TrainingError):
             load_checkpoint(tmp_path)
 
+    def test_of_damaged_weights(self, tmp_path: Path):
+        weight = torch.full((1000,), 0.375)
+        torch.save({"format": "ddpmcodec-checkpoint-2", "weights": {"w": weight}}, tmp_path / NAME)
+        data = bytearray((tmp_path / NAME).read_bytes())
+        data[data.index(weight.numpy().tobytes()) + 2] ^= 1
+        (tmp_path / NAME).write_bytes(data)
+        assert torch.load(tmp_path / NAME, weights_only=True)  # torch doesn't notice
+        with pytest.raises(TrainingError, match=r"not a readable checkpoint: the check of .* fails"):
+            load_checkpoint(tmp_path)
+
     def test_of_something_else(self, tmp_path: Path):
         torch.save({"format": "other"}, tmp_path / NAME)
         with pytest.raises(TrainingError, match="expected format"):
