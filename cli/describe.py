@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from ddpmcodec.bitstream.archive import Archive, is_archive, read_archive
+from ddpmcodec.bitstream.condition import condition_of
 from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.bitstream.header import read_header
 from ddpmcodec.bitstream.solid import read_block
@@ -14,6 +15,7 @@ from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.plan import default_steps
 from ddpmcodec.errors import UnknownModelError
 from ddpmcodec.models.choice import receiving_info
+from ddpmcodec.models.condition import NO_GUIDANCE, Condition
 
 
 def describe(data: bytes, model: str) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "grey": header.grey,
         "fields": [{"name": f.name, "identifier": f.identifier, "bytes": len(f.data)} for f in header.fields],
         "bytes": len(data),
+        **_told(condition_of(header)),
     }
     if archive:
         values |= _pictures_of(archive)
@@ -76,6 +79,16 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
         "step_bits": [round(b, 2) for b in info.step_bits],
         "cumulative_bits": [round(b, 2) for b in accumulate(info.step_bits)],
     }
+
+
+def _told(condition: Condition) -> dict[str, Any]:
+    """What the network is told, where it is anything."""
+    told = {
+        "class": condition.label,
+        "prompt": condition.prompt or None,
+        "guidance": None if condition.guidance == NO_GUIDANCE else condition.guidance / 100,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def describe_block(archive: Archive, index: int, model: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def info(
     about = []
     for key, value in values.items():
         if not isinstance(value, list):
-            about.append((key.replace("_", " "), str(value)))
+            about.append((key.replace("_", " "), repr(value) if key == "prompt" else str(value)))
         elif key == "fields" and value:
             about.append((key, ", ".join(f"{field['name']} ({field['bytes']} bytes)" for field in value)))
     say(columns(about))

@@ -24,7 +24,7 @@ from ddpmcodec.bitstream.header import (
     parse_header,
 )
 from ddpmcodec.codec.metadata import of_fields
-from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.errors import DdpmCodecError, TruncatedArchiveError, TruncatedStreamError
 from ddpmcodec.io.colorimetry import profile_for
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class DdpmImageFile(ImageFile.ImageFile):
         if self._shown != self._frame:
             try:
                 picture = Image.fromarray(self._decoded())
+            except (TruncatedStreamError, TruncatedArchiveError) as error:
+                what, _, _ = str(error).partition("; pass allow_partial")  # which Pillow's users have no place for
+                raise OSError(f"{what}; ImageFile.LOAD_TRUNCATED_IMAGES = True shows what is there") from error
             except DdpmCodecError as error:
                 raise OSError(str(error)) from error
             if self._mode == "L":

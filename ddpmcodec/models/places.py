@@ -58,6 +58,11 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
             for folder in (EMBEDDED, *folders()):
                 if (folder / f"{path.name}{SUFFIX}").is_file():
                     return folder / f"{path.name}{SUFFIX}"
+        if path.is_dir():
+            raise ModelError(
+                f"{path} is a folder, and a codec's model is a file: of a diffusers folder or a training run, "
+                f"`ddpmcodec plan {path} --data PICTURES` makes one"
+            )
     raise ModelError(
         f"model {str(name_or_path)!r} not found: expected a {SUFFIX} file, one of {', '.join(model_names())}, or one "
         f"that `ddpmcodec models list` shows"

@@ -13,8 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import ddpmcodec
+from ddpmcodec.bitstream.condition import condition_fields
+from ddpmcodec.bitstream.file import with_fields
 from ddpmcodec.cli.app import app
 from ddpmcodec.models import CodecModel, load_network, save_model
+from ddpmcodec.models.condition import Condition
 
 STEPS = 8
 
@@ -124,6 +127,17 @@ def test_info_for_people_holds_the_same(coded: tuple[Path, dict], source: Path):
     assert result.exit_code == 0
     assert str(coded[1]["bytes"]) in result.stdout
     assert "cumulative bits" in result.stdout
+
+
+def test_info_shows_what_the_network_is_told(picture: NDArray[np.uint8], tmp_path: Path):
+    fields = condition_fields(Condition(3, "a red\x1b[1m house", 250))
+    stream = tmp_path / "told.bin"
+    stream.write_bytes(with_fields(ddpmcodec.encode(picture, plan_steps=2, steps=1), fields.items()))
+    told = json.loads(run("info", stream, "--json").stdout)
+    assert (told["class"], told["prompt"], told["guidance"]) == (3, "a red\x1b[1m house", 2.5)
+    shown = run("info", stream).stdout
+    assert "red\\x1b[1m house" in shown
+    assert "\x1b" not in shown
 
 
 def test_info_of_a_cut_file_shows_its_intact_steps(source: Path):

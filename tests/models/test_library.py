@@ -112,6 +112,12 @@ def test_a_file_that_takes_another_s_place_is_read_anew(kept: list[Path], curve:
         model_of(before[:8])
 
 
+def test_a_folder_is_no_codec_yet(tmp_path: Path):
+    (tmp_path / "pipeline").mkdir()
+    with pytest.raises(ModelError, match=r"is a folder.*ddpmcodec plan .*pipeline --data"):
+        find_model(tmp_path / "pipeline")
+
+
 def test_models_are_added_shown_and_removed(kept: list[Path], curve: ErrorCurve):
     mark = made(Path("mine.safetensors"), curve, "mine")
     made(Path("other.safetensors"), curve, "mine", seed=1)
