@@ -89,10 +89,9 @@ def decode(
             )
         from ddpmcodec.cli.whole_folders import decode_folder
 
-        how = {"steps": steps, "allow_partial": allow_partial, "model": model, "device": device}
-        decode_folder(
-            stream, output, recursive=recursive, jobs=jobs, engine=engine, overwrite=overwrite, quiet=quiet, **how
-        )
+        how: dict[str, Any] = {"steps": steps, "allow_partial": allow_partial, "model": model, "device": device}
+        how |= {"overwrite": overwrite, "yes": yes, "quiet": quiet}
+        decode_folder(stream, output, recursive=recursive, jobs=jobs, engine=engine, **how)
         return
     only_for_folders(recursive, jobs, overwrite=False)
     if watch and (output == "-" or is_stream(output)):

@@ -12,6 +12,7 @@ import typer
 
 from ddpmcodec.cli.common import DebugOption, DeviceOption, ModelOption, QuietOption, command
 from ddpmcodec.cli.files import check_outputs, read_input, write_output
+from ddpmcodec.cli.size import YesOption, weigh
 from ddpmcodec.cli.speech import progress_bar, tell
 from ddpmcodec.errors import DdpmCodecError, ImageError
 
@@ -33,6 +34,7 @@ def view(
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Show the whole steps of cut files.")] = False,
     model: ModelOption = "auto",
     device: DeviceOption = "cpu",
+    yes: YesOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -58,6 +60,7 @@ def view(
             if info.path not in codecs:
                 codecs[info.path] = load_model(info.path, device)
             kept = {"every": every, "model": codecs[info.path], "allow_partial": allow_partial, "on_step": advance}
+            weigh(codecs[info.path], *picture.size, yes=yes, quiet=quiet, plan_steps=picture.plan_steps, encoding=False)
             source = None
             try:
                 how = Reading(keep_profile=of_fields(picture.fields).says_colours)  # the stream's own values
@@ -78,6 +81,8 @@ class _Picture:
 
     fingerprint: str
     fields: Any  # of its header
+    size: tuple[int, int]  # height, width
+    plan_steps: int | None
     count: Callable[[Any], int]  # steps, by a model's metadata
     shown: Callable[..., Any]  # takes what `shown_stream` takes by name
 
@@ -86,20 +91,23 @@ def _pictures(path: str, allow_partial: bool) -> Iterator[_Picture]:
     """Yield each picture of a file."""
     from ddpmcodec.bitstream.archive import is_archive, read_archive
     from ddpmcodec.bitstream.file import read_info
-    from ddpmcodec.bitstream.header import read_header
+    from ddpmcodec.bitstream.header import Header, read_header
     from ddpmcodec.bitstream.solid import read_block
     from ddpmcodec.page.shown import shown_member, shown_stream
+
+    def of(header: Header, count: Callable[[Any], int], show: Callable[..., Any]) -> _Picture:
+        size = header.height, header.width
+        return _Picture(header.fingerprint, header.fields, size, header.plan_steps, count, show)
 
     def single(data: bytes, name: str) -> _Picture:
         count = lambda info: read_info(data, info).pictures  # noqa: E731
         header = read_header(data)
-        return _Picture(header.fingerprint, header.fields, count, partial(shown_stream, data, name))
+        return of(header, count, partial(shown_stream, data, name))
 
     def member(archive: Any, i: int, name: str) -> _Picture:
         size = len(archive.members(i // archive.solid))
         count = lambda info: read_block(archive.header, archive.payload(i), size, info).pictures  # noqa: E731
-        header, show = archive.header, partial(shown_member, archive, i, name)
-        return _Picture(header.fingerprint, header.fields, count, show)
+        return of(archive.header, count, partial(shown_member, archive, i, name))
 
     data = read_input(path)
     name = "stdin" if path == "-" else Path(path).name

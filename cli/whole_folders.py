@@ -42,8 +42,7 @@ def encode_folder(
     from ddpmcodec.many.folder import encoding_work
 
     parse_channel(Options(**coding["options"]).channel)  # what is wrong with all of them is said once
-    most = None if yes or device != "cpu" else ASK_PIXELS
-    encoding = Encoding(device=device, most_pixels=most, **coding)
+    encoding = Encoding(device=device, most_pixels=_most_pixels(yes, device), **coding)
     work = encoding_work(place_of(folder), _folder(output), encoding, recursive=recursive, overwrite=overwrite)
     _run(work, "encoding", jobs, engine, quiet, as_json)
 
@@ -56,6 +55,8 @@ def decode_folder(
     jobs: int | None,
     engine: str,
     overwrite: bool,
+    yes: bool,
+    device: str,
     quiet: bool,
     **coding: Any,
 ) -> None:
@@ -63,11 +64,15 @@ def decode_folder(
     from ddpmcodec.many.coding import Decoding
     from ddpmcodec.many.folder import decoding_work
 
-    decoding = Decoding(**coding)
+    decoding = Decoding(device=device, most_pixels=_most_pixels(yes, device), **coding)
     if decoding.steps is not None and decoding.steps < 1:
         raise DdpmCodecError(f"{decoding.steps} steps were asked for: expected at least 1")
     work = decoding_work(place_of(folder), _folder(output), decoding, recursive=recursive, overwrite=overwrite)
     _run(work, "decoding", jobs, engine, quiet, as_json=False)
+
+
+def _most_pixels(yes: bool, device: str) -> int | None:
+    return None if yes or device != "cpu" else ASK_PIXELS
 
 
 def _folder(output: str) -> Place:

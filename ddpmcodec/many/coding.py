@@ -81,12 +81,7 @@ class Encoding:
         kept = {"keep_profile": self.keep_profile, "keep_metadata": self.keep_metadata}
         found = read_picture(data, Reading(self.flatten, note=notes.append, **kept), self.frame)
         picture = found.rgb
-        height, width, _ = picture.shape
-        if self.most_pixels is not None and height * width > self.most_pixels:
-            raise DdpmCodecError(
-                f"{width}x{height}: on a CPU, pictures of more than {self.most_pixels >> 20} megapixels are only begun "
-                "with --yes"
-            )
+        _check_size(*picture.shape[:2], self.most_pixels)
         return picture, tuple(dict.fromkeys(notes)), to_fields(found.metadata)
 
 
@@ -98,6 +93,7 @@ class Decoding:
     device: str = "cpu"
     steps: int | None = None
     allow_partial: bool = False
+    most_pixels: int | None = None  # of one picture: larger ones are refused
 
     def __call__(self, sources: Sequence[bytes], wanted: Sequence[bool]) -> list[Coded]:
         """Decode streams that share a header, those that are whole in one batch; those not wanted are only there for
@@ -128,7 +124,16 @@ class Decoding:
         return _png(picture, source)
 
     def _model(self, source: bytes) -> CodecModel:
-        return _model(str(receiving_info(self.model, read_header(source).fingerprint).path), self.device)
+        header = read_header(source)
+        _check_size(header.height, header.width, self.most_pixels)
+        return _model(str(receiving_info(self.model, header.fingerprint).path), self.device)
+
+
+def _check_size(height: int, width: int, most: int | None) -> None:
+    if most is not None and height * width > most:
+        raise DdpmCodecError(
+            f"{width}x{height}: on a CPU, pictures of more than {most >> 20} megapixels are only begun with --yes"
+        )
 
 
 def _png(picture: Any, source: bytes) -> bytes:

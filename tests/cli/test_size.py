@@ -35,6 +35,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_streams_of_a_folder_and_of_a_page_need_consent(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ddpmcodec.cli.whole_folders.ASK_PIXELS", 1100)
+    Path("coded").mkdir()
+    Path("coded/large.ddpc").write_bytes(Path("large.bin").read_bytes())
+    refused = run("decode", "coded", "-o", "back", "--jobs", 1)
+    assert (refused.exit_code, names(folder / "back")) == (2, {".ddpmcodec.jsonl"})
+    assert "only begun with --yes" in refused.stderr
+    assert run("decode", "coded", "-o", "back", "--jobs", 1, "--yes").exit_code == 0
+    assert_refused(run("view", "large.bin", "-o", "x.html"), "40x30: about", "--yes")
+    assert not Path("x.html").exists()
+    assert run("view", "large.bin", "-o", "x.html", "--yes").exit_code == 0
+
+
 def test_a_very_large_picture_needs_consent(folder: Path):
     before = names(folder)
     for command in (("encode", "large.png", "-o", "x.bin", *FAST), ("decode", "large.bin", "-o", "x.png")):
