@@ -81,7 +81,8 @@ class Encoding:
         kept = {"keep_profile": self.keep_profile, "keep_metadata": self.keep_metadata}
         found = read_picture(data, Reading(self.flatten, note=notes.append, **kept), self.frame)
         picture = found.rgb
-        _check_size(*picture.shape[:2], self.most_pixels)
+        height, width, _ = picture.shape
+        _check_size(height, width, self.most_pixels)
         return picture, tuple(dict.fromkeys(notes)), to_fields(found.metadata)
 
 
