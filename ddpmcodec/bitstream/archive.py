@@ -1,5 +1,4 @@
-"""Many pictures of one size in one file: one header, an index of at most two bytes a picture, their payloads, one
-check.
+"""Many pictures of one size in one file: one header, an index of up to two bytes a picture, payloads, one check.
 
     header, with the flag of an archive | index (see `archive_index`) | payloads | CRC-32
 
