@@ -58,7 +58,7 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
             for folder in (EMBEDDED, *folders()):
                 if (folder / f"{path.name}{SUFFIX}").is_file():
                     return folder / f"{path.name}{SUFFIX}"
-        if path.is_dir():
+        if str(name_or_path) and path.is_dir():
             raise ModelError(
                 f"{path} is a folder, and a codec's model is a file: of a diffusers folder or a training run, "
                 f"`ddpmcodec plan {path} --data PICTURES` makes one"

@@ -158,10 +158,15 @@ def test_a_model_that_can_t_be_saved_leaves_nothing_behind(tmp_path: Path, curve
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
-@pytest.mark.parametrize("name", ["cifar10-huge", "../data/cifar10-small", "/nowhere/model.safetensors", "", "."])
+@pytest.mark.parametrize("name", ["cifar10-huge", "../data/cifar10-small", "/nowhere/model.safetensors", ""])
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str):
     with pytest.raises(ModelError, match="cifar10-small"):
         load_model(name)
+
+
+def test_a_folder_is_told_of_what_makes_a_codec_of_it(tmp_path: Path):
+    with pytest.raises(ModelError, match="ddpmcodec plan"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("device", ["toaster", "cpu:x", "cuda:99"])
