@@ -87,6 +87,7 @@ def measure_curve(
     progress: Callable[[int, int], None] = lambda done, total: None,
     coloured: bool = True,
     space: Space | None = None,
+    plans: Sequence[int] = STORED_PLANS,
 ) -> ErrorCurve:
     """Return mse(λ) = E|x_0 - x̂_0|²/d at even log-SNRs over the model's range, x̂_0 clipped, on x_t ~ q(x_t | x_0).
 
@@ -99,7 +100,8 @@ def measure_curve(
     instead, of a network that knows only these (see `own_levels`); plans then have no others. coloured: the error's
     spectrum is measured as well, and the chain's priors follow it; else they are white. space: of a latent model, whose
     x_0 are its latents; the axes along which channels are decorrelated are then measured, too, as they are for other
-    than three channels. Raises ModelError when the levels don't rise, and for images that are no bytes or
+    than three channels. plans: lengths of the plans to place and store, where priors are coloured: seconds to minutes.
+    Raises ModelError when the levels don't rise, and for images that are no bytes or
     no squares.
     """
     _check_images(images)
@@ -161,7 +163,7 @@ def measure_curve(
     with _evaluating(network):
         mirrored = _mirrored(looking, clean, log_snr[:: max(1, round(_MIRRORED_TRIED / spacing))])
     curve = replace(curve, bound=bound, mirrored=int(mirrored <= _MIRRORED_WORTH))
-    return replace(curve, plans=placed(curve, STORED_PLANS)) if coloured else curve
+    return replace(curve, plans=placed(curve, plans)) if coloured else curve
 
 
 def _check_images(images: Any) -> None:

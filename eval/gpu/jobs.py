@@ -10,12 +10,13 @@ from ddpmcodec.eval.gpu.training import train
 
 JOBS = (
     Job("checks", 75, check),
-    Job("photo-fine", 125, train, records=True),
-    Job("photo-small", 120, train, records=True),
-    Job("cifar10-small", 195, train, records=True),
-    Job("rd", 60, measure_rates),
-    Job("speed", 40, measure_speed),
+    Job("photo-small", 150, train, records=True),
+    Job("photo-fine", 90, train, records=True),
+    Job("photo-last", 70, train, records=True),
+    Job("cifar10-small", 160, train, records=True),
+    Job("rd", 55, measure_rates),
+    Job("speed", 30, measure_speed),
     Job("cifar10-base", 400, train, records=True),
 )
-FIRST_DAY = tuple(job.name for job in JOBS[:6])
+FIRST_DAY = tuple(job.name for job in JOBS[:7])
 EVEN = 100  # share of every job where all is done in small

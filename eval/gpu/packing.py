@@ -29,6 +29,7 @@ from ddpmcodec.eval.gpu.pictures import INIT, MANIFEST, PHOTOS, PHOTOS_HELD_OUT,
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.eval.studies.determinism import pictures
 from ddpmcodec.io.datasets import load_tiles, named_pictures
+from ddpmcodec.models import load_model
 from ddpmcodec.training.held_out import is_held_out
 
 _MIB = 1 << 20
@@ -45,11 +46,12 @@ def checkout_bytes(root: Path) -> int:
     return sum(p.stat().st_size for n in listed.stdout.split("\0") if n and (p := root / n).is_file())
 
 
-def pack_photos(folder: Path, photos: Path, room: int, day: int) -> dict[str, int]:
+def pack_photos(folder: Path, photos: Path, room: int, day: int, before: Sequence[Path] = ()) -> dict[str, int]:
     """Pack photographs as they are into an archive of at most `room` bytes; the middles of all held-out ones into
-    another.
+    another. before: folders of earlier calls, whose photographs the machine has already.
     """
-    files = sorted(p for p in photos.iterdir() if p.suffix == ".webp")
+    brought = {n for earlier in before for a in earlier.glob(PHOTOS.format("*")) for n in zipfile.ZipFile(a).namelist()}
+    files = sorted(p for p in photos.iterdir() if p.suffix == ".webp" and p.name not in brought)
     held = [p for p in files if is_held_out(p.name)]
     with zipfile.ZipFile(folder / PHOTOS_HELD_OUT, "w") as archive:
         for file, picture in named_pictures(photos):
@@ -65,10 +67,11 @@ def pack_photos(folder: Path, photos: Path, room: int, day: int) -> dict[str, in
         if size <= room:
             taken.append(file)
             room -= size
-    with zipfile.ZipFile(folder / PHOTOS, "w") as archive:
+    with zipfile.ZipFile(folder / PHOTOS.format(len(before)), "w") as archive:
         for file in sorted(taken):
             archive.write(file, file.name)
-    return {"photos": len(taken), "photos_of": len(files) - len(held), "photos_held_out": len(held)}
+    rest = len(files) - len(held)
+    return {"photos": len(taken), "photos_before": len(brought), "photos_of": rest, "photos_held_out": len(held)}
 
 
 def pack_tiles(folder: Path, mosaics: Sequence[Path], room: int, day: int) -> dict[str, int]:
@@ -119,9 +122,9 @@ def pack_native(folder: Path) -> dict[str, int]:
 def pack_streams(folder: Path) -> dict[str, int]:
     """Pack the determinism table's pictures and their files, made on this CPU."""
     (folder / STREAMS).mkdir()
-    shown = pictures()
+    shown, model = pictures(), load_model()  # the table's, whatever a picture's size would choose
     for i, (picture, options) in enumerate(shown.values()):
-        (folder / STREAMS / f"{i}.bin").write_bytes(ddpmcodec.encode(picture, **options))
+        (folder / STREAMS / f"{i}.bin").write_bytes(ddpmcodec.encode(picture, model=model, **options))
         Image.fromarray(picture).save(folder / STREAMS / f"{i}.png")
     return {"streams": len(shown)}
 
@@ -153,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--init", action="append", default=[], metavar="NAME=FILE", help="weights that NAME starts from"
     )
+    parser.add_argument("--before", type=Path, nargs="+", default=[], help="folders of this day's earlier calls")
     parser.add_argument("--day", type=int, default=0, help="which pictures are chosen")
     parser.add_argument("--mebibytes", type=float, default=60.0, help="folder and checkout together")
     args = parser.parse_args(arguments)
@@ -170,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     checkout = checkout_bytes(Path(__file__).resolve().parents[2])
     room = int(args.mebibytes * _MIB) - checkout - folder_bytes(folder) - (64 << 10)
     if args.photos:
-        found |= pack_photos(folder, args.photos, room // 2 if args.tiles else room, args.day)
+        found |= pack_photos(folder, args.photos, room // 2 if args.tiles else room, args.day, args.before)
     if args.tiles:
         room = int(args.mebibytes * _MIB) - checkout - folder_bytes(folder) - (64 << 10)
         found |= pack_tiles(folder, args.tiles, room, args.day)

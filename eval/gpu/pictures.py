@@ -11,7 +11,7 @@ from ddpmcodec.eval.rd.pictures import Pictures, load_pictures
 from ddpmcodec.training import Sources, training_images
 
 # Names in the folder: what is trained on and what is held out lie apart.
-PHOTOS, PHOTOS_HELD_OUT = "photos-training.zip", "photos-held-out.zip"
+PHOTOS, PHOTOS_HELD_OUT = "photos-training-{}.zip", "photos-held-out.zip"  # {}: the first call's, the second's …
 TILES, TILES_HELD_OUT, TEST = "tiles-training-{:02d}.webp", "tiles-held-out.webp", "tiles-test.webp"
 STREAMS, INIT, MANIFEST = "streams", "init", "pack.json"
 _GENERATED = 24
@@ -19,15 +19,9 @@ _GENERATED = 24
 
 def sources(folder: Path | None, window: int, photos: bool) -> Sources:
     """Return training pictures and held-out ones: photographs, or tiles of window × window. Raises DdpmCodecError."""
-    names = (
-        []
-        if folder is None
-        else [PHOTOS]
-        if photos
-        else sorted(p.name for p in folder.glob(TILES.format(0)[:-7] + "*"))
-    )
-    held_out = PHOTOS_HELD_OUT if photos else TILES_HELD_OUT
-    if folder is None or not names or not (folder / names[0]).exists():
+    pattern, held_out = ("photos-training-*", PHOTOS_HELD_OUT) if photos else ("tiles-training-*", TILES_HELD_OUT)
+    names = sorted(p.name for p in folder.glob(pattern)) if folder else []
+    if folder is None or not names:
         generated = _generated(window)
         return Sources(generated[:-4], generated[-4:])
     training = training_images([str(folder / n) for n in names], window).training

@@ -32,7 +32,7 @@ from ddpmcodec.training.report import Reporter
 # `cifar10-small` are products of 64·batch × 128 matrices: 512 pictures make 256 tiles of 128 × 128, two for each of an
 # H100's 132 multiprocessors. 576 crops of `photo-small`'s views have 2.5 million pixels, 9,600 positions at the
 # coarsest level, where 224 channels make 150 tiles. `photo-fine` has no coarse level.
-BATCHES = {"cifar10-small": 512, "photo-fine": 512, "photo-small": 576, "cifar10-base": 512}
+BATCHES = {"cifar10-small": 512, "photo-fine": 512, "photo-small": 576, "photo-last": 384, "cifar10-base": 512}
 _SAVES = 5  # how often a job saves on the way
 _SMALL_STEPS = 2
 

@@ -1,10 +1,12 @@
 """Training of the lossless tail's networks of integers; the result ships with the package and is part of the format.
 
-    python -m ddpmcodec.eval.studies.fit_tail --data train.webp … -o ddpmcodec/lossless/weights.npz
+    python -m ddpmcodec.eval.studies.fit_tail --data cifar10-small=train-0.webp cifar10-small=train-1.webp \\
+      photo-small=photos/ -o ddpmcodec/lossless/weights.npz
 
 Training images, never test images, are brought to random levels of the chain near its end; the ε-model predicts them,
 and the networks learn to code what the truth differs by. They see errors in units of the level's expected error, so
-they serve other ε-models too.
+one set of networks serves several ε-models. A folder's pictures give random crops; those held out from training are
+what is checked on.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +23,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ddpmcodec.diffusion.gaussians import predict_x0, q_sample
+from ddpmcodec.diffusion.denoiser import x0_hat, x0_hat_of_both
+from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.io.atomic import replacing
-from ddpmcodec.io.datasets import load_images
+from ddpmcodec.io.datasets import load_tiles, named_pictures
 from ddpmcodec.io.images import to_plane
 from ddpmcodec.lossless.distribution import make_tables
 from ddpmcodec.lossless.lattice import RADIUS, Group, groups, neighbours
 from ddpmcodec.lossless.network import HIDDEN, INPUT, WEIGHT, inputs
 from ddpmcodec.lossless.rounding import CELL, UNIT
 from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.training.held_out import is_held_out
 
 LEVELS = (5.4, 9.56)  # log-SNRs trained on: RMSE from 4.5 to 0.88
 UNITS_WIDE = 64  # width of each of the two hidden layers
 BATCH = 1024
+CROP = 64  # side of the crops of photographs
 _LEAST = 2.0**-20  # probability, as `distribution` has it
 
 
 class Examples:
-    """Pictures and their predictions, ready to cut neighbourhoods from."""
+    """Pictures of one model and their predictions, ready to cut neighbourhoods from. images: (n, h, w, 3)."""
 
     def __init__(self, model: CodecModel, images: NDArray[np.uint8], seed: int):
         rng = np.random.default_rng(seed)
@@ -50,9 +56,11 @@ class Examples:
         for i, image in enumerate(images):
             level = float(self.log_snr[i])
             eps = rng.standard_normal(self.truth.shape[1:]).astype(np.float32)
-            x_t = q_sample(to_plane(image), level, eps).astype(np.float32)
-            predicted = model.predict_eps(torch.from_numpy(x_t[None]), level).numpy()[0]
-            exact = (predict_x0(x_t, predicted, level) + 1.0) * (127.5 * UNIT)
+            x_t = q_sample(to_plane(image), level, eps).astype(np.float32)[None]
+            predicted = x0_hat(model, x_t, level)
+            if model.mirrored:
+                predicted = x0_hat_of_both(model, x_t, level, predicted)
+            exact = (predicted[0].astype(np.float64) + 1.0) * (127.5 * UNIT)
             self.predictions[i] = np.rint(
                 exact + rng.uniform(-CELL / 2, CELL / 2, exact.shape)
             )  # as dithered rounding does
@@ -128,33 +136,66 @@ def whole_numbers(net: nn.Sequential) -> tuple[list[NDArray[np.int16]], list[NDA
     return [np.clip(v, -32768, 32767).astype(np.int16) for v in w], [v.astype(np.int32) for v in b]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Pictures of one model, all of one size: to train on, and to check on."""
+
+    model: CodecModel
+    train: NDArray[np.uint8]
+    check: NDArray[np.uint8]
+
+
+def choose(name: str, paths: Sequence[Path], tiles: int, crops: int, seed: int) -> Chosen:
+    """Choose `tiles` tiles of the model's mosaics, one in 25 of them to check on; or, of folders, `crops` crops of
+    every photograph. Raises DdpmCodecError.
+    """
+    model, random = load_model(name), np.random.default_rng(seed)
+    if not model.any_size:
+        pool = np.concatenate([load_tiles(path, None, model.window) for path in paths])
+        chosen = pool[random.permutation(len(pool))[:tiles]]
+        held = max(1, len(chosen) // 25)
+        return Chosen(model, chosen[held:], chosen[:held])
+    found: dict[bool, list[NDArray[np.uint8]]] = {False: [], True: []}
+    for path in paths:
+        for file, picture in named_pictures(path):
+            for _ in range(crops):
+                top, left = (int(random.integers(side - CROP + 1)) for side in picture.shape[:2])
+                found[is_held_out(file.name)].append(picture[top : top + CROP, left : left + CROP])
+    return Chosen(model, np.stack(found[False]), np.stack(found[True]))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="mosaics of training images, or folders")
-    parser.add_argument("--images", type=int, default=6400)
-    parser.add_argument("--model", default="cifar10-small")
+    parser.add_argument("--data", nargs="+", required=True, metavar="MODEL=PATH", help="mosaic of tiles, or folder")
+    parser.add_argument("--tiles", type=int, default=6400, help="of all mosaics together")
+    parser.add_argument("--crops", type=int, default=2, help="of each photograph")
     parser.add_argument("--epochs", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args(arguments)
-    model = load_model(args.model)
-    pool = np.concatenate([load_images(path, model.window) for path in args.data])
-    chosen = np.random.default_rng(args.seed).permutation(len(pool))[: args.images]
-    held = max(1, len(chosen) // 25)
-    train, check = Examples(model, pool[chosen[held:]], args.seed), Examples(model, pool[chosen[:held]], args.seed + 1)
+    paths: dict[str, list[Path]] = {}
+    for name, _, path in (pair.rpartition("=") for pair in args.data):
+        paths.setdefault(name, []).append(Path(path))
+    chosen = [choose(name, where, args.tiles, args.crops, args.seed) for name, where in paths.items()]
+    train = [Examples(c.model, c.train, args.seed) for c in chosen]
+    check = {c.model.name: Examples(c.model, c.check, args.seed + 1) for c in chosen}
     arrays: dict[str, NDArray[np.generic]] = {k: v.astype(np.int32) for k, v in make_tables().items()}
-    total = 0.0
+    total = dict.fromkeys(check, 0.0)
     for g, group in enumerate(groups()):
         start = time.perf_counter()
-        net = fit(*train.of(group), args.epochs, args.seed + g)
-        x, *rest = check.of(group)
-        with torch.no_grad():
-            held_bits = float(bits(net(x), *rest).mean())
-        total += held_bits / len(groups())
-        print(f"group {g}: {held_bits:.4f} bits a sub-pixel held out, {time.perf_counter() - start:.0f} s", flush=True)
+        x, *rest = (torch.cat(parts) for parts in zip(*(t.of(group) for t in train), strict=True))
+        net = fit(x, *rest, args.epochs, args.seed + g)
+        for name, examples in check.items():
+            x, *rest = examples.of(group)
+            with torch.no_grad():
+                held_bits = float(bits(net(x), *rest).mean())
+            total[name] += held_bits / len(groups())
+            print(f"group {g}: {name}: {held_bits:.4f} bits a sub-pixel held out", end=", ")
+        print(f"{time.perf_counter() - start:.0f} s", flush=True)
         for k, (w, b) in enumerate(zip(*whole_numbers(net), strict=True)):
             arrays[f"w{g}.{k}"], arrays[f"b{g}.{k}"] = w, b
-    print(f"all groups: {total:.4f} bits/dim held out, log-SNR {LEVELS[0]} to {LEVELS[1]} evenly")
+    for name, mean in total.items():
+        print(f"{name}, all groups: {mean:.4f} bits/dim held out, log-SNR {LEVELS[0]} to {LEVELS[1]} evenly")
     with replacing(args.output) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

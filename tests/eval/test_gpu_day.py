@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.eval.gpu import landing, machine, packing, weights
 from ddpmcodec.eval.gpu.clock import Job, Setting, _run, run_day
 from ddpmcodec.eval.gpu.jobs import FIRST_DAY
-from ddpmcodec.eval.gpu.pictures import initial_model, sources, unseen_pictures
+from ddpmcodec.eval.gpu.pictures import STREAMS, initial_model, sources, unseen_pictures
 from ddpmcodec.eval.studies import gpu_day
-from ddpmcodec.models import load_network
+from ddpmcodec.models import CodecModel, load_network
 from ddpmcodec.training.held_out import is_held_out
 
 MIB = 1 << 20
@@ -136,11 +139,33 @@ class TestPack:
             assert sum(p.stat().st_size for p in folder.iterdir()) <= 400_000
             assert found["photos_held_out"] == len(held[:2])
             assert 0 < found["photos"] < found["photos_of"]
-            seen.append(hashlib.sha1((folder / "photos-training.zip").read_bytes()).hexdigest())
+            seen.append(hashlib.sha1((folder / "photos-training-0.zip").read_bytes()).hexdigest())
         assert seen[0] == seen[1] != seen[2]
         got = sources(folder, 64, photos=True)
         assert [p.shape for p in got.held_out] == [(128, 128, 3)] * len(held[:2])
         assert len(got.training) == found["photos"]
+
+    def test_a_second_call_brings_other_photographs_and_the_machine_has_both(self, tmp_path: Path):
+        names = [n for n in (f"p{i}.webp" for i in range(40)) if not is_held_out(n)][:8]
+        held = next(n for n in (f"p{i}.webp" for i in range(400)) if is_held_out(n))
+        (tmp_path / "photos").mkdir()
+        photos(tmp_path / "photos", [*names, held])
+        first, second = tmp_path / "first", tmp_path / "second"
+        first.mkdir()
+        second.mkdir()
+        a = packing.pack_photos(first, tmp_path / "photos", 400_000, 0)
+        b = packing.pack_photos(second, tmp_path / "photos", 400_000, 0, [first])
+        assert b["photos_before"] == a["photos"]
+        assert b["photos_held_out"] == 1
+        assert b["photos_of"] == len(names) - a["photos"]
+        shutil.copy(first / "photos-training-0.zip", second)
+        inside = [n for z in sorted(second.glob("photos-training-*")) for n in zipfile.ZipFile(z).namelist()]
+        assert len(inside) == len(set(inside)) == a["photos"] + b["photos"] == len(sources(second, 64, True).training)
+
+    def test_files_are_those_of_the_table_s_model(self, tmp_path: Path, model: CodecModel):
+        packing.pack_streams(tmp_path)
+        for file in (tmp_path / STREAMS).glob("*.bin"):
+            assert read_info(file.read_bytes(), model).steps  # raises for another model's
 
     def test_tiles(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(packing, "_CHUNK", 100)
