@@ -33,7 +33,8 @@ def train(
         ),
     ],
     preset: Annotated[
-        str | None, typer.Option(help="cifar10-small (default), photo-small, photo-fine, cifar10-base or ddpm-paper.")
+        str | None,
+        typer.Option(help="cifar10-small (default), photo-small, photo-fine, photo-last, cifar10-base or ddpm-paper."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps to train in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes to train in all.")] = None,

@@ -34,7 +34,7 @@ from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
 BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
-STORED_PLANS = (8, 12, 16, 20, 24, 26, 28, 33, 46, 64, 100)  # lengths of the plans whose steps are placed with care
+STORED_PLANS = (8, 12, 16, 20, 22, 24, 26, 28, 33, 46, 64, 100)  # lengths of the plans whose steps are placed with care
 _CHEAPER = 1.01  # a smaller size is taken if its error is at most the least times this
 _MIRRORED_WORTH = 0.995  # pictures are shown as the mean of two views if that has at most this part of the error
 _MIRRORED_PICTURES = 64  # that this is tried on

@@ -36,8 +36,8 @@ from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.training.held_out import is_held_out
 
 LEVELS = (5.4, 9.56)  # log-SNRs trained on: RMSE from 4.5 to 0.88
-UNITS_WIDE = 64  # width of each of the two hidden layers
-BATCH = 1024
+UNITS_WIDE = 96  # width of each of the two hidden layers
+BATCH = 2048
 CROP = 64  # side of the crops of photographs
 _LEAST = 2.0**-20  # probability, as `distribution` has it
 
