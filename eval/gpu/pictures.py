@@ -19,13 +19,23 @@ _GENERATED = 24
 
 def sources(folder: Path | None, window: int, photos: bool) -> Sources:
     """Return training pictures and held-out ones: photographs, or tiles of window × window. Raises DdpmCodecError."""
-    pattern, held_out = ("photos-training-*", PHOTOS_HELD_OUT) if photos else ("tiles-training-*", TILES_HELD_OUT)
-    names = sorted(p.name for p in folder.glob(pattern)) if folder else []
+    held_out = PHOTOS_HELD_OUT if photos else TILES_HELD_OUT
+    names = _training(folder, photos)
     if folder is None or not names:
         generated = _generated(window)
         return Sources(generated[:-4], generated[-4:])
     training = training_images([str(folder / n) for n in names], window).training
     return Sources(training, training_images([str(folder / held_out)], window).training)
+
+
+def are_there(folder: Path | None, photos: bool) -> bool:
+    """Return whether there are such training pictures: brought along, or, without a folder, generated."""
+    return folder is None or bool(_training(folder, photos))
+
+
+def _training(folder: Path | None, photos: bool) -> list[str]:
+    pattern = "photos-training-*" if photos else "tiles-training-*"
+    return sorted(p.name for p in folder.glob(pattern)) if folder else []
 
 
 def unseen_pictures(folder: Path | None, count: int) -> Pictures:

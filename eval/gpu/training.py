@@ -19,6 +19,7 @@ from ddpmcodec.training import (
     Preset,
     Processes,
     Record,
+    Sources,
     Trainer,
     TrainingImages,
     View,
@@ -34,7 +35,7 @@ from ddpmcodec.training.report import Reporter
 # coarsest level, where 224 channels make 150 tiles. `photo-fine` has no coarse level.
 BATCHES = {"cifar10-small": 512, "photo-fine": 512, "photo-small": 576, "photo-last": 384, "cifar10-base": 512}
 _SAVES = 5  # how often a job saves on the way
-_SMALL_STEPS = 2
+SMALL_GOAL = Goal(steps=2)
 
 
 def train(setting: Setting) -> None:
@@ -52,9 +53,7 @@ def train(setting: Setting) -> None:
     start = initial_model(setting.data, setting.name, model_names())
     if start is not None:
         trainer.load_weights(initial_weights(start, network))
-    held_out = HeldOut.of(pictures.held_out, network.window, *recipe.views_of(network)[0].levels)
-    if setting.small and held_out is not None:
-        held_out = replace(held_out, crops=held_out.crops[:1], min_log_snr=held_out.max_log_snr - 1)
+    held_out = held_out_of(pictures, chosen, setting.small)
     directory = setting.scratch / setting.name
     directory.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(
@@ -89,10 +88,19 @@ def train(setting: Setting) -> None:
         trainer.net.train()
     setting.report(found)
     left = setting.seconds_left
-    goal = Goal(steps=_SMALL_STEPS) if setting.small else Goal(minutes=max(1.0, left - max(6.0, 0.03 * left)) / 60)
+    goal = SMALL_GOAL if setting.small else Goal(minutes=max(1.0, left - max(6.0, 0.03 * left)) / 60)
     with peak_memory(setting.device) as memory:
         trainer.run(goal, directory, save_every_seconds=left / _SAVES, on_record=on_record, on_save=on_save)
     setting.report(found | memory)
+
+
+def held_out_of(pictures: Sources, chosen: Preset, small: bool) -> HeldOut | None:
+    """Return what a run is measured on, at the levels of its views at full size. small: one crop, two levels."""
+    views = chosen.recipe.views_of(chosen.network)
+    held_out = HeldOut.of(pictures.held_out, chosen.network.window, *views[0].levels)
+    if small and held_out is not None:
+        held_out = replace(held_out, crops=held_out.crops[:1], min_log_snr=held_out.max_log_snr - 1)
+    return held_out
 
 
 def settings(name: str, small: bool) -> Preset:

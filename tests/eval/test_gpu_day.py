@@ -19,6 +19,7 @@ from ddpmcodec.bitstream.file import read_info
 from ddpmcodec.eval.gpu import landing, machine, packing, weights
 from ddpmcodec.eval.gpu.clock import Job, Setting, _run, run_day
 from ddpmcodec.eval.gpu.jobs import FIRST_DAY
+from ddpmcodec.eval.gpu.optimisers import WAYS, as_told, compare
 from ddpmcodec.eval.gpu.pictures import STREAMS, initial_model, sources, unseen_pictures
 from ddpmcodec.eval.studies import gpu_day
 from ddpmcodec.models import CodecModel, load_network
@@ -231,3 +232,23 @@ class TestMachine:
             machine.make_importable(tmp_path, tmp_path)
         assert (tmp_path / "cli" / "_native.so").exists()
         assert (tmp_path / "ddpmcodec" / "eval" / "__init__.py").exists()
+
+
+class TestOptimisers:
+    def test_each_way_is_its_own_recipe(self):
+        recipes = {way.name: as_told(way, small=False).recipe for way in WAYS}
+        assert len(recipes) == len(WAYS)
+        assert all(recipe.muon == ("Muon" in name) for name, recipe in recipes.items())
+        assert {recipe.lr for name, recipe in recipes.items() if "AdamW" in name} == {5e-4, 1e-3, 2e-3}
+        assert recipes["photo-small, AdamW 0.001, batch 288"].batch == 288
+
+    def test_they_are_compared(self, tmp_path: Path):
+        setting = Setting("optimisers", "cpu", None, tmp_path, tmp_path, time.monotonic() + 600)
+        compare(setting)
+        ways = json.loads((tmp_path / "optimisers.json").read_text())["ways"]
+        assert len(ways) == 2
+        assert all(way["held_out_bits_per_dim"] > 0 for way in ways.values())
+
+    def test_without_their_pictures_there_are_none(self, tmp_path: Path):
+        compare(Setting("optimisers", "cpu", tmp_path, tmp_path, tmp_path, time.monotonic() + 600))
+        assert not list(tmp_path.glob("optimisers.json"))
