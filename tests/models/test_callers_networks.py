@@ -79,7 +79,7 @@ def test_images_that_are_no_bytes_are_a_model_error(images: Any):
 
 @pytest.mark.parametrize("options", [{"spacing": 0}, {"spacing": -1.0}, {"batch": 0}, {"min_log_snr": 20}])
 def test_a_curve_over_nothing_is_a_model_error(options: Any):
-    with pytest.raises(ModelError, match="expected a range|expected numbers from 1 on"):
+    with pytest.raises(ModelError, match=r"expected a range|expected numbers from 1 on"):
         measure_curve(Network(), IMAGES, **options)
 
 
