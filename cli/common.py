@@ -51,11 +51,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Report as one line of 
 def main(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
     """Answer what no command is needed for."""
     if version:
-        from ddpmcodec import __version__
-        from ddpmcodec.numerics import native
-
-        say(f"ddpmcodec {__version__}\ntrellis search on the CPU: {native.description()}")
+        reported(_say_version)()
         raise typer.Exit()
+
+
+def _say_version(debug: bool) -> None:
+    from ddpmcodec import __version__
+    from ddpmcodec.numerics import native
+
+    say(f"ddpmcodec {__version__}\ntrellis search on the CPU: {native.description()}")
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -35,6 +35,7 @@ def program() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    _start_few_threads()
     code: str | int | None = 0
     try:
         from ddpmcodec.cli.commands import load  # which takes a while
@@ -65,6 +66,18 @@ def _keep_open(number: int) -> None:
         os.fstat(number)
     except OSError:
         os.open(os.devnull, os.O_RDWR)  # gets the least free number
+
+
+def _start_few_threads() -> None:
+    """Under a limit on memory (ulimit -v) have OpenBLAS start no threads: where one can't be started, it interrupts the
+    process as Ctrl-C does, or waits for it for ever.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _refused(error: OSError) -> int:

@@ -39,7 +39,7 @@ from ddpmcodec.bitstream.header import Header, announces_archive, parse_header
 from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError
 from ddpmcodec.io.limits import MAX_PIXELS
-from ddpmcodec.numerics.arguments import octets
+from ddpmcodec.numerics.arguments import flag, octets, several
 
 MAX_SOLID = 256  # pictures a block
 
@@ -145,10 +145,10 @@ def pack_archive(files: Sequence[bytes]) -> bytes:
 
     Raises DdpmCodecError where there is none, or one is cut, damaged or has another header.
     """
-    if not len(files):
+    if not (files := several(files, "streams")):
         raise DdpmCodecError("no streams: an archive holds at least one")
     parsed, payloads = list[Header](), list[bytes]()
-    for i, data in enumerate(map(bytes, files)):
+    for i, data in enumerate(map(octets, files)):
         header, start = parse_header(data)
         if header.shared() != (parsed or [header])[0].shared():
             raise DdpmCodecError(
@@ -196,7 +196,7 @@ def read_archive(data: bytes, *, allow_partial: bool = False) -> Archive:
     allow_partial: take what is there of an archive that was cut or damaged behind its index, instead of raising
     TruncatedArchiveError. Raises FormatError for what is no archive, or has no sound index.
     """
-    data = octets(data)
+    data, allow_partial = octets(data), flag(allow_partial, "allow_partial")
     header, header_bytes = parse_header(data, archive=True)
     own_fields, grey = header.field(OWN_FIELDS) is not None, header.field(GREY_PICTURES)
     of_all = OF_ARCHIVES if header.field(SOLID) is None else OF_ARCHIVES | {FILE_NAMES}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ddpmcodec.bitstream.leb128 import leb128, read_leb128
 from ddpmcodec.errors import DdpmCodecError, FormatError
+from ddpmcodec.numerics.arguments import octets, whole
 
 MARK = 128  # bit of an identifier: the field must be understood
 MAX_FIELD_BYTES = 1 << 20  # size of all fields of a header together, identifiers and lengths included
@@ -80,7 +81,7 @@ Fields = tuple[Field, ...]
 
 def in_order(fields: Iterable[tuple[int, bytes]]) -> Fields:
     """Return fields as a header has them: sorted. Raises DdpmCodecError for what it can't have."""
-    found = tuple(sorted(Field(identifier, bytes(data)) for identifier, data in fields))
+    found = tuple(sorted(Field(whole(identifier, "field"), octets(data)) for identifier, data in fields))
     places = [field.identifier for field in found]
     if len(set(places)) < len(places) or any(not 0 <= place < 2 * MARK for place in places):
         raise DdpmCodecError(f"fields {places} in a header: expected different identifiers from 0 to {2 * MARK - 1}")

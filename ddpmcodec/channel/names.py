@@ -16,6 +16,7 @@ TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
 # Up to here the default trellis has 2^16 states, beyond 2^14: bits against seconds, measured on training pictures of
 # 32x32 and on photographs (docs/channel.md, "How many states").
 LARGER_TRELLIS_DIMS = 16384
+_PARAMETERS = {str(parameter) for parameter in range(8, 17)}
 
 
 def default_memory(dims: int) -> int:
@@ -35,11 +36,9 @@ def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | N
 
 def parse_channel(name: str) -> tuple[int, int] | None:
     """Return the header's field for "trellis", "trellis:12" (memory), "orc" or "orc:14" (log2 candidates)."""
-    kind, _, parameter = name.partition(":")
+    kind, colon, parameter = name.partition(":")
     kinds = {"trellis": (TRELLIS, None), "orc": (RANDOM_CODING, 14)}
-    if kind not in kinds or (
-        parameter and not (parameter.isascii() and parameter.isdigit() and 8 <= int(parameter) <= 16)
-    ):
+    if kind not in kinds or (colon and parameter not in _PARAMETERS):
         raise DdpmCodecError(f"channel {name!r}: expected trellis, trellis:8 … trellis:16, orc or orc:8 … orc:16")
     number, default = kinds[kind]
     value = int(parameter) if parameter else default

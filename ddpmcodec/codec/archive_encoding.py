@@ -18,12 +18,12 @@ from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import BATCH, pictures_at_a_time
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import as_picture
+from ddpmcodec.io.images import as_picture, as_pictures
 from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Shown
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, sending_model
-from ddpmcodec.numerics.arguments import whole
+from ddpmcodec.numerics.arguments import several, text, whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -48,7 +48,9 @@ def encode_archive(
     each with the number of pictures done so far. The rest is as in `encode_batch`. Raises ImageError where there is no
     picture, or one can't be coded or differs in size.
     """
-    if not len(images):
+    images = as_pictures(images)
+    names = None if names is None else [text(name, "name") for name in several(names, "names")]
+    if not images:
         raise ImageError("no pictures: an archive holds at least one")
     if names is not None and len(names) != len(images):
         raise DdpmCodecError(f"{len(names)} names for {len(images)} pictures: expected one for each")

@@ -24,7 +24,7 @@ from ddpmcodec.io.writing import image_bytes
 from ddpmcodec.lossless import TailLevel, decode_tail
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.cache import ModelLike, receiving_model
-from ddpmcodec.numerics.arguments import octets, whole_or_none
+from ddpmcodec.numerics.arguments import flag, octets, one_by_one, several, whole_or_none
 from ddpmcodec.numerics.philox import Key
 
 _AS_PNG = Path("-.png")
@@ -110,7 +110,7 @@ def decode_batch(
     datas: Sequence[bytes], steps: int | None = None, *, model: ModelLike = None
 ) -> list[NDArray[np.uint8]]:
     """Decode complete streams of one size, plan, channel and seed; the network runs once a step for all of them."""
-    if not len(datas):
+    if not (datas := several(datas, "streams")):
         return []
     (last,) = deque(decode_batch_progressive(datas, steps, model=model), maxlen=1)
     return [item.image for item in last]
@@ -131,8 +131,8 @@ def decode_batch_progressive(
 
     A picture whose stream has ended stays as it is.
     """
-    steps = whole_or_none(steps, "steps")
-    if not len(datas):
+    steps, partial = whole_or_none(steps, "steps"), flag(allow_partial, "allow_partial")
+    if not (datas := several(datas, "streams")):
         return
     headers = {parse_header(octets(data))[0].shared() for data in datas}
     if len(headers) > 1:
@@ -140,7 +140,7 @@ def decode_batch_progressive(
     codec = receiving_model(model, headers.pop().fingerprint)
     infos = [read_info(data, codec) for data in datas]
     for info in infos:
-        if not allow_partial:
+        if not partial:
             require_complete(info)
     most = min(info.pictures for info in infos)
     if not min(info.steps for info in infos):
@@ -188,7 +188,7 @@ def decode_stream(
     pieces: the file in pieces of any size, as a socket or pipe gives them. At their end a file that is cut or damaged
     raises TruncatedStreamError, unless allow_partial; what was yielded before is what was there.
     """
-    source = map(octets, pieces)
+    allow_partial, source = flag(allow_partial, "allow_partial"), map(octets, one_by_one(pieces, "pieces"))
     seen = _beginning(source)
     receiver = Receiver(bytes(seen), model=model)
     codec = receiver.chain.model

@@ -9,7 +9,7 @@ from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.codec.rate_control import mse_target, size_target, to_distortion, to_size
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import as_picture
+from ddpmcodec.io.images import as_picture, as_pictures
 from ddpmcodec.models.cache import ModelLike
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ def encode_batch(
         raise DdpmCodecError(
             "pictures of a batch take their steps together, so it has no target: encode them one by one"
         )
-    if not len(images):
+    pictures = as_pictures(images)
+    if not pictures:
         return []
-    sender = chosen.sender(*images, model=model)
+    sender = chosen.sender(*pictures, model=model)
     for sent in sender.send():
         on_step(sent)
     return sender.files()

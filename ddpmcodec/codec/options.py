@@ -92,6 +92,8 @@ class Options:
             object.__setattr__(self, name, flag(getattr(self, name), name))
         for name in ("channel", "prompt"):
             text(getattr(self, name), name)
+        if not isinstance(self.fields, Mapping):
+            raise DdpmCodecError(f"fields {self.fields!r}: expected bytes by their identifiers")
         ends = [limit is not None for limit in (self.steps, self.quality, *self.targets)]
         if sum(ends) + self.full > 1:
             raise DdpmCodecError(

@@ -9,7 +9,7 @@ from ddpmcodec.bitstream.file import KnownModel, finish, read_info, require_comp
 from ddpmcodec.bitstream.header import parse_header
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.choice import AUTO, receiving_info
-from ddpmcodec.numerics.arguments import octets, whole_or_none
+from ddpmcodec.numerics.arguments import flag, octets, whole_or_none
 
 
 def truncate(
@@ -33,7 +33,7 @@ def truncate(
     if model is None or isinstance(model, str | os.PathLike):
         model = receiving_info(model or AUTO, parse_header(octets(data))[0].fingerprint)
     info = read_info(data, model)
-    if not allow_partial:
+    if not flag(allow_partial, "allow_partial"):
         require_complete(info)
     if not info.steps:
         raise DdpmCodecError("not even the first step of the stream is there; nothing is left to keep")

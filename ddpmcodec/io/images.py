@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Shown, as_shown
+from ddpmcodec.numerics.arguments import several
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
@@ -32,7 +34,29 @@ def as_picture(image: Any, keep: bool = False) -> Shown:
     if isinstance(image, Image.Image):
         shown = as_shown(image, keep)
         return replace(shown, rgb=_checked(shown.rgb))
-    return Shown(_checked(np.asarray(image)))
+    return Shown(_checked(_as_array(image)))
+
+
+def as_pictures(images: Any) -> list[Any]:
+    """Return the members of a list of pictures, each as it is. Raises DdpmCodecError for what is no list, ImageError
+    for an array of one picture, whose rows would be taken for grey pictures of three pixels.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] == 3:
+        raise ImageError(f"one picture of shape {images.shape}: expected several, as a list or an array (n, h, w, 3)")
+    return several(images, "pictures")
+
+
+def _as_array(image: Any) -> NDArray[Any]:
+    try:
+        if not (isinstance(image, str | bytes | os.PathLike) or np.ma.isMaskedArray(image)):
+            return np.asarray(image)
+        found = "it holds no pixels" if not np.ma.isMaskedArray(image) else "what it masks would be coded"
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of unequal rows, tensors on a GPU or with gradients
+        found = str(error).splitlines()[0]
+    raise ImageError(
+        f"picture of type {type(image).__name__} ({found}): expected a uint8 array, H×W×3 or H×W, or a Pillow picture, "
+        "which PIL.Image.open makes of a file"
+    )
 
 
 def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:

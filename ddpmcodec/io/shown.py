@@ -110,7 +110,7 @@ def to_rgb(
         raise ImageError(
             f"picture in {mode} colours: expected RGB or grey; convert it, e.g. magick IN -colorspace sRGB OUT"
         )
-    clear = "A" in mode or "a" in mode or "transparency" in picture.info
+    clear = picture.has_transparency_data  # of palettes, too
     if clear and flatten is None:
         raise ImageError(
             f"picture with transparency (mode {mode}): the codec has no alpha channel; flatten it with --flatten COLOUR"

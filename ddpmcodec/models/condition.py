@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ddpmcodec.errors import DdpmCodecError
@@ -22,12 +23,16 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.label is not None and not 0 <= self.label < 1 << 32:
-            raise DdpmCodecError(f"class {self.label}: expected a number from 0 on")
+            raise DdpmCodecError(f"class {self.label}: expected a number from 0 to 2^32 - 1")
         if not 0 <= self.guidance <= MAX_GUIDANCE:
             raise DdpmCodecError(f"a guidance of {self.guidance / 100:g}: expected 0 to {MAX_GUIDANCE // 100}")
 
 
 def condition_from(label: int | None, prompt: str | None, guidance: float | None) -> Condition:
     """Return the condition that a caller's options name. Raises DdpmCodecError."""
-    hundredths = NO_GUIDANCE if guidance is None else round(guidance * 100) if abs(guidance) < 1e6 else -1
+    if guidance is None:
+        return Condition(label, prompt or "")
+    hundredths = round(guidance * 100) if math.isfinite(guidance) else -1
+    if not 0 <= hundredths <= MAX_GUIDANCE:
+        raise DdpmCodecError(f"a guidance of {guidance:g}: expected 0 to {MAX_GUIDANCE // 100}")
     return Condition(label, prompt or "", hundredths)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 
 from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import ModelError
+from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.device import usable_device
 from ddpmcodec.models.fingerprint import fingerprint
 from ddpmcodec.models.outputs import EpsOf
 from ddpmcodec.models.safetensors_file import one_line
 from ddpmcodec.models.space import Pixels, Space
-from ddpmcodec.numerics.arguments import whole
+from ddpmcodec.numerics.arguments import flag, number, text, whole
 
 
 def codec_model(
@@ -48,12 +50,18 @@ def codec_model(
             f"the network is a {type(network).__name__}: expected a torch.nn.Module, whose weights the fingerprint "
             "covers"
         )
+    text(name, "name")
     if not isinstance(curve, ErrorCurve):
         raise ModelError(f"the curve is a {type(curve).__name__}: expected what measure_curve gives")
     window, channels = whole(window, "window"), whole(channels, "channels")
-    if window < 1 or not min_log_snr < max_log_snr:
+    any_size = flag(any_size, "any_size")
+    min_log_snr, max_log_snr = number(min_log_snr, "min_log_snr"), number(max_log_snr, "max_log_snr")
+    if not (isinstance(space, Space) or space is None):
+        raise ModelError(f"the space is a {type(space).__name__}: expected a way to pictures, or None")
+    a_range = min_log_snr < max_log_snr and math.isfinite(max_log_snr - min_log_snr)
+    if window < 1 or window * window > MAX_PIXELS or not a_range:
         raise ModelError(
-            f"a window of {window}, log-SNRs from {min_log_snr} to {max_log_snr}: expected 1 or more, and a range"
+            f"a window of {window}, log-SNRs from {min_log_snr} to {max_log_snr}: expected 1 to 8192, and a range"
         )
     config = {
         "class": type(network).__qualname__,

@@ -20,20 +20,19 @@ from ddpmcodec.diffusion.denoiser import x0_hat, x0_hat_of_both
 from ddpmcodec.diffusion.error_curve import REFINE, ErrorCurve
 from ddpmcodec.diffusion.gaussians import q_sample
 from ddpmcodec.diffusion.placement import placed
-from ddpmcodec.diffusion.resampling import level_of_smaller
 from ddpmcodec.diffusion.resolution import Resolution, Resolutions
 from ddpmcodec.diffusion.spectrum import BANDS, Spectrum, band_covariances, by_class, class_counts
 from ddpmcodec.errors import ModelError
 from ddpmcodec.models.base import checked_eps
 from ddpmcodec.models.device import usable_device
+from ddpmcodec.models.measured_levels import check_images, even_levels, own_levels_of, whole_numbers
 from ddpmcodec.models.outputs import EpsOf
 from ddpmcodec.models.precision import full_precision
 from ddpmcodec.models.space import Space
-from ddpmcodec.numerics.arguments import whole
+from ddpmcodec.numerics.arguments import flag
 from ddpmcodec.numerics.philox import Key, gaussian
 
 SPACING = 0.125  # between measured log-SNRs
-BEYOND = 0.5  # how far past the cleanest trained level a chain may go; the network is then asked at that level
 STORED_PLANS = (8, 12, 16, 20, 22, 24, 26, 28, 33, 46, 64, 100)  # lengths of the plans whose steps are placed with care
 _CHEAPER = 1.01  # a smaller size is taken if its error is at most the least times this
 _MIRRORED_WORTH = 0.995  # pictures are shown as the mean of two views if that has at most this part of the error
@@ -104,20 +103,16 @@ def measure_curve(
     Raises ModelError when the levels don't rise, and for images that are no bytes or
     no squares.
     """
-    _check_images(images)
-    if not (spacing > 0 and min_log_snr < max_log_snr and whole(batch, "batch") >= 1 and factors):
-        raise ModelError(
-            f"log-SNRs from {min_log_snr} to {max_log_snr}, {spacing} apart, {batch} images at a time: expected a "
-            "range, a spacing above 0, at least 1 image, and a size to look at"
-        )
-    lowest = min_log_snr - level_of_smaller(0.0, max(factors))
-    steps = round((max_log_snr + BEYOND - lowest) / spacing)
-    log_snr = np.linspace(lowest, lowest + steps * spacing, steps + 1)
+    check_images(images)
+    factors, plans = whole_numbers(factors, "factors", {r.factor for r in _TRIED}), whole_numbers(plans, "plans")
+    window = None if window is None else whole_numbers([window], "window")[0]
+    (batch,), any_size = whole_numbers([batch], "batch"), flag(any_size, "any_size")
+    coloured = flag(coloured, "coloured")
+    if not (isinstance(space, Space) or space is None):
+        raise ModelError(f"the space is a {type(space).__name__}: expected a way to pictures, or None")
+    log_snr = even_levels(min_log_snr, max_log_snr, spacing, factors)
     if log_snrs is not None:
-        log_snr, max_log_snr = np.asarray(log_snrs, np.float64), float("inf")
-        ErrorCurve.from_floats(
-            log_snr, np.ones(len(log_snr)), dims=1, refine=1
-        )  # refuses bad levels before the long part
+        log_snr, max_log_snr = own_levels_of(log_snrs), float("inf")
     if (coloured or space is not None) and images.shape[1] != images.shape[2]:
         raise ModelError(f"images of shape {images.shape}: expected squares (n, side, side, channels)")
     side = images.shape[1] // space.factor if space is not None else images.shape[1]
@@ -164,12 +159,6 @@ def measure_curve(
         mirrored = _mirrored(looking, clean, log_snr[:: max(1, round(_MIRRORED_TRIED / spacing))])
     curve = replace(curve, bound=bound, mirrored=int(mirrored <= _MIRRORED_WORTH))
     return replace(curve, plans=placed(curve, plans)) if coloured else curve
-
-
-def _check_images(images: Any) -> None:
-    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.size):
-        found = f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', 'unknown')}"
-        raise ModelError(f"images of type {found}: expected a uint8 array (n, h, w, channels), values 0 to 255")
 
 
 def _candidates(level: float, factors: Sequence[int], any_size: bool) -> list[Resolution]:

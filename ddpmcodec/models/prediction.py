@@ -93,7 +93,7 @@ def prediction(name: str, sigma_data: float = SIGMA_DATA) -> Prediction:
         "edm": Prediction(state, edm),
         "edm_v": Prediction(state, partial(eps_from_edm_v, sigma_data=sigma_data)),
     }
-    if name not in kinds:
+    if not isinstance(name, str) or name not in kinds:
         raise ModelError(f"a network that predicts {name!r}: expected one of {', '.join(kinds)}")
     return kinds[name]
 

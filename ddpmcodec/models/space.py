@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ddpmcodec.errors import ImageError, ModelError
 Array = NDArray[np.float32]
 
 
+@runtime_checkable
 class Space(Protocol):
     """Way from pictures to x_0, and back."""
 

@@ -1,8 +1,9 @@
-"""Arguments and results: numbers of any type, flags, texts and bytes; arrays that can be looked at, not written to."""
+"""Arguments and results: numbers of any type, flags, texts, bytes, lists; arrays to be looked at, not written to."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -43,6 +44,14 @@ def number_or_none(value: Any, what: str) -> float | None:
     raise DdpmCodecError(f"{what} {value!r}: expected a number")
 
 
+def number(value: Any, what: str) -> float:
+    """Return a real number like `number_or_none`; None is none. what: its name. Raises DdpmCodecError."""
+    found = number_or_none(value, what)
+    if found is None:
+        raise DdpmCodecError(f"{what} None: expected a number")
+    return found
+
+
 def flag(value: Any, what: str) -> bool:
     """Return True or False, numpy's included, as Python's. what: its name. Raises DdpmCodecError."""
     if not isinstance(value, bool | np.bool_):
@@ -55,6 +64,23 @@ def text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise DdpmCodecError(f"{what} {value!r}: expected a text")
     return value
+
+
+def one_by_one(values: Any, what: str) -> Iterator[Any]:
+    """Return the members of a list, an array or an iterator. what: their name. Raises DdpmCodecError for anything else,
+    a text and bytes included, for it is one of them and no list.
+    """
+    try:
+        if not isinstance(values, str | bytes | bytearray | memoryview | Mapping):
+            return iter(values)
+    except TypeError:
+        pass
+    raise DdpmCodecError(f"{what} of type {type(values).__name__}: expected a list")
+
+
+def several(values: Any, what: str) -> list[Any]:
+    """Return the members like `one_by_one`, as a list."""
+    return list(one_by_one(values, what))
 
 
 def octets(data: Any) -> bytes:

@@ -22,6 +22,7 @@ from ddpmcodec.codec.metadata import of_fields
 from ddpmcodec.io.images import as_picture
 from ddpmcodec.io.metadata import Metadata, held_by, saving
 from ddpmcodec.models.cache import ModelLike
+from ddpmcodec.numerics.arguments import text
 from ddpmcodec.page.shown import ShownStream, shown_stream
 
 _FRAME_HEIGHT = 720  # of a notebook's cell, in CSS pixels
@@ -46,6 +47,7 @@ def view(data: bytes, *, original: Any = None, name: str = "picture", every: int
     original: the picture that was encoded, as `encode` takes it, for PSNR and differences. every: show every `every`-th
     step only, and the first and the last. Raises DdpmCodecError as `decode` does.
     """
+    text(name, "name")
     keep = of_fields(read_header(data).fields).says_colours
     source = None if original is None else as_picture(original, keep).rgb
     return page_of([shown_stream(data, name, original=source, every=every, model=model)], name)

@@ -21,6 +21,7 @@ from ddpmcodec.codec.truncation import truncated_sizes
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.metadata import NOTHING, Metadata
 from ddpmcodec.models.cache import ModelLike, receiving_model
+from ddpmcodec.numerics.arguments import whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def shown_stream(
     original: uint8 (h, w, 3), what PSNR and differences are taken against. on_step: called after each step. Raises
     ImageError where it has another size than the stream's picture, and DdpmCodecError as `decode` does.
     """
-    if every < 1:
+    if whole(every, "every") < 1:
         raise DdpmCodecError(f"every {every} steps: expected at least 1")
     codec = receiving_model(model, read_header(data).fingerprint)
     info = read_info(data, codec)
@@ -88,7 +89,7 @@ def shown_member(
     """Return every step of a picture of a solid archive, like `shown_stream`. Its bytes are its share: a tail of its
     own, and an equal part of what its block, or the whole archive, has for all.
     """
-    if every < 1:
+    if whole(every, "every") < 1:
         raise DdpmCodecError(f"every {every} steps: expected at least 1")
     codec = receiving_model(model, archive.header.fingerprint)
     _check_original(original, archive.header, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,28 @@ def test_a_process_of_little_memory_says_so(command: str, stream: Path, tmp_path
     assert done.stderr.startswith("error: out of memory")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on memory that Linux keeps")
+@pytest.mark.parametrize(("limited", "own", "threads"), [(True, None, "1"), (True, "3", "3"), (False, None, "None")])
+def test_openblas_starts_no_threads_where_memory_is_limited(limited: bool, own: str | None, threads: str):
+    """It can't be interrupted while it waits for one that it couldn't start, and its own interrupt isn't Ctrl-C."""
+    import resource
+
+    most = 4 << 30 if limited else resource.RLIM_INFINITY
+    code = "import atexit, os, sys; atexit.register(lambda: print(os.environ.get('OPENBLAS_NUM_THREADS')))\n"
+    code += "from ddpmcodec.cli.start import program; sys.argv = ['ddpmcodec', '--version']; program()"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=environment | ({"OPENBLAS_NUM_THREADS": own} if own else {}),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY)),
+    )
+    assert done.stdout.splitlines()[-1] == threads
 
 
 @pytest.mark.parametrize("place", ["PIL.ImageFile.ImageFile.load", "torch.nn.Module.load_state_dict"])

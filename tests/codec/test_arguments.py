@@ -67,6 +67,22 @@ def test_what_is_no_number_is_an_error(prior_picture: NDArray[np.uint8], value: 
             ddpmcodec.encode(prior_picture, **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("guidance", float("nan"), "a guidance of nan: expected 0 to 100"),
+        ("guidance", float("inf"), "a guidance of inf: expected 0 to 100"),
+        ("guidance", -1, "a guidance of -1: expected 0 to 100"),
+        ("class_label", 1 << 32, "class 4294967296: expected a number from 0 to 2"),
+    ],
+)
+def test_what_is_out_of_range_is_told_as_it_was_given(
+    prior_picture: NDArray[np.uint8], name: str, value: float, message: str
+):
+    with pytest.raises(ddpmcodec.DdpmCodecError, match=message):
+        ddpmcodec.encode(prior_picture, **{name: value})
+
+
 def test_a_number_of_any_type_is_one(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
     kinds = (int, float, np.int8, np.float32, Fraction)
     files = {ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS, quality=k(30)) for k in kinds}
@@ -151,3 +167,82 @@ def test_fast_is_the_model_s_short_plan():
     fast = ddpmcodec.encode(picture, plan_steps="fast", steps=2)
     assert fast == ddpmcodec.encode(picture, plan_steps=20, steps=2)
     assert ddpmcodec.read_header(fast).plan_steps == 20
+
+
+NO_LISTS = [None, 3, "picture.png", b"bytes", {}]
+
+
+@pytest.mark.parametrize("value", NO_LISTS)
+def test_what_is_no_list_is_an_error(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], value: Any):
+    calls: list[Any] = [
+        lambda: ddpmcodec.encode_batch(value, model=tiny_model),
+        lambda: ddpmcodec.encode_archive(value, model=tiny_model),
+        lambda: ddpmcodec.decode_batch(value, model=tiny_model),
+        lambda: list(ddpmcodec.decode_batch_progressive(value, model=tiny_model)),
+        lambda: list(ddpmcodec.decode_stream(value, model=tiny_model)),
+        lambda: ddpmcodec.pack_archive(value),
+    ]
+    if value is not None:
+        calls.append(lambda: ddpmcodec.encode_archive([prior_picture], names=value, model=tiny_model))
+    for call in calls:
+        with pytest.raises(ddpmcodec.DdpmCodecError, match="expected a list"):
+            call()
+
+
+def test_lists_of_any_kind_are_the_same(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    pictures = [prior_picture, 255 - prior_picture]
+    expected = ddpmcodec.encode_batch(pictures, model=tiny_model, plan_steps=STEPS)
+    for same in (iter(pictures), tuple(pictures), np.array(pictures)):
+        assert ddpmcodec.encode_batch(same, model=tiny_model, plan_steps=STEPS) == expected  # type: ignore[arg-type]
+    assert ddpmcodec.pack_archive(iter(expected)) == ddpmcodec.pack_archive(expected)  # type: ignore[arg-type]
+
+
+def test_one_picture_is_no_list_of_them(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    """Its rows were coded, as grey pictures three pixels wide."""
+    for encode in (ddpmcodec.encode_batch, ddpmcodec.encode_archive):
+        with pytest.raises(ddpmcodec.ImageError, match="one picture"):
+            encode(prior_picture, model=tiny_model, plan_steps=STEPS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fields", [{1: 2}, {1: "text"}, {1: None}, {"a": b""}, {1.5: b""}, [1], None, 3])
+def test_fields_are_bytes_by_identifier(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], fields: Any):
+    """{1: 2} wrote two bytes of nothing."""
+    with pytest.raises(ddpmcodec.DdpmCodecError):
+        ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS, fields=fields)
+
+
+@pytest.mark.parametrize("name", ["trellis:", "trellis:" + "9" * 5000, "orc:7", "trellis:08", "trellis:\u0669", ""])
+def test_a_channel_of_another_name_is_an_error(prior_picture: NDArray[np.uint8], name: str):
+    with pytest.raises(ddpmcodec.DdpmCodecError, match="expected trellis"):
+        ddpmcodec.encode(prior_picture, channel=name)
+
+
+@pytest.mark.parametrize("value", ["yes", 3, None])
+def test_allow_partial_is_a_flag(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], value: Any):
+    cut = ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS)[:-3]
+    archive = ddpmcodec.encode_archive([prior_picture], model=tiny_model, plan_steps=STEPS)[:-3]
+    calls: list[Any] = [
+        lambda: ddpmcodec.decode(cut, model=tiny_model, allow_partial=value),
+        lambda: list(ddpmcodec.decode_stream([cut], model=tiny_model, allow_partial=value)),
+        lambda: ddpmcodec.truncate(cut, steps=1, model=tiny_model, allow_partial=value),
+        lambda: ddpmcodec.read_archive(archive, allow_partial=value),
+        lambda: list(ddpmcodec.decode_archive(archive, model=tiny_model, allow_partial=value)),
+    ]
+    for call in calls:
+        with pytest.raises(ddpmcodec.DdpmCodecError, match="expected True or False"):
+            call()
+
+
+@pytest.mark.parametrize("given", [{"every": "2"}, {"every": 1.5}, {"every": 0}, {"name": 3}])
+def test_what_view_can_t_take_is_an_error(tiny_model: CodecModel, prior_picture: NDArray[np.uint8], given: Any):
+    data = ddpmcodec.encode(prior_picture, model=tiny_model, plan_steps=STEPS)
+    with pytest.raises(ddpmcodec.DdpmCodecError):
+        ddpmcodec.view(data, model=tiny_model, **given)
+
+
+def test_names_are_texts_and_devices_compute(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
+    for names in ([1], [b"a"], [None]):
+        with pytest.raises(ddpmcodec.DdpmCodecError, match="expected a text"):
+            ddpmcodec.encode_archive([prior_picture], names=names, model=tiny_model)  # type: ignore[arg-type]
+    with pytest.raises(ddpmcodec.ModelError, match="meta"):
+        ddpmcodec.load_model("cifar10-small", device="meta")

@@ -4,9 +4,11 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -78,6 +80,22 @@ def test_a_transparent_colour_counts_as_transparency():
     flat = read_image(data, (255, 255, 255))
     np.testing.assert_array_equal(flat[0, 0], [7, 8, 9])
     np.testing.assert_array_equal(flat[2, 3], [255, 255, 255])
+
+
+CLEAR_OR_GREEN = [(250, 0, 0, 0), (0, 250, 0, 255)]  # red, green, blue, alpha
+
+
+def test_a_transparent_entry_of_a_palette_counts_as_transparency():
+    picture = Image.fromarray(RGB).quantize(2)
+    picture.putpalette(bytes(value for entry in CLEAR_OR_GREEN for value in entry), "RGBA")
+    with pytest.raises(ImageError, match="transparency"):
+        as_rgb(picture)
+    # A TGA file of one row: two entries (blue, green, red, alpha), then indices.
+    start = bytes([0, 1, 1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 2, 0, 1, 0, 8, 0x28])
+    file = start + b"".join(bytes([b, g, r, a]) for r, g, b, a in CLEAR_OR_GREEN) + bytes([0, 1])
+    with pytest.raises(ImageError, match="--flatten"):
+        read_image(file)
+    np.testing.assert_array_equal(read_image(file, (9, 8, 7)), [[[9, 8, 7], [0, 250, 0]]])
 
 
 def test_an_opaque_picture_has_nothing_to_flatten():
@@ -158,6 +176,24 @@ def test_planes_are_cropped_and_clipped():
     assert image.shape == (5, 3, 3)
     assert (image.min(), image.max()) == (0, 255)
     np.testing.assert_array_equal(image, to_bytes(plane, 8, 8)[:5, :3])
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("photo.png", "PIL.Image.open"),
+        (Path("photo.png"), "PIL.Image.open"),
+        (b"\x89PNG", "PIL.Image.open"),
+        ([[1, 2], [3]], "type list"),
+        (torch.zeros(4, 4, 3, requires_grad=True), "type Parameter|type Tensor"),
+        (np.ma.masked_greater(RGB, 3), "masks"),
+        (None, "uint8"),
+        ({}, "uint8"),
+    ],
+)
+def test_what_is_no_picture_in_memory_is_an_image_error(picture: Any, message: str):
+    with pytest.raises(ImageError, match=message):
+        as_rgb(picture)
 
 
 def test_as_rgb_takes_what_looks_like_a_picture():

@@ -79,7 +79,7 @@ def test_images_that_are_no_bytes_are_a_model_error(images: Any):
 
 @pytest.mark.parametrize("options", [{"spacing": 0}, {"spacing": -1.0}, {"batch": 0}, {"min_log_snr": 20}])
 def test_a_curve_over_nothing_is_a_model_error(options: Any):
-    with pytest.raises(ModelError, match="expected a range"):
+    with pytest.raises(ModelError, match=r"expected a range|expected numbers from 1 on"):
         measure_curve(Network(), IMAGES, **options)
 
 
@@ -158,3 +158,57 @@ def test_a_plain_function_is_named(curve: ErrorCurve):
     with pytest.raises(ModelError, match=r"a function: expected a torch\.nn\.Module"):
         codec_model(lambda x_t, log_snr: x_t, curve, "m")  # type: ignore[arg-type]
     assert measure_curve(lambda x_t, log_snr: 0 * x_t, IMAGES, spacing=2.0).dims == 3072  # which needs no fingerprint
+
+
+BAD_CODEC_ARGUMENTS = [
+    {"name": 12},
+    {"predicts": ["sample"]},
+    {"window": 10**30},
+    {"any_size": "no"},
+    {"min_log_snr": "a"},
+    {"min_log_snr": True},
+    {"max_log_snr": None},
+    {"max_log_snr": float("inf")},
+    {"space": 3},
+]
+BAD_CURVE_ARGUMENTS = [
+    {"min_log_snr": "a"},
+    {"min_log_snr": float("-inf")},
+    {"max_log_snr": float("inf")},
+    {"spacing": "a"},
+    {"spacing": None},
+    {"spacing": 1e-300},
+    {"spacing": 1000},
+    {"log_snrs": "a"},
+    {"log_snrs": [[1, 2]]},
+    {"log_snrs": [1, float("nan")]},
+    {"log_snrs": [1, float("inf")]},
+    {"log_snrs": []},
+    {"window": "16"},
+    {"window": 0},
+    {"window": -1},
+    {"window": 5.5},
+    {"any_size": "no"},
+    {"factors": ()},
+    {"factors": 3},
+    {"factors": (0,)},
+    {"factors": ("a",)},
+    {"batch": 0},
+    {"coloured": None},
+    {"space": 3},
+    {"plans": 3},
+    {"plans": ("a",)},
+    {"plans": (0,)},
+]
+
+
+@pytest.mark.parametrize("given", BAD_CODEC_ARGUMENTS, ids=str)
+def test_what_can_t_be_told_of_a_network_is_an_error(curve: ErrorCurve, given: Any):
+    with pytest.raises(ddpmcodec.DdpmCodecError):
+        codec_model(Network(), curve, **{"name": "mine"} | given)
+
+
+@pytest.mark.parametrize("given", BAD_CURVE_ARGUMENTS, ids=str)
+def test_what_a_curve_can_t_be_measured_with_is_an_error(given: Any):
+    with pytest.raises(ddpmcodec.DdpmCodecError):
+        measure_curve(Network(), IMAGES, **given)
