@@ -100,7 +100,7 @@ def _figure(result: dict[str, Any], distortion: str, unit: float) -> Any:
         axes[0].plot([], [], "k--", lw=0.8, label="thin dashes: payload of the same codec")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
-    figure.suptitle(_title(result), fontsize=10)
+    figure.suptitle(_title(result), fontsize=10, x=0.02, ha="left")
     return figure
 
 
