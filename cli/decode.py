@@ -178,6 +178,8 @@ def decode(
         height, width, _ = item.image.shape
         if source.found and not source.complete:
             tell(f"warning: the stream is cut or damaged; decoded {item.n} of {source.planned} steps, unverified")
+        if steps is not None and source.complete and item.n < steps:
+            tell(f"warning: {steps} steps were asked for, and the file holds {item.n}: decoded all of them")
         of = f" of {source.found}" if source.found else ""
         exact = ", exact" if item.exact and not lost and not left_out else ""
         tell(f"{width}x{height}, {item.n}{of} steps{exact}, {time.perf_counter() - start:.2f} s")

@@ -3,12 +3,14 @@
 Opening reads the header and nothing else; the picture is decoded in `load`. Frame n of a stream is the picture after n
 steps, and frame 0 all of it; an archive's frames are its pictures. A file that was cut is an OSError, or as much as is
 there with `ImageFile.LOAD_TRUNCATED_IMAGES`. `save` takes the options of `ddpmcodec.encode` by their names, and
-`save_all` with `append_images` makes an archive. Files end with .ddpc; under other names their first bytes tell them.
+`save_all` with `append_images` makes an archive. `exif=` and `xmp=` go into the file, upright as the picture is, and
+`icc_profile=` says what its colours are; an archive's are those of all its pictures. Files end with .ddpc; under other
+names their first bytes tell them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
@@ -23,9 +25,12 @@ from ddpmcodec.bitstream.header import (
     missing_header_bytes,
     parse_header,
 )
-from ddpmcodec.codec.metadata import of_fields
-from ddpmcodec.errors import DdpmCodecError, TruncatedArchiveError, TruncatedStreamError
+from ddpmcodec.codec.metadata import of_fields, to_fields
+from ddpmcodec.errors import DdpmCodecError, ImageError, TruncatedArchiveError, TruncatedStreamError
 from ddpmcodec.io.colorimetry import profile_for
+from ddpmcodec.io.exif import as_srgb, block_of
+from ddpmcodec.io.images import as_picture
+from ddpmcodec.io.metadata import Metadata, turned
 
 if TYPE_CHECKING:
     from ddpmcodec.codec.decoding import Decoded
@@ -176,11 +181,38 @@ def _options(picture: Image.Image) -> dict[str, Any]:
     return given | {"model": picture.encoderinfo.get("model", _model)}
 
 
+def _with_given(picture: Image.Image, given: Mapping[str, Any]) -> tuple[Any, dict[int, bytes]]:
+    """A picture for `encode` as what `save` was given beside it (exif, xmp, icc_profile) says it is shown, and what the
+    file keeps of that. Like Pillow's own plugins, keeps none of a source's EXIF and XMP unless given. Raises
+    ImageError.
+    """
+    keep = bool(given.get("lossless"))
+    if not {"exif", "xmp", "icc_profile"} & given.keys():
+        return picture, {}
+    exif, xmp = given.get("exif") or None, given.get("xmp") or None
+    exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
+    block = block_of(exif) if isinstance(exif, bytes) else None
+    if exif is not None and block is None:
+        raise ImageError("exif: expected an Image.Exif, or the bytes of an EXIF block, which begin with II or MM")
+    if xmp is not None and not isinstance(xmp, bytes):
+        raise ImageError(f"xmp of type {type(xmp).__name__}: expected bytes")
+    as_picture(picture, keep)  # refuses what Pillow would cut to 8 bits, which a copy doesn't tell of any more
+    told = picture.copy()
+    said = {"exif": block and b"Exif\0\0" + block, "icc_profile": given.get("icc_profile")}
+    told.info |= {name: value for name, value in said.items() if name in given}
+    told.info = {name: value for name, value in told.info.items() if value is not None}
+    shown = as_picture(told, keep)
+    block, xmp = turned(block, xmp)
+    return shown, to_fields(Metadata(exif=as_srgb(block) if block and shown.converted else block, xmp=xmp))
+
+
 def _save(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from ddpmcodec.codec.encoding import encode
 
+    options = _options(picture)
     try:
-        file.write(encode(picture, **_options(picture)))
+        shown, fields = _with_given(picture, picture.encoderinfo)
+        file.write(encode(shown, **options | {"fields": {**options.get("fields", {}), **fields}}))
     except DdpmCodecError as error:
         raise OSError(str(error)) from error
 
@@ -188,9 +220,11 @@ def _save(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 def _save_all(picture: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from ddpmcodec.codec.archive_encoding import encode_archive
 
-    others = list(picture.encoderinfo.get("append_images", []))
+    options, all_of_them = _options(picture), [picture, *picture.encoderinfo.get("append_images", [])]
     try:
-        file.write(encode_archive([picture, *others], **_options(picture)))
+        found = [_with_given(one, picture.encoderinfo) for one in all_of_them]
+        fields = {**options.get("fields", {}), **found[0][1]}
+        file.write(encode_archive([shown for shown, _ in found], **options | {"fields": fields}))
     except DdpmCodecError as error:
         raise OSError(str(error)) from error
 

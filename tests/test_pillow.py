@@ -137,3 +137,43 @@ def test_what_a_stream_keeps_of_its_source_is_there(tiny_model: CodecModel, prio
     assert opened.getexif()[0x010F] == "Maker"
     assert opened.info["xmp"] == kept.xmp
     assert opened.info["icc_profile"] == profile_for(adobe_rgb())
+
+
+def test_saving_keeps_what_it_is_given(prior_picture: NDArray[np.uint8], tiny_model: CodecModel):
+    source = io.BytesIO()
+    Image.fromarray(prior_picture).save(source, "JPEG", exif=b"Exif\0\0" + exif(orientation=1))
+    photo, buffer = Image.open(source), io.BytesIO()
+    photo.save(buffer, "DDPM", plan_steps=STEPS)
+    assert not Image.open(buffer).getexif()  # as other formats: only what is given
+    shown = ddpmcodec.decode(ddpmcodec.encode(photo, model=tiny_model, plan_steps=STEPS), model=tiny_model)
+    for given in (photo.info["exif"], photo.getexif()):
+        for others in ({}, {"save_all": True, "append_images": [photo]}):
+            buffer = io.BytesIO()
+            photo.save(buffer, "DDPM", exif=given, xmp=b"<x:xmpmeta/>", plan_steps=STEPS, **others)
+            opened = Image.open(buffer)
+            assert opened.getexif()[0x010F] == "Maker"
+            assert opened.info["xmp"] == b"<x:xmpmeta/>"
+            assert np.abs(np.asarray(opened).astype(int) - shown).max() <= 1  # in a batch, or alone
+
+
+def test_the_orientation_that_is_given_is_applied_once(prior_picture: NDArray[np.uint8]):
+    tall, turn, buffer = Image.fromarray(prior_picture[:, :24]), Image.Exif(), io.BytesIO()
+    turn[0x0112] = 6
+    tall.save(buffer, "DDPM", exif=turn, lossless=True, plan_steps=STEPS)
+    opened = Image.open(buffer)
+    assert opened.getexif()[0x0112] == 1
+    np.testing.assert_array_equal(np.asarray(opened), np.rot90(prior_picture[:, :24], -1))
+
+
+@pytest.mark.parametrize(("given", "word"), [({"exif": b"none"}, "EXIF block"), ({"xmp": "text"}, "expected bytes")])
+def test_what_is_no_metadata_is_refused(prior_picture: NDArray[np.uint8], tmp_path: Path, given: dict, word: str):
+    with pytest.raises(OSError, match=word):
+        Image.fromarray(prior_picture).save(tmp_path / "a.ddpc", plan_steps=STEPS, **given)
+    assert not (tmp_path / "a.ddpc").exists()
+
+
+def test_a_profile_that_is_given_says_the_colours(prior_picture: NDArray[np.uint8]):
+    profile, buffer = profile_for(adobe_rgb()), io.BytesIO()
+    Image.fromarray(prior_picture).save(buffer, "DDPM", icc_profile=profile, lossless=True, plan_steps=STEPS)
+    assert Image.open(buffer).info["icc_profile"] == profile
+    np.testing.assert_array_equal(np.asarray(Image.open(buffer)), prior_picture)

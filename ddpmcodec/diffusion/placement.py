@@ -18,7 +18,8 @@ from ddpmcodec.diffusion.spectrum import POWER_FRACTION, group_power
 
 Floats = NDArray[np.float64]
 
-RMSES = np.geomspace(30, 0.95, 33)  # levels of 255: the distortions that count alike
+_COUNTED = 33  # distortions that count alike
+RMSES = np.geomspace(30, 0.95, _COUNTED)  # levels of 255: those of pictures; of latents, see `_counted`
 _ROUNDS = 3  # how often weights are made from the rates of the plan before
 # What a step costs above its ideal rate, in bits: the trellis code's excess with about 2^14 states, on Gaussian shifts
 # (docs/channel.md), and what its bit count and its time are worth. The count takes 3 bits in the first step and under 1
@@ -28,7 +29,7 @@ _SIDE_BITS = 3.0
 # Words of +-1 carry a bit a dimension at most, and lose from half a bit on (`channel/trellis`). What a step asks
 # for beyond that doesn't arrive, which no number of bits makes good.
 _LOST_FROM_HALF, _LOST_BEYOND = 0.8, 100.0
-_END_WEIGHT = 4.0  # distortions that what follows the last of RMSES counts for: it is where whole streams end
+_END_WEIGHT = 4.0  # distortions that what follows the last of them counts for: it is where whole streams end
 
 
 def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -40,7 +41,15 @@ def placed(curve: ErrorCurve, steps: Sequence[int]) -> tuple[tuple[int, ...], ..
     end = int(past[-1]) if len(past) else len(mse) - 1
     costs = _step_costs(curve, end)
     rmse = 127.5 * np.sqrt(mse[: end + 1])
-    return tuple(_placed(costs, rmse, n) for n in steps if 1 <= n <= end + 1)
+    counted = _counted(rmse, latents=curve.bound is not None)
+    return tuple(_placed(costs, rmse, counted, n) for n in steps if 1 <= n <= end + 1)
+
+
+def _counted(rmse: Floats, latents: bool) -> Floats:
+    """Return the distortions that count alike, falling: of latents, whose values are no levels, those from the first
+    of a curve to its last.
+    """
+    return np.geomspace(rmse[0], rmse[-1], _COUNTED) if latents else RMSES
 
 
 def _step_costs(curve: ErrorCurve, end: int) -> Floats:
@@ -64,9 +73,9 @@ def _step_costs(curve: ErrorCurve, end: int) -> Floats:
     return costs
 
 
-def _placed(costs: Floats, rmse: Floats, steps: int) -> tuple[int, ...]:
+def _placed(costs: Floats, rmse: Floats, counted: Floats, steps: int) -> tuple[int, ...]:
     levels = np.arange(len(rmse))
-    wanted = np.interp(-RMSES, -rmse, levels)  # where each distortion is reached
+    wanted = np.interp(-counted, -rmse, levels)  # where each distortion is reached
     weights = np.ones(len(rmse) + 1)
     path = _shortest(costs * _of_steps(weights), steps)
     for _ in range(_ROUNDS):

@@ -7,6 +7,7 @@ fixed point, and the search runs on integers with ties to the lower index.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,11 @@ _EXCESS_FIXED = round(0.74 * (1 << BITS_FRACTION))
 _SIDE_BITS = round(1.3 * (1 << BITS_FRACTION))
 _EXCESS_SLOPE = (44, 1024)  # bits a bit, beyond _EXCESS_FROM
 _EXCESS_FROM = 20 << BITS_FRACTION
+
+# Words of +-1 carry a bit a dimension at most; what a step asks for beyond that doesn't arrive. Plans of fewer steps
+# are left as they are: those of good models ask for more, too, and files go by them.
+_LOST_BEYOND = 100
+_FEWEST_CARRIED = 6
 
 DEFAULT_STEPS = 46
 _NEVER = 1 << 60  # more bits than any trajectory costs
@@ -108,7 +114,7 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
     END_RMSE.
 
     Where the curve stores a plan of this length, it is that one (see `placement`). Else its steps are those that are
-    best with white priors.
+    best with white priors; where one of them asks for more than a channel carries, those that are best without such.
 
     Raises ModelError when steps is below 1 or above the number of levels the curve has.
     """
@@ -116,7 +122,17 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
     if not 1 <= steps <= n:
         raise ModelError(f"a plan of {steps} steps was asked for; this model's plans have 1 to {n}")
     stored = next((plan for plan in curve.plans if len(plan) == steps), None)
-    path = np.array(_cheapest(curve, steps) if stored is None else stored)
+    if stored is not None:
+        return _through(curve, stored)
+    plan = _through(curve, _cheapest(curve, steps))
+    if steps < _FEWEST_CARRIED or max(plan.rate) <= curve.dims << BITS_FRACTION:
+        return plan
+    return _through(curve, _cheapest(curve, steps, _LOST_BEYOND))
+
+
+def _through(curve: ErrorCurve, levels: Sequence[int]) -> Plan:
+    """The plan through levels of the curve, given as indices."""
+    path = np.array(levels)
     starts = np.concatenate([path[:1] * 0, path[:-1]])  # the first level stands for pure noise as well
     mse, snr = (np.array(values, object) for values in (curve.mse, curve.snr))
     gains = snr[path] - np.concatenate([[0], snr[path[:-1]]])
@@ -126,13 +142,13 @@ def make_plan(curve: ErrorCurve, steps: int) -> Plan:
             group_power(curve.spectrum.row(curve.log_snr[i] / 65536), curve.side, curve.side) for i in starts.tolist()
         ]
         rate = _coloured_rate(curve, mse[starts] * gains, np.array(power, object))
-    levels = (np.array(curve.log_snr)[path] / 65536).tolist()
-    return Plan(tuple(levels), tuple(rate.tolist()), curve.dims, curve.spectrum)
+    log_snr = (np.array(curve.log_snr)[path] / 65536).tolist()
+    return Plan(tuple(log_snr), tuple(rate.tolist()), curve.dims, curve.spectrum)
 
 
-def _cheapest(curve: ErrorCurve, steps: int) -> list[int]:
-    """The levels of the trajectory of least bits, with white priors, to the last level."""
-    best, costs = _costs(curve)
+def _cheapest(curve: ErrorCurve, steps: int, lost_beyond: int = 0) -> list[int]:
+    """The levels of the trajectory of least cost, with white priors, to the last level; see `_costs`."""
+    best, costs = _costs(curve, lost_beyond)
     came_from = []
     for _ in range(steps - 1):
         total = best + costs
@@ -146,16 +162,20 @@ def _cheapest(curve: ErrorCurve, steps: int) -> list[int]:
 
 
 @lru_cache(maxsize=16)
-def _costs(curve: ErrorCurve) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _costs(curve: ErrorCurve, lost_beyond: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What white steps cost: (n,) the first, from pure noise to each level, and (n, n) others, to the row's from the
-    column's.
+    column's. lost_beyond: what a bit beyond one a dimension counts for more than others.
     """
+
+    def cost(rate: NDArray[np.int64]) -> NDArray[np.int64]:
+        return _with_excess(rate) + _SIDE_BITS + lost_beyond * np.maximum(rate - (curve.dims << BITS_FRACTION), 0)
+
     n = most_steps(curve)
     mse, snr = (np.array(values, object) for values in (curve.mse[:n], curve.snr[:n]))
     to, start = np.tril_indices(n, -1)
     costs = np.full((n, n), _NEVER)
-    costs[to, start] = _with_excess(_rate(curve, mse[start], snr[to] - snr[start])) + _SIDE_BITS
-    return _with_excess(_rate(curve, mse[0], snr)) + _SIDE_BITS, costs
+    costs[to, start] = cost(_rate(curve, mse[start], snr[to] - snr[start]))
+    return cost(_rate(curve, mse[0], snr)), costs
 
 
 def _coloured_rate(curve: ErrorCurve, ratio: Any, power: Any) -> NDArray[np.int64]:

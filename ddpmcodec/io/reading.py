@@ -36,6 +36,7 @@ class Reading:
     flatten: tuple[int, int, int] | None = None  # colour put behind transparent pixels; None refuses any alpha channel
     keep_profile: bool = False  # leave colours as they are, and keep what the file says they mean
     keep_metadata: bool = False  # EXIF and XMP
+    several: str = "name one with --frame N (from 0), or code all of them to an archive with --all-frames"  # advice
     note: Note = ignore_note  # is told what is converted, and what is left out
 
 
@@ -66,10 +67,7 @@ def read_picture(data: bytes, how: Reading, frame: int | None = None) -> Picture
     """
     file, frames = _opened(data)
     if frame is None and len(frames) > 1:
-        raise ImageError(
-            f"the file holds {len(frames)} frames or pages, and a stream holds one picture: name one with --frame N "
-            "(from 0), or code all of them to an archive with --all-frames"
-        )
+        raise ImageError(f"the file holds {len(frames)} frames or pages, and a stream holds one picture: {how.several}")
     if frame is not None and not 0 <= frame < len(frames):
         raise ImageError(f"frame {frame}: the file has {len(frames)}, counted from 0")
     return _decoded(file, frames[frame or 0], data, how)

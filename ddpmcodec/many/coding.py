@@ -25,6 +25,8 @@ from ddpmcodec.models.choice import AUTO, name_for, receiving_info
 from ddpmcodec.models.memory import is_out_of_memory
 from ddpmcodec.models.weights import load_model
 
+_SEVERAL = "--frame 0 takes the first of each file; code this file by itself for another, or for all with --all-frames"
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -79,7 +81,7 @@ class Encoding:
         """A picture, the notes on it, and the fields that keep what is to be kept."""
         notes = list[str]()
         kept = {"keep_profile": self.keep_profile, "keep_metadata": self.keep_metadata}
-        found = read_picture(data, Reading(self.flatten, note=notes.append, **kept), self.frame)
+        found = read_picture(data, Reading(self.flatten, several=_SEVERAL, note=notes.append, **kept), self.frame)
         picture = found.rgb
         height, width, _ = picture.shape
         _check_size(height, width, self.most_pixels)

@@ -107,12 +107,17 @@ def encoding_work(source: Place, target: Place, coding: Encoding, *, recursive: 
     options = asdict(coding)
     for unimportant in ("device", "model", "most_pixels"):
         options.pop(unimportant)
+    # Pictures that were coded without a background have no transparency, and those without a frame no other: what is
+    # given now for the few that failed then doesn't change them.
+    frames = {None, coding.frame} if coding.frame in (None, 0) else {coding.frame}
+    alike = [options | {"flatten": behind, "frame": frame} for behind in {None, coding.flatten} for frame in frames]
+    marked = [digest_of(VERSION, sorted(marks), chosen) for chosen in (options, *alike)]
     files = pictures_in(source, recursive, leave_out=target)
     if not files:
         more = "" if recursive else "; --recursive looks into the folders inside it"
         raise DdpmCodecError(f"{source} holds no picture: expected files such as .png, .jpg or .webp{more}")
     sized = _at_once(sized_picture, files, source)
-    return _work(source, target, coding, digest_of(VERSION, sorted(marks), options), sized, coded_name, overwrite)
+    return _work(source, target, coding, marked, sized, coded_name, overwrite)
 
 
 def decoding_work(source: Place, target: Place, coding: Decoding, *, recursive: bool, overwrite: bool) -> Work:
@@ -125,7 +130,7 @@ def decoding_work(source: Place, target: Place, coding: Decoding, *, recursive: 
         receiving_info(coding.model, "")  # says so where there is no such model
     sized = _at_once(sized_stream, files, source)
     options = digest_of("png", coding.steps, coding.allow_partial)
-    return _work(source, target, coding, options, sized, picture_name, overwrite)
+    return _work(source, target, coding, [options], sized, picture_name, overwrite)
 
 
 def _at_once(sized: Callable[[Path, Place], Sized], files: Sequence[Path], source: Place) -> list[Sized]:
@@ -137,7 +142,7 @@ def _work(
     source: Place,
     target: Place,
     coding: Encoding | Decoding,
-    options: str,
+    options: Sequence[str],  # digests: of the options, and of others that make the same of what they can code
     files: list[Sized],
     name: Callable[[PurePath], PurePath],
     overwrite: bool,
@@ -165,14 +170,14 @@ def _work(
         entry = journal.found(result.as_posix(), made.get(place))
         if (isinstance(place, Path) and place.is_dir()) or (entry is None and not overwrite):
             refused[file.path] = f"{place} is there, and no result of an earlier run: move it, or --overwrite it"
-        elif entry is not None and entry.options != options and not overwrite:
+        elif entry is not None and entry.options not in options and not overwrite:
             others.append(str(place))
-        elif entry is not None and entry.options == options:
+        elif entry is not None and entry.options in options:
             same[file.path] = entry
     if others:
         raise DdpmCodecError(
-            f"{target} holds {len(others)} results of other options, such as {others[0]}: name another directory, or "
-            "--overwrite replaces them"
+            f"{target} holds {len(others)} results of other options or another model, such as {others[0]}: give those "
+            "again to go on, name another directory to keep both, or --overwrite replaces them"
         )
     read = digests_of_files(source / path for path in same)
     finished = {path: entry for path, entry in same.items() if entry.source == read[source / path]}
@@ -183,7 +188,7 @@ def _work(
             batches.append(_needed(source, batch, wanted, finished))
     named = {file.path: file for file in files}
     listed = tuple(Done(path.as_posix(), named[path].pixels, error=error) for path, error in refused.items())
-    return Work(source, target, coding, options, tuple(batches), len(finished), listed, journal, name)
+    return Work(source, target, coding, options[0], tuple(batches), len(finished), listed, journal, name)
 
 
 def _is_file(target: Place) -> bool:

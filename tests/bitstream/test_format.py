@@ -27,11 +27,12 @@ from ddpmcodec.channel.names import channel_of, default_memory
 from ddpmcodec.channel.random_coding import zipf
 from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.diffusion.error_curve import END_MSE, ErrorCurve
-from ddpmcodec.diffusion.plan import make_plan, most_steps
+from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models import read_model_info
 from ddpmcodec.numerics.symbol_model import categorical
 from tests.conftest import spectral_curve
+from tests.diffusion.test_plan import weak_curve
 from tests.tools import format_parser as second
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -230,6 +231,13 @@ def test_plans(any_curve: ErrorCurve, embedded: second.Model, steps: int):
             plan = make_plan(theirs, steps)
             assert tuple(theirs.log_snr[i] / 65536 for i in levels) == plan.log_snr
             assert rates == plan.rate
+
+
+@pytest.mark.parametrize("steps", [5, 6, 20, 57])
+def test_plans_of_models_whose_steps_are_too_large_for_a_channel(steps: int):
+    curve = weak_curve()
+    levels, rates = second.plan(of(curve), steps)
+    assert make_plan(curve, steps) == Plan(tuple(curve.log_snr[i] / 65536 for i in levels), rates, curve.dims)
 
 
 @pytest.mark.parametrize("pictures", [1, 2, 4, 15, 16, 255, 256, 10_000])

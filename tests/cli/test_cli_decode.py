@@ -190,3 +190,12 @@ def test_exact_outputs_are_exact_and_come_without_a_warning(
 @pytest.fixture(scope="module")
 def exact_stream(picture: NDArray[np.uint8], model: CodecModel) -> bytes:
     return ddpmcodec.encode(picture, model=model, plan_steps=STEPS, lossless=True)
+
+
+def test_more_steps_than_a_watched_file_holds_are_told_of(source: Path):
+    more, all_of_them = (
+        run("decode", source, "-o", source.parent / "out.png", "--watch", "--steps", n) for n in (STEPS + 3, STEPS)
+    )
+    assert more.exit_code == 0, more.output
+    assert f"warning: {STEPS + 3} steps were asked for, and the file holds {STEPS}" in more.stderr
+    assert "warning" not in all_of_them.stderr

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddpmcodec.channel.names import channel_of
 from ddpmcodec.diffusion.error_curve import END_RMSE, ErrorCurve
 from ddpmcodec.diffusion.plan import Plan, make_plan, most_steps, planned_bits
 from ddpmcodec.errors import ModelError
@@ -83,6 +84,28 @@ def test_no_other_trajectory_is_cheaper(seed: int, dims: int):
         others = [planned_by_hand(curve, (*path, last)) for path in combinations(range(last), steps - 1)]
         assert planned_bits(curve, found) <= min(planned_bits(curve, other) for other in others) + 0.05 * steps
         assert found.log_snr in {other.log_snr for other in others}
+
+
+def weak_curve() -> ErrorCurve:
+    """A curve whose error falls more slowly than noise does: one step of five bits a dimension is the cheapest way."""
+    log_snr = np.linspace(-7, 7, 29)
+    return ErrorCurve.from_floats(log_snr, (1 + np.exp(log_snr)) ** -0.9, dims=3072)
+
+
+@pytest.mark.parametrize("steps", [7, 8, 13, 30, 57])
+def test_no_step_asks_for_more_than_the_channel_carries(steps: int):
+    curve = weak_curve()
+    plan = make_plan(curve, steps)
+    assert plan.steps == steps
+    assert max(plan.rate) / 256 <= channel_of(None, curve.dims).max_bits(curve.dims)
+    assert plan.level(steps) == make_plan(curve, 1).level(1)
+
+
+@pytest.mark.parametrize("steps", range(2, 6))
+def test_shorter_plans_stay_the_cheapest(steps: int):
+    """Files go by them: those of good models ask for more than a bit a dimension, too."""
+    curve = weak_curve()
+    assert sum(make_plan(curve, steps).rate) == pytest.approx(make_plan(curve, 1).rate[0], rel=0.01)
 
 
 def test_rates_are_the_closed_form():

@@ -162,6 +162,24 @@ def test_results_of_other_options_are_kept(photos: Path, tmp_path: Path):
     assert not tree(tmp_path / "out").items() & before.items()
 
 
+def test_a_frame_or_a_background_for_the_pictures_that_failed_is_no_other_option(photos: Path, tmp_path: Path):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(photos / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (16, 16), (255, 0, 0, 128)).save(photos / "clear.png")
+    first = json.loads(run("encode", photos, "-o", "out", *QUICK, "--json").stdout)
+    failed = {item["file"]: item["error"] for item in first["failed"]}
+    assert sorted(failed) == sorted([*BROKEN, "clear.png", "moving.gif"])
+    assert "--frame 0" in failed["moving.gif"]
+    assert "by itself" in failed["moving.gif"]
+    before = tree(tmp_path / "out")
+    for more, name in ((("--frame", 0), "moving.gif"), (("--frame", 0, "--flatten", "white"), "clear.png")):
+        said = json.loads(run("encode", photos, "-o", "out", *QUICK, "--json", *more).stdout)
+        assert said["done"] == 1
+        assert said["before"] == len(before)
+        before = before | {f"{name}.ddpc": (tmp_path / "out" / f"{name}.ddpc").read_bytes()}
+        assert tree(tmp_path / "out") == before
+
+
 def test_what_is_no_result_is_never_replaced(photos: Path, tmp_path: Path):
     out = tmp_path / "out"
     out.mkdir()

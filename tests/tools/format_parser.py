@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isqrt
@@ -271,7 +272,19 @@ def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, .
     n = len(first)
     steps = min(model.usual or 46, n) if steps is None else steps
     require(1 <= steps <= n, "a plan that the model does not have")
-    path = next((list(plan) for plan in model.plans if len(plan) == steps), None) or cheapest(first, between, steps)
+    stored = next((list(plan) for plan in model.plans if len(plan) == steps), None)
+    if stored is not None:
+        return along(model, stored)
+    path, rates = along(model, cheapest(first, between, steps))
+    if steps >= 6 and max(rates) > 256 * model.dims:
+        lost = lambda rate: 100 * max(rate - 256 * model.dims, 0)  # noqa: E731
+        return along(model, cheapest(first, between, steps, lost))
+    return path, rates
+
+
+def along(model: Model, path: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A path and its rates."""
+    first, between = costs(model)
     if model.spectrum is not None:
         gains = [model.snr[path[0]], *(model.snr[j] - model.snr[i] for i, j in zip(path, path[1:], strict=False))]
         return tuple(path), tuple(
@@ -280,11 +293,14 @@ def plan(model: Model, steps: int | None) -> tuple[tuple[int, ...], tuple[int, .
     return tuple(path), (first[path[0]], *(between[i][j] for i, j in zip(path, path[1:], strict=False)))
 
 
-def cheapest(first: list[int], between: list[list[int]], steps: int) -> list[int]:
+def cheapest(
+    first: list[int], between: list[list[int]], steps: int, lost: Callable[[int], int] = lambda rate: 0
+) -> list[int]:
     """Places of the path of least cost."""
     n, far = len(first), 1 << 60
-    best, came = [with_excess(r) + 333 for r in first], []
-    columns = [[with_excess(between[i][j]) + 333 for i in range(j)] for j in range(n)]
+    cost = lambda rate: with_excess(rate) + 333 + lost(rate)  # noqa: E731
+    best, came = [cost(r) for r in first], []
+    columns = [[cost(between[i][j]) for i in range(j)] for j in range(n)]
     for _ in range(steps - 1):
         totals = [[*map(add, best, column), far] for column in columns]
         least = [min(min(total), far) for total in totals]
