@@ -169,13 +169,24 @@ function show(index) {
   stream = streams[index];
   slider.max = stream.steps.length - 1;
   const most = stream.steps[stream.steps.length - 1].n;
-  by("about").textContent = `${streams.length > 1 ? stream.name + ": " : ""}${stream.width} × ${stream.height} pixels, ` +
+  const which = streams.length > 1 ? `Picture ${index + 1} of ${streams.length}, ${stream.name}: ` : "";
+  by("about").textContent = `${which}${stream.width} × ${stream.height} pixels, ` +
     `${most} steps, model ${stream.model}` + (stream.shared > 1 ? `, coded together with ${stream.shared - 1} others` : "");
   for (const [i, button] of [...by("gallery").children].entries()) {
     if (i === index) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
   }
+  bringIntoView(index);
   fillTable();
   return go(Math.round(part * (stream.steps.length - 1)));
+}
+
+// Only the row of pictures moves, not the page.
+function bringIntoView(index) {
+  const row = by("gallery"), button = row.children[index];
+  if (!button) return;
+  const before = button.offsetLeft - row.offsetLeft - row.scrollLeft;
+  const after = before + button.offsetWidth - row.clientWidth;
+  if (before < 0) row.scrollLeft += before - 8; else if (after > 0) row.scrollLeft += after + 8;
 }
 
 function fillTable() {
@@ -258,6 +269,7 @@ document.addEventListener("keydown", onKey);
 
 if (streams.length > 1) {
   by("gallery").hidden = false;
+  by("gallery").setAttribute("aria-label", `${streams.length} pictures, in a row that scrolls sideways`);
   streams.forEach((one, i) => {
     const button = document.createElement("button"), image = document.createElement("img");
     button.type = "button";

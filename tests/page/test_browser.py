@@ -6,6 +6,7 @@ import base64
 import io
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,24 @@ def test_it_is_dark_where_the_reader_wants_it(page: Any, dark: bool):
 @pytest.mark.parametrize("page", [{"viewport": {"width": 320, "height": 640}}], indirect=True)
 def test_nothing_is_wider_than_a_small_phone(page: Any):
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+@pytest.mark.parametrize("page", [{"viewport": {"width": 320, "height": 640}}], indirect=True)
+def test_a_long_row_of_pictures_says_how_long_and_follows_the_chosen_one(
+    page: Any, tmp_path: Path, tiny_model: CodecModel, prior_picture: NDArray[np.uint8]
+):
+    one = _shown(tiny_model, prior_picture)[1]
+    many = tmp_path / "many.html"
+    many.write_text(page_of([replace(one, name=f"picture {i}") for i in range(8)], "Many").html, "utf-8")
+    page.goto(many.as_uri())
+    row = page.get_by_role("navigation")
+    assert row.get_attribute("aria-label") == "8 pictures, in a row that scrolls sideways"
+    assert page.locator("#about").inner_text().startswith("Picture 1 of 8, picture 0: ")
+    page.locator("#stage").focus()
+    for _ in range(7):
+        page.keyboard.press("PageDown")
+    page.wait_for_function("() => document.querySelector('#about').textContent.startsWith('Picture 8 of 8, ')")
+    last, whole = page.get_by_role("button", name="picture 7").bounding_box(), row.bounding_box()
+    assert whole["x"] <= last["x"]
+    assert last["x"] + last["width"] <= whole["x"] + whole["width"] + 1
+    page.screenshot(path=str(tmp_path / "many.png"))
