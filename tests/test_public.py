@@ -38,7 +38,7 @@ def test_the_names_of_the_page_on_python_are_public():
         "register_ddpmcodec",
         "save_all",
         "append_images",
-    } | {"LOAD_TRUNCATED_IMAGES", "OSError", "__all__", "intact_steps", "intact_pictures", "ValueError"}
+    } | {"LOAD_TRUNCATED_IMAGES", "OSError", "__all__", "intact_steps", "intact_pictures", "ValueError", "TypeError"}
     assert named - modules_and_attributes <= set(ddpmcodec.__all__)
 
 

@@ -17,8 +17,9 @@ from ddpmcodec.bitstream.header import Header, read_header
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.codec.estimate import BATCH, pictures_at_a_time
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
+from ddpmcodec.codec.pictures import as_pictures
 from ddpmcodec.errors import DdpmCodecError, ImageError
-from ddpmcodec.io.images import as_picture, as_pictures
+from ddpmcodec.io.images import as_picture
 from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Shown
 from ddpmcodec.models.base import CodecModel

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
+from ddpmcodec.codec.pictures import as_pictures
 from ddpmcodec.codec.rate_control import mse_target, size_target, to_distortion, to_size
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import as_picture, as_pictures
+from ddpmcodec.io.images import as_picture
 from ddpmcodec.models.cache import ModelLike
 
 if TYPE_CHECKING:

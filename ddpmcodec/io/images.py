@@ -14,7 +14,6 @@ from PIL import Image
 from ddpmcodec.errors import ImageError
 from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Shown, as_shown
-from ddpmcodec.numerics.arguments import several
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
@@ -35,15 +34,6 @@ def as_picture(image: Any, keep: bool = False) -> Shown:
         shown = as_shown(image, keep)
         return replace(shown, rgb=_checked(shown.rgb))
     return Shown(_checked(_as_array(image)))
-
-
-def as_pictures(images: Any) -> list[Any]:
-    """Return the members of a list of pictures, each as it is. Raises DdpmCodecError for what is no list, ImageError
-    for an array of one picture, whose rows would be taken for grey pictures of three pixels.
-    """
-    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] == 3:
-        raise ImageError(f"one picture of shape {images.shape}: expected several, as a list or an array (n, h, w, 3)")
-    return several(images, "pictures")
 
 
 def _as_array(image: Any) -> NDArray[Any]:

@@ -1,4 +1,5 @@
-"""Probabilities of the tail: a small network of integers for each group, trained once on CIFAR-10's training images and on photographs.
+"""Probabilities of the tail: a small network of integers for each group, trained once on CIFAR-10's training images
+and on photographs.
 
 In: a sub-pixel's neighbourhood of predictions, and of errors where they are known already. Out: a mixture of two
 Gaussians. Every number is an integer held exactly (products and sums stay below 2^53, so the order in which a matrix

@@ -276,7 +276,7 @@ def test_different_seeds_send_different_noise(tiny_model: CodecModel, picture: P
         (np.zeros((0, 8, 3), np.uint8), "1x1"),
         (np.zeros((8, 0), np.uint8), "1x1"),
         (None, "object"),
-        ("picture.png", "expected uint8"),
+        ("picture.png", "expected a uint8 array"),
     ],
 )
 def test_what_is_no_picture_is_refused(tiny_model: CodecModel, image: object, message: str):

@@ -137,18 +137,20 @@ def test_targets_count_the_grey_picture(grey: NDArray[np.uint8], tiny_model: Cod
     assert ddpmcodec.read_header(ddpmcodec.truncate(data, steps=1, model=tiny_model)).grey
 
 
-def test_grey_takes_fewer_bits_for_the_same_luminance(grey: NDArray[np.uint8]):
-    model, found = load_model("cifar10-small"), {}
+def test_grey_takes_fewer_bits_for_the_same_luminance(picture: NDArray[np.uint8]):
+    """One picture may have it the other way round by a per cent: a path through the chain is luck, too."""
+    model, sizes, errors = load_model("cifar10-small"), {False: 0, True: 0}, {False: 0.0, True: 0.0}
+    greys = [np.repeat(plane[..., None], 3, axis=2) for c in range(3) for plane in (picture[..., c], picture[..., c].T)]
     for kind in (False, True):
-        sender = Sender(grey, model=model, plan_steps=12, grey=kind)
+        sender = Sender(*greys, model=model, plan_steps=12, grey=kind)
         for _ in sender.send():
             pass
-        (data,) = sender.files()
-        decoded = ddpmcodec.decode(data, model=model)
-        luma = np.rint(decoded.mean(axis=2)).astype(np.uint8)
-        found[kind] = (len(data), rmse(luma, grey[..., 0]))
-    assert found[True][0] < 0.97 * found[False][0]
-    assert found[True][1] < found[False][1] + 0.05
+        for data, shown in zip(sender.files(), greys, strict=True):
+            luma = np.rint(ddpmcodec.decode(data, model=model).mean(axis=2)).astype(np.uint8)
+            sizes[kind] += len(data)
+            errors[kind] += rmse(luma, shown[..., 0]) / len(greys)
+    assert sizes[True] < 0.99 * sizes[False]
+    assert errors[True] < errors[False] + 0.05
 
 
 def test_the_program_writes_a_grey_png(tmp_path: Path, grey: NDArray[np.uint8]):

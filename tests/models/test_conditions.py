@@ -139,7 +139,7 @@ def test_a_condition_that_a_network_can_t_have_is_refused(unet: CodecModel, dit:
         (dit, {"prompt": "a house"}, "--prompt"),
         (model, {"class_label": 1}, "no class"),
         (model, {"prompt": "a house"}, "no class, prompt"),
-        (model, {"class_label": -1}, "from 0 on"),
+        (model, {"class_label": -1}, "from 0 to"),
     ):
         with pytest.raises(DdpmCodecError, match=message):
             ddpmcodec.encode(picture, model=codec_, **options)  # type: ignore[arg-type]

@@ -374,7 +374,11 @@ def test_weights_that_are_no_halves_are_stored_as_they_are(tmp_path: Path, diffu
     network, config = load_diffusers(saved(tmp_path, unet, diffusers.DDPMScheduler()))
     save_model(tmp_path / "exact.safetensors", network, curve, "exact", config=config)
     x_t, level = noisy(1), torch.tensor([0.5])
-    assert torch.equal(load_network(tmp_path / "exact.safetensors")[0](x_t, level), network(x_t, level))
+    again = load_network(tmp_path / "exact.safetensors")[0]
+    weights, stored = network.state_dict(), again.state_dict()
+    assert all(torch.equal(stored[name], weights[name]) for name in weights)
+    # Not bit by bit: products are added in another order where memory is aligned otherwise.
+    assert torch.allclose(again(x_t, level), network(x_t, level), atol=1e-5)
     halves, _ = load_diffusers(saved(tmp_path / "half", unet_of(diffusers), diffusers.DDPMScheduler()))
     save_model(tmp_path / "half.safetensors", halves, curve, "half", config=config)
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("exact", "half")]
