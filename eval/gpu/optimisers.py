@@ -76,8 +76,14 @@ def as_told(way: Way, small: bool) -> Preset:
     """Return a way's preset, as a GPU trains it."""
     chosen = settings(way.preset, small)
     recipe = chosen.recipe if small or way.batch is None else chosen.recipe.with_batch(way.batch)
-    rates = {name: rate for name, rate in (("muon_lr", way.muon_lr), ("lr", way.lr)) if rate is not None}
-    return replace(chosen, recipe=replace(recipe, muon=way.muon_lr is not None, ema=_AVERAGES, **rates))
+    told = replace(
+        recipe,
+        muon=way.muon_lr is not None,
+        muon_lr=recipe.muon_lr if way.muon_lr is None else way.muon_lr,
+        lr=recipe.lr if way.lr is None else way.lr,
+        ema=_AVERAGES,
+    )
+    return replace(chosen, recipe=told)
 
 
 def _trained(

@@ -183,8 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     total = dict.fromkeys(check, 0.0)
     for g, group in enumerate(groups()):
         start = time.perf_counter()
-        x, *rest = (torch.cat(parts) for parts in zip(*(t.of(group) for t in train), strict=True))
-        net = fit(x, *rest, args.epochs, args.seed + g)
+        x, truth, own, scale = (torch.cat(parts) for parts in zip(*(t.of(group) for t in train), strict=True))
+        net = fit(x, truth, own, scale, args.epochs, args.seed + g)
         for name, examples in check.items():
             x, *rest = examples.of(group)
             with torch.no_grad():
