@@ -100,8 +100,7 @@ def measure_curve(
     spectrum is measured as well, and the chain's priors follow it; else they are white. space: of a latent model, whose
     x_0 are its latents; the axes along which channels are decorrelated are then measured, too, as they are for other
     than three channels. plans: lengths of the plans to place and store, where priors are coloured: seconds to minutes.
-    Raises ModelError when the levels don't rise, and for images that are no bytes or
-    no squares.
+    Raises ModelError when the levels don't rise, and for images that are no bytes or no squares.
     """
     check_images(images)
     factors, plans = whole_numbers(factors, "factors", {r.factor for r in _TRIED}), whole_numbers(plans, "plans")

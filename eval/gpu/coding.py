@@ -22,7 +22,9 @@ RMSES = (12.0, 0.951)
 
 
 def measure_rates(setting: Setting) -> None:
-    """Measure what training sent home, else the embedded model: ideal rates first, then files, few and then all."""
+    """Measure what training sent home, else the embedded model: files of a few pictures, then ideal rates of many, then
+    files of those.
+    """
     model, origin = codec(setting)
     found: dict[str, Any] = {"model": origin, "plan_steps": model.plan(4 if setting.small else None).steps}
     setting.report(found)

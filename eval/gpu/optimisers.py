@@ -58,9 +58,9 @@ def compare(setting: Setting) -> None:
     found: dict[str, Any] = {"card": card(setting.device), "ways": {}}
     pools: dict[str, tuple[TrainingImages, HeldOut | None]] = {}
     where = Processes(0, 1, torch.device(setting.device))
-    for i, way in enumerate(ways):
-        seconds = max(_LEAST_SECONDS, setting.seconds_left / (len(ways) - i) - _AROUND)
-        if not setting.small and setting.seconds_left < _LEAST_SECONDS + _AROUND:
+    seconds = max(_LEAST_SECONDS, setting.seconds_left / max(1, len(ways)) - _AROUND)  # for each alike
+    for way in ways:
+        if not setting.small and setting.seconds_left < seconds:
             break
         chosen = as_told(way, setting.small)
         if way.preset not in pools:

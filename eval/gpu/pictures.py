@@ -34,7 +34,7 @@ def are_there(folder: Path | None, photos: bool) -> bool:
 
 
 def _training(folder: Path | None, photos: bool) -> list[str]:
-    pattern = "photos-training-*" if photos else "tiles-training-*"
+    pattern = PHOTOS.format("*") if photos else TILES.replace("{:02d}", "*")
     return sorted(p.name for p in folder.glob(pattern)) if folder else []
 
 
