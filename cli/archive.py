@@ -45,6 +45,7 @@ def encode_all(
     from ddpmcodec.bitstream.header import read_header
     from ddpmcodec.codec.archive_encoding import encode_archive
     from ddpmcodec.codec.metadata import to_fields
+    from ddpmcodec.codec.trajectory import steps_of_plan
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import AUTO, name_for
 
@@ -59,11 +60,13 @@ def encode_all(
         options["fields"], fields = fields[0], []
     called = [Path(name).name for name, _ in found] if names else None
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
-    job = {"plan_steps": options["plan_steps"], "encoding": True}
-    weigh(codec, *pictures[0].shape[:2], yes=yes, quiet=quiet, pictures=len(pictures), **job)
+    height, width = pictures[0].shape[:2]
+    steps = steps_of_plan(codec.curve, options["plan_steps"], height * width, exact=options["lossless"])
+    options["plan_steps"] = steps
+    weigh(codec, height, width, yes=yes, quiet=quiet, pictures=len(pictures), plan_steps=steps, encoding=True)
     loaded = time.perf_counter()
     report = ArchiveReport(pictures, verbose, options["lossless"])
-    with progress_bar("encoding", len(pictures) * codec.plan(options["plan_steps"]).steps, not quiet) as advance:
+    with progress_bar("encoding", len(pictures) * steps, not quiet) as advance:
 
         def on_step(sent: Any) -> None:
             report.add(sent)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ddpmcodec.codec.options import Options
 from ddpmcodec.codec.rate_control import SHORT_TRIES, mse_target, size_target
-from ddpmcodec.codec.sender import SentStep, nearest_step
+from ddpmcodec.codec.sender import SentStep
+from ddpmcodec.codec.trajectory import nearest_step, steps_of_plan, tail_step
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import FRACTION
 from ddpmcodec.io.images import to_bytes
-from ddpmcodec.lossless import usual_steps
 from ddpmcodec.models.base import CodecModel
 
 _LEVEL = 127.5  # levels of 255 in one unit of x_0
@@ -32,8 +32,9 @@ class Forecast:
     last: int = field(init=False)  # steps of the stream, as far as is known
 
     def __post_init__(self) -> None:
-        options, plan = self.options, self.model.plan(self.options.plan_steps)
-        height, width = self.picture.shape[:2]
+        options, (height, width) = self.options, self.picture.shape[:2]
+        exact = options.lossless and options.steps is None
+        plan = self.model.plan(steps_of_plan(self.model.curve, options.plan_steps, height * width, exact=exact))
         end = options.end_log_snr(height * width)
         self._mse = mse_target(options.target_psnr, options.target_rmse)
         self._size = size_target(height * width, options.target_bytes, options.target_bpp)
@@ -48,7 +49,7 @@ class Forecast:
         elif end is not None:
             self.last = nearest_step(plan, end)
         elif options.lossless:
-            self.last = usual_steps(self.model.curve, plan)
+            self.last = tail_step(self.model.curve, plan, height * width)
         else:
             self.last = self._until(1.0, 1.0)
 

@@ -25,10 +25,11 @@ from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.metadata import to_fields
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepTarget, step_target
-from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps
+from ddpmcodec.codec.trajectory import nearest_step, steps_of_plan, tail_step
+from ddpmcodec.diffusion.plan import default_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_picture, is_grey, to_plane
-from ddpmcodec.lossless import TailLevel, encode_tail, usual_steps
+from ddpmcodec.lossless import TailLevel, encode_tail
 from ddpmcodec.models.cache import ModelLike, sending_model
 from ddpmcodec.numerics.arguments import flag, text, whole, whole_or_none
 
@@ -94,11 +95,10 @@ class Sender:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
         ((height, width, _),) = sizes
         codec = sending_model(model, height, width)
-        plan_steps = fast_steps(codec.curve) if plan_steps == "fast" else whole_or_none(plan_steps, "plan_steps")
-        if plan_steps == default_steps(codec.curve):
-            plan_steps = None  # what is the default has no field in the header
+        length = steps_of_plan(codec.curve, plan_steps, height * width, exact=lossless and steps is None)
+        named = None if length == default_steps(codec.curve) else length  # the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(text(channel, "channel"))
-        header = Header(mark, width, height, plan_steps, spec, seed, short=short_step, lossless=lossless)
+        header = Header(mark, width, height, named, spec, seed, short=short_step, lossless=lossless)
         self.headers = [
             replace(
                 header,
@@ -127,7 +127,7 @@ class Sender:
         if steps is None and end_log_snr is not None:
             return nearest_step(plan, end_log_snr)
         if steps is None:
-            return usual_steps(model.curve, plan) if self.header.lossless else plan.steps
+            return tail_step(model.curve, plan, self.header.pixels) if self.header.lossless else plan.steps
         if not 1 <= steps <= plan.steps:
             raise DdpmCodecError(f"{steps} steps were asked for; this plan has 1 to {plan.steps}")
         return steps
@@ -234,8 +234,3 @@ class Sender:
         level = TailLevel.of(chain.model.curve, chain.log_snr)
         for header, picture, x0_hat in zip(self.headers, self.pictures, chain.pictures(), strict=True):
             yield encode_tail(picture, x0_hat, level, chain.key(), header.grey)
-
-
-def nearest_step(plan: Plan, log_snr: float) -> int:
-    """Return how many steps of a plan end nearest to a level."""
-    return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - log_snr))

@@ -1,5 +1,5 @@
 """Lossless tail: x_0 exactly, given the last x_t. Integers only, once the network's prediction has been rounded."""
 
-from ddpmcodec.lossless.tail import TailLevel, decode_tail, encode_tail, usual_steps
+from ddpmcodec.lossless.tail import TailLevel, decode_tail, encode_tail
 
-__all__ = ["TailLevel", "decode_tail", "encode_tail", "usual_steps"]
+__all__ = ["TailLevel", "decode_tail", "encode_tail"]

@@ -22,20 +22,14 @@ from numpy.typing import NDArray
 from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES
 from ddpmcodec.bitstream.range_coder import seal
 from ddpmcodec.diffusion.error_curve import FRACTION, ErrorCurve
-from ddpmcodec.diffusion.plan import Plan
 from ddpmcodec.errors import FormatError
 from ddpmcodec.lossless.adaptation import best_way, tempered, way_model
 from ddpmcodec.lossless.distribution import TOGETHER, bits_of, frequencies
 from ddpmcodec.lossless.lattice import GREEN, RADIUS, Group, bands, groups, neighbours
 from ddpmcodec.lossless.network import Mixtures, inputs, layers, mixtures
 from ddpmcodec.lossless.rounding import ESCAPE, TOLERANCE, UNIT, blocks, choose, rounded, try_model
-from ddpmcodec.numerics.fixed_point import fixed_log2
 from ddpmcodec.numerics.philox import ROUNDING, Key
 
-# Expected RMSE of x0_hat where diffusion ends and the tail begins: where the bytes of both together are least, measured
-# on 64 training images (`ddpmcodec.eval.studies.tail_study`).
-USUAL_RMSE = 1.6
-USUAL_MSE = round((USUAL_RMSE / 127.5) ** 2 * 2.0**FRACTION)
 _ROWS = constriction.stream.model.Categorical(perfect=False)  # one row of frequencies a symbol
 Planes = NDArray[np.int64]  # (3, h, w)
 
@@ -54,14 +48,6 @@ class TailLevel:
         mse = curve.mse[curve.log_snr.index(level)]
         scale = math.isqrt(mse * (255 * UNIT) ** 2 >> (FRACTION + 2))  # [-1, 1] is 255 levels wide
         return cls(level, min(max(scale, UNIT // 8), 64 * UNIT))
-
-
-def usual_steps(curve: ErrorCurve, plan: Plan) -> int:
-    """Return after how many of a plan's steps the tail begins where nothing else is asked for: integers decide."""
-    wanted = fixed_log2(np.array([USUAL_MSE], np.uint64), FRACTION)[0]
-    places = [curve.log_snr.index(round(level * 65536)) for level in plan.log_snr]
-    distance = np.abs(fixed_log2(np.array([curve.mse[i] for i in places], np.uint64), FRACTION) - wanted)
-    return int(distance.argmin()) + 1
 
 
 def encode_tail(

@@ -21,7 +21,6 @@ from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.decoding import decode_stream
 from ddpmcodec.codec.encoding import encode_batch
 from ddpmcodec.errors import FormatError
-from ddpmcodec.lossless import usual_steps
 from ddpmcodec.models import CodecModel
 
 STEPS = 6
@@ -167,13 +166,6 @@ def test_a_target_and_lossless_exclude_each_other(tiny_model: CodecModel, prior_
     for target in ({"target_bytes": 500}, {"target_psnr": 30.0}):
         with pytest.raises(DdpmCodecError, match="lossless"):
             encode(prior_picture, model=tiny_model, lossless=True, **target)  # type: ignore[arg-type]
-
-
-def test_the_tail_begins_at_the_usual_error(model: CodecModel) -> None:
-    plan = model.plan()
-    steps = usual_steps(model.curve, plan)
-    rmse = 127.5 * np.sqrt(model.curve.expected_mse(np.array(plan.log_snr)))
-    assert steps == np.abs(np.log(rmse / 1.6)).argmin() + 1
 
 
 def test_a_tail_without_a_step_or_without_symbols_is_refused(tiny_model: CodecModel) -> None:

@@ -1,0 +1,50 @@
+"""Trajectory of a picture: which of the model's plans it is sent by, and after how many steps its stream ends.
+
+The sender's choice alone: a header names the plan, and END says where the stream ends.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ddpmcodec.diffusion.error_curve import FRACTION, ErrorCurve
+from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps, long_steps
+from ddpmcodec.models.choice import is_small
+from ddpmcodec.numerics.arguments import whole
+from ddpmcodec.numerics.fixed_point import fixed_log2
+
+# Expected RMSE of x0_hat where diffusion ends and the tail begins: where the bytes of both together are least, measured
+# on 64 training tiles of 32x32 and, for large pictures, on photographs held out from training
+# (`ddpmcodec.eval.studies.tail_study`).
+TAIL_RMSE, LARGE_TAIL_RMSE = 1.6, 2.1
+
+
+def steps_of_plan(curve: ErrorCurve, asked: int | Literal["fast"] | None, pixels: int, *, exact: bool = False) -> int:
+    """Return the steps of the plan that a picture is sent by. asked: what the user says; exact: the exact picture
+    follows, from a step that nobody named.
+
+    An exact photograph goes by the long plan. It spends its bits on the fine steps, where short plans waste most; and
+    what a step costs by itself, which makes more steps of a tile no better, is nothing in a large picture.
+    """
+    if asked == "fast":
+        return fast_steps(curve)
+    if asked is not None:
+        return whole(asked, "plan_steps")
+    return long_steps(curve) if exact and not is_small(pixels) else default_steps(curve)
+
+
+def tail_step(curve: ErrorCurve, plan: Plan, pixels: int) -> int:
+    """Return after how many of a plan's steps the tail begins where nobody names the step. Integers decide."""
+    rmse = TAIL_RMSE if is_small(pixels) else LARGE_TAIL_RMSE
+    mse = round((rmse / 127.5) ** 2 * 2.0**FRACTION)
+    wanted = fixed_log2(np.array([mse], np.uint64), FRACTION)[0]
+    places = [curve.log_snr.index(round(level * 65536)) for level in plan.log_snr]
+    distance = np.abs(fixed_log2(np.array([curve.mse[i] for i in places], np.uint64), FRACTION) - wanted)
+    return int(distance.argmin()) + 1
+
+
+def nearest_step(plan: Plan, log_snr: float) -> int:
+    """Return how many steps of a plan end nearest to a level."""
+    return 1 + min(range(plan.steps), key=lambda n: abs(plan.log_snr[n] - log_snr))
