@@ -2,10 +2,13 @@
 
     python -m ddpmcodec.eval.studies.tail_study --data train.webp --limit 64 -o results/tail-study.json \\
       --plot results/tail-study.png
+    python -m ddpmcodec.eval.studies.tail_study --data photos/ --model photo-small --plan-steps 22 33 --limit 8 \\
+      -o results/tail-study-photos.json
 
 Where: one chain a picture, encoded to its end; after each step, the real bytes of the steps so far, sealed, and the
 real bytes of a tail from there. How: bits that tails at the usual place spend so that a receiver's floats may differ,
-beside a tail for a receiver with the very same floats.
+beside a tail for a receiver with the very same floats. A model for pictures of any size is measured on middles of
+256x256 of photographs held out from training.
 """
 
 from __future__ import annotations
@@ -19,44 +22,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.codec.sender import Sender
+from ddpmcodec.codec.trajectory import tail_step
+from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.io.atomic import replacing
-from ddpmcodec.io.datasets import load_images
+from ddpmcodec.io.datasets import load_images, named_pictures
 from ddpmcodec.io.images import to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail
 from ddpmcodec.lossless.rounding import TOLERANCE, UNIT
 from ddpmcodec.lossless.tail import symbol_bits
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.numerics.philox import Key
+from ddpmcodec.training.held_out import is_held_out
 
-BATCH = 32
-FIRST = 17  # first step that is tried as an end: before it the tail has too much to do
+BATCH_PIXELS = 32 * 32 * 32
+SIDE = 256  # of a photograph's middle
+WORST_RMSE = 5.0  # expected where the first end that is tried lies: before it the tail has too much to do
 
 
-def totals(model: CodecModel, images: NDArray[np.uint8], usual: int) -> dict[str, Any]:
-    """Return bits/dim of both parts for an end at each step, over images (n, 32, 32, 3); and the ways of rounding at
-    step `usual`.
+def middles(path: Path, limit: int) -> NDArray[np.uint8]:
+    """Return the middles (n, SIDE, SIDE, 3) of as many held-out photographs of a folder, spread over all of them."""
+    pictures = [p for file, p in named_pictures(path) if is_held_out(file.name) and min(p.shape[:2]) >= SIDE]
+    if len(pictures) < limit:
+        raise DdpmCodecError(f"{path} has {len(pictures)} held-out pictures of {SIDE}x{SIDE} at least: --limit {limit}")
+    cuts = [((p.shape[0] - SIDE) // 2, (p.shape[1] - SIDE) // 2, p) for p in pictures[:: len(pictures) // limit]]
+    return np.stack([p[y : y + SIDE, x : x + SIDE] for y, x, p in cuts[:limit]])
+
+
+def totals(model: CodecModel, images: NDArray[np.uint8], usual: int | None, plan_steps: int | None) -> dict[str, Any]:
+    """Return bits/dim of both parts for an end at each step, over images (n, h, w, 3); and the ways of rounding at step
+    `usual`, the tail's own where that is None.
     """
-    plan, dims = model.plan(), images[0].size
-    ends = range(FIRST, plan.steps + 1)
+    plan, dims, pixels = model.plan(plan_steps), images[0].size, images.shape[1] * images.shape[2]
+    usual = tail_step(model.curve, plan, pixels) if usual is None else usual
+    expected = 127.5 * np.sqrt(model.curve.expected_mse(np.array(plan.log_snr)))
+    first_end = 1 + int(np.argmax(expected <= WORST_RMSE))
+    ends, batch = range(first_end, plan.steps + 1), max(1, BATCH_PIXELS // pixels)
     diffusion, tails, ways = np.zeros((len(ends), 2)), np.zeros(len(ends)), []
-    for first in range(0, len(images), BATCH):
-        part = images[first : first + BATCH]
+    for first in range(0, len(images), batch):
+        part = images[first : first + batch]
         x_0 = np.stack([to_plane(i) for i in part])
-        sender = Sender(*part, model=model)
+        sender = Sender(*part, model=model, plan_steps=plan_steps)
         for sent in sender.send():
-            if sent.n < FIRST:
+            if sent.n < first_end:
                 continue
             level, predictions = TailLevel.of(model.curve, sent.log_snr_s), sent.reconstruct()
             for picture, stream, x0_hat in zip(part, sender.streams, predictions, strict=True):
-                diffusion[sent.n - FIRST, 0] += 8 * len(stream.ended_here().sealed())
-                tails[sent.n - FIRST] += 8 * len(encode_tail(picture, x0_hat, level, Key(0, sent.n)))
+                diffusion[sent.n - first_end, 0] += 8 * len(stream.ended_here().sealed())
+                tails[sent.n - first_end] += 8 * len(encode_tail(picture, x0_hat, level, Key(0, sent.n)))
                 if sent.n == usual:
                     ways.append(_ways(picture, x0_hat, level, Key(0, sent.n)))
-            diffusion[sent.n - FIRST, 1] += float(((predictions - x_0) ** 2).mean(axis=(1, 2, 3)).sum())
+            diffusion[sent.n - first_end, 1] += float(((predictions - x_0) ** 2).mean(axis=(1, 2, 3)).sum())
     count = len(images) * dims
     return {
         "images": len(images),
+        "plan_steps": plan.steps,
         "where": {
             "steps": list(ends),
             "log_snr": [plan.level(n) for n in ends],
@@ -119,23 +139,28 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="mosaic or folder of 32x32 training images")
+    parser.add_argument("--data", type=Path, required=True, help="mosaic or folder of training images")
     parser.add_argument("--limit", type=int, default=64)
-    parser.add_argument("--usual", type=int, default=38, help="the step after which ways of rounding are compared")
+    parser.add_argument("--plan-steps", type=int, nargs="+", default=[None], help="default: the model's")
+    parser.add_argument(
+        "--usual", type=int, help="the step after which ways of rounding are compared; default: the tail's"
+    )
     parser.add_argument("--model", default="cifar10-small")
     parser.add_argument("--plot", type=Path, help="PNG or SVG")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args(arguments)
     model = load_model(args.model)
-    result = totals(model, load_images(args.data, model.window, args.limit), args.usual)
-    result = provenance() | {"model": model.name, "fingerprint": model.fingerprint, "data": args.data.name} | result
-    write_json(args.output, result)
+    images = middles(args.data, args.limit) if model.any_size else load_images(args.data, model.window, args.limit)
+    plans = [totals(model, images, args.usual, steps) for steps in args.plan_steps]
+    named = provenance() | {"model": model.name, "fingerprint": model.fingerprint, "data": args.data.name}
+    write_json(args.output, named | {"plans": plans})
     if args.plot:
-        draw(result, args.plot)
-    where = result["where"]
-    for n, rmse, bits in zip(where["steps"], where["rmse"], where["total_bits_per_dim"], strict=True):
-        print(f"ends after step {n}: RMSE {rmse:.2f}, {bits:.4f} bits/dim in all")
-    print({k: round(v, 4) for k, v in result["rounding"].items()})
+        draw(plans[0], args.plot)
+    for result in plans:
+        where = result["where"]
+        for n, rmse, bits in zip(where["steps"], where["rmse"], where["total_bits_per_dim"], strict=True):
+            print(f"{result['plan_steps']} steps, ends after {n}: RMSE {rmse:.2f}, {bits:.4f} bits/dim in all")
+        print({k: round(v, 4) for k, v in result["rounding"].items()})
 
 
 if __name__ == "__main__":
