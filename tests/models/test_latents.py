@@ -108,6 +108,15 @@ def test_latents_and_pictures_are_diffusers_own(latent: CodecModel, diffusers: A
     assert latent.bound >= np.abs(latent.space.of_pictures(planes(smooth(3)))).max()
 
 
+def test_sides_that_the_factor_doesn_t_divide_are_extended_by_the_last_rows_and_columns(latent: CodecModel):
+    picture = smooth(1, 20, 33)
+    extended = np.concatenate([picture, picture[:, -1:].repeat(4, axis=1)], axis=1)
+    extended = np.concatenate([extended, extended[:, :, -1:].repeat(7, axis=2)], axis=2)
+    found, expected = (latent.space.of_pictures(planes(p)) for p in (picture, extended))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.shape == (1, 4, 3, 5)
+
+
 def test_loading_says_nothing_of_its_own(latent: CodecModel):
     """diffusers warns of entries that its own autoencoders leave in their configurations."""
     said, logger = logging.handlers.BufferingHandler(99), logging.getLogger("diffusers")
