@@ -179,8 +179,8 @@ def made(wrong: Wrong) -> Iterator[None]:
 
 
 def _exchange(owner: object, old: object, new: object) -> None:
-    """Put one function in the place of another: in its owner, and wherever it was imported by name, tests included: a
-    test file that was imported before would ask the right one, and one that was imported since would keep the wrong one.
+    """Put one function in the place of another: in its owner, and wherever it was imported by name, tests included
+    (a test file that was imported before would go on asking the right one, and one imported since the wrong one).
     """
     imported = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in ("ddpmcodec", "tests")]
     for place in [owner, *imported]:
