@@ -33,7 +33,7 @@ def load_images(path: str | os.PathLike[str], side: int, limit: int | None = Non
     _check_limit(limit)
     source = source_of(path)
     if source.is_dir():
-        return np.stack([_middle(picture, side, file).copy() for file, picture in named_pictures(source, limit)])
+        return np.stack([_middle(picture, side, file).copy() for file, picture in named_pictures(path, limit)])
     if not source.exists() and str(path) in _CIFAR10_TRAIN:
         return load_cifar10(_CIFAR10_TRAIN[str(path)], side)[:limit]
     return load_tiles(source, limit, side)
