@@ -149,7 +149,7 @@ def decode_all(
     header = archive.header
     job: dict[str, Any] = {"plan_steps": header.plan_steps, "steps": steps or found or None, "encoding": False}
     weigh(codec, header.height, header.width, yes=yes, quiet=quiet, pictures=archive.begun, **job)
-    done, item, damaged = 0, None, list[int]()
+    done, item, damaged, shorter = 0, None, list[int](), list[int]()
     with progress_bar("decoding", archive.begun * (steps or found), not quiet) as advance:
         for item in decode_archive(data, steps=steps, model=codec, allow_partial=allow_partial, on_step=advance):
             if not done:
@@ -160,6 +160,7 @@ def decode_all(
             write_output(str(folder / names[item.index]), picture)
             done += 1
             damaged += [] if item.sound else [item.index]
+            shorter += [item.index] if item.steps < (steps or 0) else []
     if quiet or item is None:
         return
     if not archive.complete:
@@ -168,6 +169,8 @@ def decode_all(
             f"warning: the archive is cut or damaged; decoded {done} of {archive.count} pictures, unverified; the "
             f"last, picture {item.index}, has {item.steps} steps{which}",
         )
+    elif shorter:  # by allow_partial; else it's an error
+        tell(f"warning: {steps} steps were asked for; decoded all that pictures with fewer have: {_ranges(shorter)}")
     height, width, _ = item.image.shape
     tell(f"{_counted(done)} of {width}x{height}, {time.perf_counter() - start:.2f} s")
 

@@ -1,7 +1,8 @@
 """Pillow plugin: `import ddpmcodec.pillow`, and `Image.open` and `Image.save` know streams and archives.
 
 Opening reads the header and nothing else; the picture is decoded in `load`. Frame n of a stream is the picture after n
-steps, and frame 0 all of it; an archive's frames are its pictures. A file that was cut is an OSError, or as much as is
+steps, and frame 0 all of it; an archive's frames are its pictures. `draft`, and so `thumbnail`, decode as many steps as
+a smaller picture needs. A file that was cut is an OSError, or as much as is
 there with `ImageFile.LOAD_TRUNCATED_IMAGES`. `save` takes the options of `ddpmcodec.encode` by their names, and
 `save_all` with `append_images` makes an archive. `exif=` and `xmp=` go into the file, upright as the picture is, and
 `icc_profile=` says what its colours are; an archive's are those of all its pictures. Files end with .ddpc; under other
@@ -10,7 +11,9 @@ names their first bytes tell them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
@@ -95,6 +98,21 @@ class DdpmImageFile(ImageFile.ImageFile):
     def tell(self) -> int:
         """Return the frame's number."""
         return self._frame
+
+    def draft(self, mode: str | None, size: tuple[float, float] | None) -> tuple[str, tuple[int, int, int, int]] | None:
+        """Go to the earliest frame that will do for a picture of this size; `size` stays. At 1/k of it, the mean of k×k
+        pixels has k² times less noise, so the chain may end 2 ln k sooner. Returns what Pillow's own formats do.
+        """
+        from ddpmcodec.bitstream.file import read_info
+
+        if self._archive or self._frame or self._shown == 0 or size is None or min(size) <= 0:
+            return None
+        smaller = max(1, min(self.width / size[0], self.height / size[1]))
+        with suppress(DdpmCodecError):  # `load` says what is wrong
+            info = read_info(self._data(), self._codec())
+            enough = [level >= info.log_snr[-1] - 2 * math.log(smaller) for level in info.log_snr if info.complete]
+            self._frame = (enough.index(True) + 1) % len(enough) if enough else 0
+        return (self.mode, (0, 0, *self.size)) if self._frame else None
 
     def load(self) -> Any:
         """Decode the frame. Raises OSError for a file that is cut or damaged, or whose model isn't there."""

@@ -69,6 +69,36 @@ def test_the_picture_is_the_decoded_one_and_frames_are_steps(
     assert small.size == (8, 8)
 
 
+def test_a_draft_is_an_earlier_frame_and_good_enough(stream: bytes, tiny_model: CodecModel):
+    levels = ddpmcodec.read_info(stream, tiny_model).log_snr
+    frames = []
+    for size in ((32, 32), (16, 16), (4, 4), (8, 1), (1, 1)):
+        opened = Image.open(io.BytesIO(stream))
+        drafted = opened.draft(None, size)
+        assert drafted == (None if size == (32, 32) else ("RGB", (0, 0, 32, 32)))
+        assert opened.size == (32, 32)
+        frames.append(opened.tell())
+        if frames[-1]:
+            np.testing.assert_array_equal(np.asarray(opened), ddpmcodec.decode(stream, frames[-1], model=tiny_model))
+            needed = levels[-1] - 2 * np.log(min(32 / size[0], 32 / size[1]))
+            assert [level >= needed for level in levels].index(True) + 1 == frames[-1]
+    assert frames[0] == 0
+    assert frames[1] >= frames[3] >= frames[2] >= frames[4] > 0
+    assert len(set(frames)) > 3
+    opened.load()
+    assert opened.draft(None, (2, 2)) is None  # too late: it is there
+    small, all_of_it = Image.open(io.BytesIO(stream)), Image.open(io.BytesIO(stream)).resize((8, 8))
+    small.thumbnail((8, 8))
+    assert small.size == (8, 8)
+    assert small.tell() < STEPS
+    difference = np.asarray(small).astype(float) - np.asarray(all_of_it)
+    assert np.mean(difference**2) ** 0.5 < 6
+    cut = Image.open(io.BytesIO(stream[:-9]))
+    assert cut.draft(None, (2, 2)) is None
+    with pytest.raises(OSError, match="cut or damaged"):
+        cut.load()
+
+
 def test_a_grey_picture_is_grey(tiny_model: CodecModel, prior_picture: NDArray[np.uint8]):
     data = ddpmcodec.encode(prior_picture[..., 0], model=tiny_model, plan_steps=STEPS)
     opened = Image.open(io.BytesIO(data))

@@ -63,6 +63,9 @@ def decode_archive(
     if steps is not None and steps < 1:
         raise DdpmCodecError(f"{steps} steps were asked for: expected at least 1")
     places: Sequence[int] = range(archive.begun) if index is None else [index]
+    if steps is not None and index is None and not allow_partial:  # said before the first picture is out
+        for place in range(0, archive.begun, max(1, archive.solid)):
+            (_parsed_block if archive.solid > 1 else _parsed)(archive, place, steps, codec, False)
     if archive.solid > 1:
         found = _from_blocks(archive, places, steps, codec, allow_partial, on_step)
     else:
@@ -152,8 +155,7 @@ def _parsed(
         require_complete(info)
     except TruncatedStreamError as error:  # the archive's check matches, so its maker wrote it so
         raise TruncatedStreamError(f"picture {index}: {error}", error.intact_steps) from error
-    if not 1 <= (wanted or 1) <= info.pictures:
-        raise DdpmCodecError(f"{wanted or 1} steps were asked for; picture {index} has {info.pictures}")
+    _require_steps(wanted, info.pictures, index)
     return info
 
 
@@ -174,6 +176,12 @@ def _parsed_block(
             "steps can be decoded; pass allow_partial=True (--allow-partial) to decode those",
             block.steps,
         )
-    if not 1 <= (wanted or 1) <= block.pictures:
-        raise DdpmCodecError(f"{wanted or 1} steps were asked for; picture {index} has {block.pictures}")
+    _require_steps(wanted, block.pictures, index)
     return block
+
+
+def _require_steps(wanted: int | None, there: int, index: int) -> None:
+    """Raise DdpmCodecError where a picture has fewer steps than are wanted, or none."""
+    wanted = 1 if wanted is None else wanted
+    if not 1 <= wanted <= there:
+        raise DdpmCodecError(f"{wanted} steps were asked for; picture {index} has {there}")

@@ -62,7 +62,10 @@ class ErrorCurve:
         ):
             raise ModelError(f"the model's plans need rising levels, from 0 to {n - 1}")
         if self.usual_plan is not None and not 1 <= self.usual_plan <= n:
-            raise ModelError(f"the model's usual plan has {self.usual_plan} steps: expected 1 to {n}")
+            raise ModelError(
+                f"the model's usual plan has {self.usual_plan} steps: expected 1 to {n}; measure more levels (plan "
+                "--spacing), or take fewer steps (--usual-steps)"
+            )
         if self.bound is not None and not 1 << 16 <= self.bound <= 1 << 26:
             raise ModelError(f"the model's values end at {self.bound} / 65536: expected 1 to 1024")
         if self.mirrored not in (0, 1):

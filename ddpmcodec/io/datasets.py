@@ -1,10 +1,10 @@
-"""Pictures to train and measure on: a mosaic file, a folder of pictures, or CIFAR-10 by its name."""
+"""Pictures to train and measure on: a mosaic file or a folder of pictures, here or by URL, or CIFAR-10 by its name."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import DdpmCodecError, ImageError
+from ddpmcodec.io.places import Place, Remote, place_of
 from ddpmcodec.io.reading import kind_of, read_image
 
 _CIFAR10_TRAIN = {"cifar10": True, "cifar10-train": True, "cifar10-test": False}
@@ -30,15 +31,25 @@ def load_images(path: str | os.PathLike[str], side: int, limit: int | None = Non
     Raises DdpmCodecError when there is none, or one is too small.
     """
     _check_limit(limit)
-    source = Path(path)
+    source = source_of(path)
     if source.is_dir():
-        return np.stack([_middle(picture, side, file).copy() for file, picture in named_pictures(source, limit)])
+        return np.stack([_middle(picture, side, file).copy() for file, picture in named_pictures(path, limit)])
     if not source.exists() and str(path) in _CIFAR10_TRAIN:
         return load_cifar10(_CIFAR10_TRAIN[str(path)], side)[:limit]
     return load_tiles(source, limit, side)
 
 
-def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[np.uint8]:
+def source_of(path: str | os.PathLike[str]) -> Place:
+    """Return the place of pictures to read, which need not be there. Raises DdpmCodecError where it can't be asked."""
+    place = place_of(path)
+    try:
+        place.exists()
+    except OSError as error:
+        raise DdpmCodecError(f"can't read {place}: {error.strerror or error}") from error
+    return place
+
+
+def load_tiles(path: Place, limit: int | None = None, side: int = 32) -> NDArray[np.uint8]:
     """Return the tiles of a mosaic, row by row: (n, side, side, 3) uint8. Raises DdpmCodecError when the size is no
     multiple.
     """
@@ -60,7 +71,7 @@ def load_tiles(path: Path, limit: int | None = None, side: int = 32) -> NDArray[
 
 def named_pictures(
     path: str | os.PathLike[str], limit: int | None = None, skip: Skip = None
-) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+) -> Iterator[tuple[Place, NDArray[np.uint8]]]:
     """Yield the first `limit` pictures of a folder by name, one after another: each file and its (h, w, 3) uint8.
 
     Other files and subfolders are passed over: a picture has a picture's suffix, or none and begins like one.
@@ -68,12 +79,14 @@ def named_pictures(
     Raises DdpmCodecError, as it gets there, with the picture's path, or when there is none.
     """
     _check_limit(limit)
-    path = Path(path)
-    if not path.is_dir():
-        raise DdpmCodecError(f"{path} not found: expected a folder of pictures")
-    files = sorted(f for f in path.iterdir() if f.is_file() and is_picture(f.name, partial(_start, f)))
+    folder = source_of(path)
+    if not folder.is_dir():
+        raise DdpmCodecError(f"{folder} not found: expected a folder of pictures")
+    inside: Iterable[Place] = folder.iterdir()  # only files, where it is a URL's
+    named = [(f.name, f) for f in inside if is_picture(f.name, partial(_start, f))]
+    files = [file for _, file in sorted(named) if isinstance(file, Remote) or file.is_file()]
     if not files:
-        raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp right inside it")
+        raise DdpmCodecError(f"{folder} holds no picture: expected files such as .png, .jpg or .webp right inside it")
     for file in files[:limit]:
         try:
             picture = _read(file)
@@ -93,7 +106,7 @@ def is_picture(name: str, start: Callable[[], bytes]) -> bool:
     return suffix in readable_suffixes() or (not suffix and kind_of(start()) is not None)
 
 
-def _start(file: Path) -> bytes:
+def _start(file: Place) -> bytes:
     try:
         with file.open("rb") as opened:
             return opened.read(16)
@@ -135,7 +148,7 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
     return np.asarray(split.data, np.uint8)
 
 
-def _read(file: Path) -> NDArray[np.uint8]:
+def _read(file: Place) -> NDArray[np.uint8]:
     try:
         return read_image(file.read_bytes(), flatten=_BEHIND)
     except ImageError as error:
@@ -144,7 +157,7 @@ def _read(file: Path) -> NDArray[np.uint8]:
         raise DdpmCodecError(f"can't read {file}: {error.strerror or error}") from error
 
 
-def _middle(picture: NDArray[np.uint8], side: int, file: Path) -> NDArray[np.uint8]:
+def _middle(picture: NDArray[np.uint8], side: int, file: Place) -> NDArray[np.uint8]:
     height, width, _ = picture.shape
     if min(height, width) < side:
         raise DdpmCodecError(f"{file} is {width}x{height}: expected at least {side}x{side}; remove it or scale it up")

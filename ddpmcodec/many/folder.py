@@ -80,8 +80,9 @@ class Work:
             for file, found in each
             if found.result is not None
         ]
-        self._make(self.target)
-        self.journal.add(entries)
+        if entries:  # where nothing could be coded, no folder is left behind
+            self._make(self.target)
+            self.journal.add(entries)
         for file, found in each:
             place = self.target / self.name(file.path)
             if found.result is not None:

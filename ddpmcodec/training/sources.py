@@ -7,13 +7,14 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError, ImageError, TrainingError
-from ddpmcodec.io.datasets import Skip, is_picture, load_images, named_pictures
+from ddpmcodec.io.datasets import Skip, is_picture, load_images, named_pictures, source_of
+from ddpmcodec.io.places import Place
 from ddpmcodec.io.reading import read_image
 from ddpmcodec.training.held_out import is_held_out
 from ddpmcodec.training.picture_pool import PicturePool
@@ -39,27 +40,36 @@ def training_images(sources: Sequence[str], window: int, hold_out: bool = False,
     told of each picture that can't be read or is smaller than a window, and then left out; None raises. Raises
     DdpmCodecError, which names the picture.
     """
-    parts = [_read(Path(source), window, hold_out, skip) for source in sources]
+    parts = [_read(source, window, hold_out, skip) for source in sources]
     return Sources(_together([p.training for p in parts]), _together([p.held_out for p in parts]))
 
 
-def _read(source: Path, window: int, hold_out: bool, skip: Skip) -> Sources:
-    named: Iterator[tuple[Path, NDArray[np.uint8]]] | None = None
+def _read(name: str, window: int, hold_out: bool, skip: Skip) -> Sources:
+    named: Iterator[tuple[Place, NDArray[np.uint8]]] | None = None
+    source = source_of(name)
     if source.is_dir():
-        named = named_pictures(source, skip=skip)
-    elif source.is_file() and zipfile.is_zipfile(source):
+        named = named_pictures(name, skip=skip)
+    elif source.is_file() and _begins_like(zipfile.is_zipfile, source):
         named = _archived(source, _zip_members, skip)
-    elif source.is_file() and tarfile.is_tarfile(source):
+    elif source.is_file() and _begins_like(tarfile.is_tarfile, source):
         named = _archived(source, _tar_members, skip)
     if named is not None:
         return _divided(_large_enough(named, window, skip), hold_out)
-    tiles = load_images(source, window, None)
+    tiles = load_images(name, window, None)
     held = np.array([hold_out and is_held_out(str(i), _ONE_TILE_IN) for i in range(len(tiles))], bool)
     return Sources(tiles[~held] if held.any() else tiles, tiles[held])
 
 
+def _begins_like(is_one: Callable[[IO[bytes]], bool], source: Place) -> bool:
+    try:
+        with source.open("rb") as file:
+            return is_one(file)
+    except OSError as error:
+        raise DdpmCodecError(f"can't read {source}: {error.strerror or error}") from error
+
+
 def _large_enough(
-    pictures: Iterable[tuple[Path, NDArray[np.uint8]]], window: int, skip: Skip
+    pictures: Iterable[tuple[Place, NDArray[np.uint8]]], window: int, skip: Skip
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield the last part of each path, and its picture."""
     for path, picture in pictures:
@@ -87,38 +97,39 @@ def _divided(pictures: Iterable[tuple[str, NDArray[np.uint8]]], hold_out: bool) 
 
 
 def _archived(
-    path: Path, members: Callable[[Path], Iterator[tuple[str, bytes]]], skip: Skip
-) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+    path: Place, members: Callable[[IO[bytes]], Iterator[tuple[str, bytes]]], skip: Skip
+) -> Iterator[tuple[Place, NDArray[np.uint8]]]:
     """Yield each picture of an archive, by the archive's path and its name in there; other members are passed over."""
     found = False
     try:
-        for name, data in members(path):
-            if not is_picture(name, partial(bytes, data[:16])):
-                continue
-            found = True
-            try:
-                picture = read_image(data, flatten=_BEHIND)
-            except ImageError as error:
-                if skip is None:
-                    raise ImageError(f"{path}: {name}: {error}") from error
-                skip(f"{path}: {name}: {error}")
-                continue
-            yield path / name, picture
+        with path.open("rb") as file:
+            for name, data in members(file):
+                if not is_picture(name, partial(bytes, data[:16])):
+                    continue
+                found = True
+                try:
+                    picture = read_image(data, flatten=_BEHIND)
+                except ImageError as error:
+                    if skip is None:
+                        raise ImageError(f"{path}: {name}: {error}") from error
+                    skip(f"{path}: {name}: {error}")
+                    continue
+                yield path / name, picture
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise DdpmCodecError(f"can't read {path}: {' '.join(str(error).split())[:200]}") from error
     if not found:
         raise DdpmCodecError(f"{path} holds no picture: expected files such as .png, .jpg or .webp")
 
 
-def _zip_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
+def _zip_members(opened: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(opened) as archive:
         for member in sorted(archive.infolist(), key=lambda m: m.filename):
             if not member.is_dir():
                 yield member.filename, archive.read(member)
 
 
-def _tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path) as archive:
+def _tar_members(opened: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=opened) as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isfile() else None
             if file is not None:

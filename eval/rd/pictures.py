@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.datasets import load_cifar10, load_tiles, named_pictures
+from ddpmcodec.io.datasets import load_cifar10, load_tiles, named_pictures, source_of
 
 Image = NDArray[np.uint8]  # (h, w, 3)
 _TEST_SPLIT = ("cifar10", "cifar10-test")  # nothing is measured on training images
@@ -64,9 +64,9 @@ def load_pictures(data: str | os.PathLike[str], window: int = 32, limit: int | N
     A mosaic's names are the lines of the text file beside it (test-a.names.txt beside test-a.webp), where there is one.
     Raises DdpmCodecError.
     """
-    source = Path(data)
+    source = source_of(data)
     if source.is_dir():
-        named = list(named_pictures(source, limit))
+        named = list(named_pictures(data, limit))
         return Pictures([picture for _, picture in named], [file.name for file, _ in named], source.name)
     if not source.exists() and str(data) in _TEST_SPLIT:
         images = list(load_cifar10(False, window)[:limit])
@@ -76,10 +76,10 @@ def load_pictures(data: str | os.PathLike[str], window: int = 32, limit: int | N
             f"{source} not found: expected a folder of pictures, a mosaic file, or cifar10, its test split"
         )
     images = list(load_tiles(source, limit, window))
-    listed = source.with_suffix(".names.txt")
+    listed = source.parent / Path(source.name).with_suffix(".names.txt").name
     if not listed.exists():
         return Pictures(images, [f"{source.name}/{i:05d}" for i in range(len(images))], source.name)
-    names = listed.read_text().split("\n")[: len(images)]
+    names = listed.read_bytes().decode().split("\n")[: len(images)]
     if len(names) < len(images) or not all(names):
         raise DdpmCodecError(
             f"{listed} names fewer pictures than {source.name} has: expected a line a tile; or remove it"

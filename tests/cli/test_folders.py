@@ -22,6 +22,7 @@ def coded(picture: NDArray[np.uint8]) -> dict[str, bytes]:
     return {
         "two.ddpc": ddpmcodec.encode_archive(pair, plan_steps=2),
         "one.ddpc": ddpmcodec.encode_archive(pair[:1], plan_steps=2),
+        "solid.ddpc": ddpmcodec.encode_archive(pair, plan_steps=2, solid=2),
         "s.bin": ddpmcodec.encode(picture, plan_steps=2),
     }
 
@@ -65,6 +66,26 @@ def test_what_fails_before_its_first_picture_removes_nothing(folder: Path):
         run("decode", "s.bin", "-o", "x.png", "--steps", 9, "--frames", "out", "--overwrite", "-q"), "9 steps"
     )
     assert names(folder) == before
+
+
+@pytest.mark.parametrize("steps", [-1, 0, 3, 1 << 70])
+@pytest.mark.parametrize(
+    "options", [("two.ddpc",), ("two.ddpc", "--index", 1), ("solid.ddpc",), ("solid.ddpc", "--index", 1)]
+)
+def test_steps_that_an_archive_doesn_t_hold_are_refused(folder: Path, options: tuple[object, ...], steps: int):
+    target = "new.png" if "--index" in options else "new"
+    assert_refused(run("decode", *options, "-o", target, "--steps", steps, "-q"), f"{steps} steps were asked for")
+    assert not Path(target).exists()
+
+
+@pytest.mark.parametrize("name", ["two.ddpc", "solid.ddpc"])
+def test_where_part_of_an_archive_will_do_fewer_steps_than_asked_for_are_told_of(folder: Path, name: str):
+    more, all_of_them = (
+        run("decode", name, "-o", f"new-{n}", "--allow-partial", "--steps", n, "--debug") for n in (3, 2)
+    )
+    assert more.exit_code == all_of_them.exit_code == 0, more.output
+    assert "warning: 3 steps were asked for; decoded all that pictures with fewer have: 0-1" in more.stderr
+    assert "warning" not in all_of_them.stderr
 
 
 @pytest.mark.parametrize("source", ["out/00000.png", "out/00007.png"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ddpmcodec.eval.rd.pictures import load_pictures
+from ddpmcodec.io.datasets import load_images
 from ddpmcodec.io.places import Remote
 from ddpmcodec.many.journal import NAME
+from ddpmcodec.training import training_images
 from tests.cli.test_cli import assert_refused, run
 
 QUICK = ("--plan-steps", 2, "--channel", "trellis:8", "-q")
@@ -62,6 +66,39 @@ def test_each_command_takes_urls(png: bytes, tmp_path: Path):
     page = ("view", HOME / "a.bin", "-o", HOME / "a.html", "--original", HOME / "a.png", "-q")
     assert run(*page).exit_code == 0
     assert b"a.bin" in (HOME / "a.html").read_bytes()
+
+
+def test_what_is_trained_and_measured_on_may_be_urls(picture: NDArray[np.uint8], tmp_path: Path):
+    """Folders, mosaics, and archives of pictures."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for i, name in enumerate(("photos/b.png", "photos/a.png", "photos/notes.txt", "set.png")):
+            coded = io.BytesIO()
+            Image.fromarray(np.roll(picture, i, 0)).save(coded, "PNG")
+            for place in (HOME / name, tmp_path / name):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(coded.getvalue())
+            archive.writestr(name, coded.getvalue())
+    for place in (HOME, tmp_path):
+        (place / "p.zip").write_bytes(packed.getvalue())
+        (place / "set.names.txt").write_bytes(b"one\ntwo\nthree\nfour\n")
+    for base in (HOME, tmp_path.as_uri()):
+        for name in ("photos", "set.png", "p.zip"):
+            ours, theirs = (training_images([f"{where}/{name}"], 16).training for where in (base, tmp_path))
+            assert len(ours) == len(theirs) > 1
+            assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert np.array_equal(load_images(f"{base}/photos", 16), load_images(tmp_path / "photos", 16))
+        for name in ("photos", "set.png"):
+            ours, theirs = (load_pictures(f"{where}/{name}", 16) for where in (base, tmp_path))
+            assert (ours.names, ours.source, ours.digest()) == (theirs.names, theirs.source, theirs.digest())
+    lost = HOME / "lost"
+    for command in (
+        ("nll", "--data", lost),
+        ("rd", "--data", lost, "-o", "out"),
+        ("plan", "cifar10-small", "--data", lost),
+    ):
+        assert_refused(run(*command), str(lost), "not found")
+    assert_refused(run("rd", "--data", "nosuch://a/b", "-o", "out"), "nosuch")
 
 
 def test_archives_take_urls(png: bytes):

@@ -220,6 +220,21 @@ def test_broken_streams_are_listed_too(photos: Path, tmp_path: Path):
     assert sorted(tree(tmp_path / "back")) == ["a.jpg.png", "one.webp.png", "two.png"]
 
 
+def test_more_steps_than_a_stream_has_are_its_error_and_where_all_fail_there_is_no_folder(photos: Path, tmp_path: Path):
+    run("encode", photos, "-o", "out", *QUICK)
+    stream = tmp_path / "out" / "a.png.ddpc"
+    stream.write_bytes(ddpmcodec.truncate(stream.read_bytes(), steps=1))
+    done = run("decode", "out", "-o", "back", "--steps", 2, "--jobs", 1, "-q")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [
+        "error: 1 file could not be decoded:",
+        "  a.png.ddpc: 2 steps were asked for; this stream has 1 to 1",
+    ]
+    assert sorted(tree(tmp_path / "back")) == ["a.jpg.png", "one.webp.png", "two.png"]
+    assert run("decode", "out", "-o", "none", "--steps", 3, "--jobs", 1, "-q").exit_code == 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_no_two_pictures_have_one_name():
     names = [PurePath("a.png"), PurePath("a.jpg"), PurePath("x/a.png"), PurePath("a"), PurePath("a.PNG")]
     assert len({coded_name(name) for name in names}) == len(names)

@@ -28,6 +28,7 @@ from ddpmcodec.models import (
     read_model_info,
     save_model,
 )
+from ddpmcodec.models.foreign import autoencoder_config
 from ddpmcodec.models.space import Pixels
 from tests.cli.test_cli import assert_refused, run
 from tests.models.test_diffusers_adapter import TINY, edited, unet_of
@@ -106,6 +107,23 @@ def test_latents_and_pictures_are_diffusers_own(latent: CodecModel, diffusers: A
     np.testing.assert_allclose(shown, vae.decode(torch.from_numpy(x_0) / SCALE + SHIFT).sample.clip(-1, 1), atol=1e-5)
     assert (latent.factor, latent.window, latent.channels) == (8, 8, 4)
     assert latent.bound >= np.abs(latent.space.of_pictures(planes(smooth(3)))).max()
+
+
+def test_sides_that_the_factor_doesn_t_divide_are_extended_by_the_last_rows_and_columns(latent: CodecModel):
+    picture = smooth(1, 20, 33)
+    extended = np.concatenate([picture, picture[:, -1:].repeat(4, axis=1)], axis=1)
+    extended = np.concatenate([extended, extended[:, :, -1:].repeat(7, axis=2)], axis=2)
+    found, expected = (latent.space.of_pictures(planes(p)) for p in (picture, extended))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.shape == (1, 4, 3, 5)
+
+
+@pytest.mark.parametrize("kind", ["AutoencoderKL", "AutoencoderTiny"])
+def test_an_old_configuration_without_a_scale_has_the_class_s(diffusers: Any, kind: str):
+    config = dict(getattr(diffusers, kind)().config)
+    assert autoencoder_config.latent_scale({"_class_name": kind}) == config["scaling_factor"]
+    assert autoencoder_config.latent_shift({"_class_name": kind}) == (config["shift_factor"] or 0)
+    assert autoencoder_config.latent_scale({"_class_name": kind, "scaling_factor": SCALE}) == SCALE
 
 
 def test_loading_says_nothing_of_its_own(latent: CodecModel):

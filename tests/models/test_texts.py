@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging.handlers
 import string
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,18 @@ def test_nothing_said_is_what_guidance_starts_from(folder: Path, diffusers: Any)
     _, nothing, *_ = asked(folder, Condition(), watched.calls)
     _, something, *_ = asked(folder, Condition(prompt="a b c"), watched.calls)
     torch.testing.assert_close(eps, nothing + 3 * (something - nothing), rtol=1e-4, atol=1e-5)
+
+
+def test_transformers_warns_of_nothing_here_and_may_elsewhere(folder: Path):
+    """A prompt that is too long: diffusers says what is cut, transformers that nothing would be."""
+    heard, logger = logging.handlers.BufferingHandler(99), logging.getLogger("transformers")
+    logger.addHandler(heard)
+    level = logger.level
+    network, _ = load_diffusers(folder)
+    network.told(Condition(prompt="a b c d " * WORDS))
+    logger.removeHandler(heard)
+    assert [record.getMessage() for record in heard.buffer] == []
+    assert logger.level == level < logging.ERROR
 
 
 def codec(folder: Path, target: Path, dtype: str = "float32") -> str:

@@ -85,6 +85,7 @@ WRONG = [
         "diffusers_adapter",
         _SCHEDULER,
         ("read_scheduler", '"epsilon": "edm", "v_prediction": "edm_v"', '"epsilon": "edm_v", "v_prediction": "edm"'),
+        ("read_scheduler", 'values.get("flow_shift", 1.0)', "1.0"),
         ("read_scheduler", 'get("predict_epsilon") is False', 'get("predict_epsilon") is True'),
         ("_betas", "betas[:-1] if", "betas if"),
     ),
@@ -143,6 +144,7 @@ WRONG = [
         ("Latents._encoded", "z - self._shift", "z + self._shift"),
         ("Latents._encoded", "* self._scale", "/ self._scale"),
         ("Latents._encoded", "latent_dist.mode()", "latent_dist.sample()"),
+        ("Latents.of_pictures", 'mode="edge"', 'mode="constant"'),
         ("Latents._decoded", "+ self._shift", "- self._shift"),
         ("Latents._decoded", "/ self._scale", "* self._scale"),
     ),
@@ -177,8 +179,11 @@ def made(wrong: Wrong) -> Iterator[None]:
 
 
 def _exchange(owner: object, old: object, new: object) -> None:
-    """Put one function in the place of another: in its owner, and wherever it was imported by name."""
-    for place in [owner, *(m for name, m in list(sys.modules.items()) if name.startswith("ddpmcodec."))]:
+    """Put one function in the place of another: in its owner, and wherever it was imported by name, tests included
+    (a test file that was imported before would go on asking the right one, and one imported since the wrong one).
+    """
+    imported = [m for name, m in list(sys.modules.items()) if name.split(".")[0] in ("ddpmcodec", "tests")]
+    for place in [owner, *imported]:
         for name in [name for name, value in vars(place).items() if value is old]:
             setattr(place, name, new)
 

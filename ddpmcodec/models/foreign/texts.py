@@ -36,6 +36,12 @@ class TextEncoders(nn.Module):
     @torch.inference_mode()
     def encode(self, pipeline: str, prompt: str, **options: Any) -> Any:
         """Return what the `encode_prompt` of a class of diffusers' pipelines returns, on the encoders' device."""
+        import transformers
+
+        with _quiet(transformers):
+            return self._encode(pipeline, prompt, **options)
+
+    def _encode(self, pipeline: str, prompt: str, **options: Any) -> Any:
         kind = getattr(self._diffusers, pipeline)
         taken = inspect.signature(kind.__init__).parameters
         parts = self._options | dict(self.encoders.items()) | self._tokenizers
@@ -70,7 +76,7 @@ def load_texts(diffusers: Any, folder: Path, index: dict[str, Any], dtype: torch
             )
         options = {"dtype": dtype, "use_safetensors": True} if kind in ENCODERS else {}
         try:
-            with torch.random.fork_rng(devices=[]), _without_bars(transformers):
+            with torch.random.fork_rng(devices=[]), _quiet(transformers):
                 parts[name] = getattr(transformers, kind).from_pretrained(
                     folder / name, local_files_only=True, **options
                 )
@@ -83,14 +89,18 @@ def load_texts(diffusers: Any, folder: Path, index: dict[str, Any], dtype: torch
 
 
 @contextmanager
-def _without_bars(transformers: Any) -> Iterator[None]:
-    """transformers' progress bars, which go to stderr, are put back afterwards."""
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep transformers from showing progress bars, and from warning of what nobody needs here (torchvision, for one);
+    that a prompt is cut, diffusers says. Both are put back afterwards.
+    """
     settings = transformers.utils.logging
-    shown = settings.is_progress_bar_enabled()
+    shown, level = settings.is_progress_bar_enabled(), settings.get_verbosity()
     settings.disable_progress_bar()
+    settings.set_verbosity_error()
     try:
         yield
     finally:
+        settings.set_verbosity(level)
         if shown:
             settings.enable_progress_bar()
 
