@@ -54,7 +54,9 @@ def as_shown(picture: Image.Image, keep: bool = False) -> Shown:
     check_depth(picture)
     try:
         picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
         raise ImageError(f"the picture is damaged: {error}") from error
     if about.profile:
         picture.info["icc_profile"] = about.profile
