@@ -25,6 +25,7 @@ _MP_ENTRIES, _MULTI_FRAME = 0xB002, "Multi-Frame"
 # TIFF's tags: description, make, model, date, artist, copyright, EXIF and GPS data; IPTC's and Photoshop's.
 _TIFF_EXIF, _TIFF_IPTC = (270, 271, 272, 306, 315, 33432, 34665, 34853), (33723, 34377)
 _ORIENTATION_ALONE = 40  # bytes of EXIF data that hold nothing else
+APART = "save its frames as files of their own"  # advice for those who can't name one
 
 
 @dataclass(frozen=True)
