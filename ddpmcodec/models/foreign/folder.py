@@ -90,8 +90,8 @@ def find_weights(name_or_path: str | os.PathLike[str], revision: str | None, con
         if (folder / prefix / weights).is_file():
             return folder / prefix / weights
     raise ModelError(
-        f"{config.parent} has a configuration but no weights: expected {_WEIGHTS[0]} beside config.json, also in shards "
-        "or of variant fp16, or .bin instead"
+        f"{config.parent} has a configuration but no weights: expected {_WEIGHTS[0]} beside config.json, also in "
+        "shards or of variant fp16, or .bin instead"
     )
 
 
