@@ -18,6 +18,7 @@ _JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
 _LARGEST_PROFILE = 16 << 20  # bytes
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # those of JPEG's markers from C0 to CF that begin no frame
 _SCAN = 0xDA
+_PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}  # the critical ones
 _ENUMERATED = 1  # JPEG 2000's way to name a colour space; the others are ICC profiles
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
 # TIFF's tags NewSubfileType, BitsPerSample, PhotometricInterpretation, SamplesPerPixel, ExtraSamples and SampleFormat.
@@ -42,6 +43,7 @@ class Declared:
     colours: str = ""  # a colour space that Pillow would take for RGB or grey
     code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
     pages: tuple[int, ...] = ()  # a TIFF's
+    unknown: str = ""  # a part of the file that changes how the rest is read
     profile: bytes | None = None  # ICC, where Pillow doesn't look for it, or refuses pictures whose profile is damaged
 
 
@@ -70,7 +72,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 def _png(data: bytes) -> Declared:
     bits, points, profile, colours = 8, None, None, ""
-    for name, content, _ in png_chunks(data):
+    for name, content, check in png_chunks(data):
+        critical = name.isalpha() and name[:1].isupper()  # Apple's CgBI, for one
+        if critical and name not in _PNG_CHUNKS and zlib.crc32(name + content) == int.from_bytes(check, "big"):
+            return Declared(unknown=f"PNG's chunk {name.decode()}")
         if name == b"IHDR":
             bits = content[8]
         elif name == b"cICP" and len(content) >= 4:

@@ -24,6 +24,8 @@ _ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillo
 _MP_ENTRIES, _MULTI_FRAME = 0xB002, "Multi-Frame"
 # TIFF's tags: description, make, model, date, artist, copyright, EXIF and GPS data; IPTC's and Photoshop's.
 _TIFF_EXIF, _TIFF_IPTC = (270, 271, 272, 306, 315, 33432, 34665, 34853), (33723, 34377)
+# JPEG 2000's boxes of XMP and EXIF data (XMP specification, part 3; "JpgTiffExif->JP2").
+_JP2_XMP, _JP2_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
 _ORIENTATION_ALONE = 40  # bytes of EXIF data that hold nothing else
 APART = "save its frames as files of their own"  # advice for those who can't name one
 
@@ -156,9 +158,12 @@ def _left_out(file: ImageFile.ImageFile, data: bytes) -> list[str]:
     chunks = {name: content for name, content, _ in png_chunks(data)} if data.startswith(PNG_START) else {}
     texts = {b"tEXt", b"zTXt", b"iTXt"} & chunks.keys()
     xmp = b"XML:com.adobe.xmp" in chunks.get(b"iTXt", b"")
+    jp2 = data if file.format == "JPEG2000" else b""
     found = {
-        "EXIF data": _says_more(file) or (b"eXIf" in chunks and len(chunks[b"eXIf"]) > _ORIENTATION_ALONE),
-        "XMP data": bool(file.info.get("xmp")) or xmp,
+        "EXIF data": _JP2_EXIF in jp2
+        or _says_more(file)
+        or (b"eXIf" in chunks and len(chunks[b"eXIf"]) > _ORIENTATION_ALONE),
+        "XMP data": bool(file.info.get("xmp")) or xmp or _JP2_XMP in jp2,
         "IPTC data": _has_photoshop(file, data),
         "a comment": bool(file.info.get("comment")) or bool(texts - ({b"iTXt"} if xmp else set())),
     }

@@ -334,6 +334,15 @@ def test_a_trns_that_is_needed_and_damaged_is_told():
         read_image(data[:33] + chunk(b"tRNS", b"\0") + data[33:])
 
 
+def test_a_critical_chunk_that_nobody_knows_is_refused():
+    plain = saved(Image.fromarray(RGB))
+    for data in (png_with(chunk(b"ABCD", b"123")), plain[:8] + chunk(b"CgBI", bytes(4)) + plain[8:]):
+        with pytest.raises(ImageError, match=r"chunk (ABCD|CgBI)"):
+            read_image(data)
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(plain.replace(b"IDAT", b"IDAU"))
+
+
 def test_what_is_left_out_is_said():
     def notes(data: bytes) -> list[str]:
         found = list[str]()
@@ -350,6 +359,10 @@ def test_what_is_left_out_is_said():
     assert notes(png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta/>"))) == ["left out: XMP data"]
     assert notes(saved(plain, "TIFF", description="of the picture")) == ["left out: EXIF data"]
     assert notes(tiff_with(33723, 7, 40, 8)) == ["left out: IPTC data"]
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x:xmpmeta/>"
+    jp2 = imagecodecs.jpeg2k_encode(RGB, codecformat="jp2", reversible=True)
+    boxed = jp2 + b"".join(struct.pack(">I", 8 + len(box)) + b"uuid" + box for box in (xmp, b"JpgTiffExif->JP2II*\0"))
+    assert {"left out: EXIF data, XMP data"} <= {note.removesuffix(", a comment") for note in notes(boxed)}
     assert notes(saved(plain)) == notes(saved(plain, "JPEG")) == notes(saved(plain, "TIFF")) == []
 
 
