@@ -6,8 +6,8 @@ import os
 import sys
 
 _INTERRUPTED = 130  # exit code
-# Address space in which a library, and what comes with it, does the smallest of our jobs.
-_LEAST = {"typer": 64 << 20, "numpy": 160 << 20, "torch": 1 << 30}
+# Address space in which a module, with what it needs, does the smallest of our jobs.
+_LEAST = {"typer": 64 << 20, "numpy": 160 << 20, "torch": 1 << 30, "ddpmcodec.training.trainer": 1200 << 20}
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:

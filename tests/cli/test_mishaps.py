@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import ddpmcodec
+from ddpmcodec.cli.start import _Room
 from ddpmcodec.codec import decoding, encoding
 from tests.cli.test_cli import assert_refused, run
 
@@ -113,6 +114,19 @@ def test_a_process_of_little_memory_says_so(command: str, megabytes: int, stream
     assert done.stderr.startswith(f"error: out of memory: the limit is {megabytes} MB (ulimit -v)")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "refused", "let"),
+    [(63, ["typer", "numpy", "torch"], ["os"]), (1023, ["torch", "ddpmcodec.training.trainer"], ["typer", "numpy"])],
+)
+def test_each_library_has_its_least_memory(megabytes: int, refused: list[str], let: list[str]):
+    room = _Room(megabytes << 20)
+    for name in refused:
+        with pytest.raises(ddpmcodec.DdpmCodecError, match=f"the limit is {megabytes} MB .*raise it"):
+            room.find_spec(name)
+    for name in let:
+        assert room.find_spec(name) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on memory that Linux keeps")
