@@ -6,6 +6,8 @@ import os
 import sys
 
 _INTERRUPTED = 130  # exit code
+# Address space in which a module, with what it needs, does the smallest of our jobs.
+_LEAST = {"typer": 64 << 20, "numpy": 160 << 20, "torch": 1 << 30, "ddpmcodec.training.trainer": 1200 << 20}
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
@@ -35,7 +37,7 @@ def program() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    _start_few_threads()
+    _keep_within_memory()
     code: str | int | None = 0
     try:
         from ddpmcodec.cli.commands import load  # which takes a while
@@ -51,6 +53,10 @@ def program() -> None:
         code = _interrupted()
     except OSError as error:  # what is printed before a command begins, such as help, can't be
         code = _refused(error)
+    except ValueError as error:  # a DdpmCodecError: there is no memory for any command
+        if sys.stderr is not None:
+            sys.stderr.write(f"error: {error}\n")
+        code = 2
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -68,16 +74,41 @@ def _keep_open(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # gets the least free number
 
 
-def _start_few_threads() -> None:
+def _keep_within_memory() -> None:
     """Under a limit on memory (ulimit -v) have OpenBLAS start no threads: where one can't be started, it interrupts the
-    process as Ctrl-C does, or waits for it for ever.
+    process as Ctrl-C does, or waits for it for ever. And see that there is room before libraries are loaded.
     """
     try:
         import resource
     except ImportError:  # Windows
         return
-    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        sys.meta_path.insert(0, _Room(limit))  # type: ignore[arg-type]
+
+
+class _Room:
+    """Finder of no modules, which is asked before they are imported, and refuses some where memory is too small: they
+    would crash, or wait for ever.
+    """
+
+    def __init__(self, limit: int):
+        self.limit = limit
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Raise DdpmCodecError where a module doesn't fit."""
+        if self.limit < _LEAST.get(name, 0):
+            from ddpmcodec.errors import DdpmCodecError
+
+            raise DdpmCodecError(
+                f"out of memory: the limit is {self.limit >> 20} MB (ulimit -v), and this takes {_LEAST[name] >> 20} "
+                "MB or more: raise it"
+            )
+        if name == "torch":
+            from importlib import import_module
+
+            import_module("scipy.fft")  # its own OpenBLAS had better not be loaded when memory is short
 
 
 def _refused(error: OSError) -> int:

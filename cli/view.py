@@ -47,7 +47,7 @@ def view(
             f"{len(originals)} originals for {len(found)} pictures: give --original once for each, in their order"
         )
     from ddpmcodec.codec.metadata import of_fields
-    from ddpmcodec.io.reading import Reading, read_picture
+    from ddpmcodec.io.reading import APART, Reading, read_picture
     from ddpmcodec.models import load_model
     from ddpmcodec.models.choice import receiving_info
     from ddpmcodec.page.page import page_of
@@ -63,7 +63,9 @@ def view(
             weigh(codecs[info.path], *picture.size, yes=yes, quiet=quiet, plan_steps=picture.plan_steps, encoding=False)
             source = None
             try:
-                how = Reading(keep_profile=of_fields(picture.fields).says_colours)  # the stream's own values
+                how = Reading(
+                    keep_profile=of_fields(picture.fields).says_colours, several=APART
+                )  # the stream's own values
                 source = read_picture(read_input(originals[i]), how).rgb if originals else None
             except ImageError as error:
                 raise ImageError(f"{originals[i]}: {error}") from error

@@ -63,7 +63,7 @@ class ReverseChain:
         self.model, self.plan, self.channel, self.seed = model, plan, channel, seed
         self.block = count if joint and count > 1 else 1  # pictures that take a step together
         self.members = list(range(count))  # places in the block of those that are here
-        self.grey = np.array(grey or [False] * count)
+        self.grey = read_only(np.array(grey or [False] * count))
         self.height, self.width = (
             height * model.factor,
             width * model.factor,
@@ -222,7 +222,7 @@ class ReverseChain:
         """
         other = copy(self)
         if places is not None:
-            other.x_t, other.grey = read_only(self.x_t[places]), self.grey[places]
+            other.x_t, other.grey = read_only(self.x_t[places]), read_only(self.grey[places])
             other.members = [self.members[place] for place in places]
             for name in ("_x0_hat", "_shown"):
                 known = getattr(self, name)

@@ -41,8 +41,8 @@ def conversion_of(picture: Image.Image, code_points: tuple[int, int] | None = No
     # PNG's cICP counts more than its profile, and a high range more than any.
     if code_points is not None and (png or not profile or code_points[1] in HIGH_RANGE):
         return _of_declaration("code points {}/{}".format(*code_points), of_code_points(*code_points))
-    if profile:
-        return _of_profile(bytes(profile))
+    if isinstance(profile, bytes) and profile:  # a TIFF's may be anything
+        return _of_profile(profile)
     if png and "srgb" in picture.info:
         return None
     if png and (said := of_gamma(picture.info.get("gamma"), picture.info.get("chromaticity"))):

@@ -16,11 +16,11 @@ from PIL import Image
 
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.places import Place, Remote, place_of
-from ddpmcodec.io.reading import kind_of, read_image
+from ddpmcodec.io.reading import APART, Reading, kind_of, read_picture
 
 _CIFAR10_TRAIN = {"cifar10": True, "cifar10-train": True, "cifar10-test": False}
 Skip = Callable[[str], None] | None  # is told why a picture is left out
-_BEHIND = (255, 255, 255)  # transparent pixels
+TRAINING = Reading(flatten=(255, 255, 255), several=APART)  # how its pictures are read
 
 
 def load_images(path: str | os.PathLike[str], side: int, limit: int | None = None) -> NDArray[np.uint8]:
@@ -150,7 +150,7 @@ def load_cifar10(train: bool, side: int = 32) -> NDArray[np.uint8]:
 
 def _read(file: Place) -> NDArray[np.uint8]:
     try:
-        return read_image(file.read_bytes(), flatten=_BEHIND)
+        return read_picture(file.read_bytes(), TRAINING).rgb
     except ImageError as error:
         raise ImageError(f"{file}: {error}") from error
     except OSError as error:

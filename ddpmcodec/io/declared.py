@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JP2_START, _J2K_START = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
 _LARGEST_PROFILE = 16 << 20  # bytes
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # those of JPEG's markers from C0 to CF that begin no frame
+_SCAN = 0xDA
+_PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}  # the critical ones
 _ENUMERATED = 1  # JPEG 2000's way to name a colour space; the others are ICC profiles
 _SRGB, _GREY, _SYCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
 # TIFF's tags NewSubfileType, BitsPerSample, PhotometricInterpretation, SamplesPerPixel, ExtraSamples and SampleFormat.
@@ -40,6 +43,7 @@ class Declared:
     colours: str = ""  # a colour space that Pillow would take for RGB or grey
     code_points: tuple[int, int] | None = None  # primaries and transfer by ITU-T H.273, as in PNG's cICP
     pages: tuple[int, ...] = ()  # a TIFF's
+    unknown: str = ""  # a part of the file that changes how the rest is read
     profile: bytes | None = None  # ICC, where Pillow doesn't look for it, or refuses pictures whose profile is damaged
 
 
@@ -68,7 +72,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 def _png(data: bytes) -> Declared:
     bits, points, profile, colours = 8, None, None, ""
-    for name, content, _ in png_chunks(data):
+    for name, content, check in png_chunks(data):
+        critical = name.isalpha() and name[:1].isupper()  # Apple's CgBI, for one
+        if critical and name not in _PNG_CHUNKS and zlib.crc32(name + content) == int.from_bytes(check, "big"):
+            return Declared(unknown=f"PNG's chunk {name.decode()}")
         if name == b"IHDR":
             bits = content[8]
         elif name == b"cICP" and len(content) >= 4:
@@ -82,13 +89,22 @@ def _png(data: bytes) -> Declared:
 
 
 def _jpeg(data: bytes) -> Declared:
+    frames = (c for marker, _, c in jpeg_segments(data) if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS)
+    return Declared(next(frames)[0])
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield marker, place and content of each segment of a JPEG before its first scan. Raises IndexError at the end of
+    a cut file.
+    """
     at = 2
     while True:
         while data[at] == 0xFF:
             at += 1
         marker, size = data[at], int.from_bytes(data[at + 1 : at + 3], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS:
-            return Declared(data[at + 3])
+        if marker == _SCAN:
+            return
+        yield marker, at - 1, data[at + 3 : at + 1 + size]
         at += 1 + size
 
 
@@ -171,28 +187,42 @@ def _other_samples(page: dict[int, tuple[int, ...]]) -> int:
 
 
 def _tiff_pages(data: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
-    """Yield the tags above of each page. Bounded: what lies behind a great number of entries is not looked at."""
-    order = "<" if data.startswith(b"II") else ">"
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    word, entry, inside = ("Q", order + "HHQ", 8) if big else ("I", order + "HHI", 4)
-    (at,) = struct.unpack_from(order + word, data, 2 * inside if big else 4)
-    seen, budget = set[int](), _MOST_ENTRIES
-    while at and at not in seen and budget > 0:
-        seen.add(at)
-        (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-        at += 8 if big else 2
+    """Yield the tags above of each page."""
+    order, word, entry, inside = tiff_layout(data)
+    for entries in tiff_directories(data):
         page: dict[int, tuple[int, ...]] = {}
-        for _ in range(min(entries, budget)):
-            tag, kind, count = struct.unpack_from(entry, data, at)
-            value = at + struct.calcsize(entry)
-            at, budget = value + inside, budget - 1
+        for place, tag, kind, count in entries:
             if tag in _TAGS and kind in _TIFF_NUMBERS and 0 < count <= 64:
-                numbers = f"{order}{count}{_TIFF_NUMBERS[kind]}"
+                numbers, value = f"{order}{count}{_TIFF_NUMBERS[kind]}", place + struct.calcsize(entry)
                 if struct.calcsize(numbers) > inside:
                     (value,) = struct.unpack_from(order + word, data, value)
                 page[tag] = struct.unpack_from(numbers, data, value)
         yield page
+
+
+def tiff_directories(data: bytes) -> Iterator[list[tuple[int, int, int, int]]]:
+    """Yield the entries of each page of a TIFF: place, tag, type and count. Bounded: what lies behind a great number of
+    entries is not looked at. Raises struct.error where the file is cut.
+    """
+    order, word, entry, inside = tiff_layout(data)
+    big = word == "Q"
+    (at,) = struct.unpack_from(order + word, data, 2 * inside if big else 4)
+    seen, budget = set[int](), _MOST_ENTRIES
+    while at and at not in seen and budget > 0:
+        seen.add(at)
+        (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+        at, size = at + (8 if big else 2), struct.calcsize(entry) + inside
+        places = range(at, at + min(count, budget) * size, size)
+        yield [(place, *struct.unpack_from(entry, data, place)) for place in places]
+        at, budget = at + len(places) * size, budget - len(places)
         (at,) = struct.unpack_from(order + word, data, at)
+
+
+def tiff_layout(data: bytes) -> tuple[str, str, str, int]:
+    """Return byte order, a place, an entry without its value, and the bytes of a value, as `struct` puts them."""
+    order = "<" if data.startswith(b"II") else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    return (order, "Q", order + "HHQ", 8) if big else (order, "I", order + "HHI", 4)
 
 
 def _dds(data: bytes) -> Declared:
@@ -201,11 +231,11 @@ def _dds(data: bytes) -> Declared:
 
 _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Declared]], ...] = (
     (lambda start: start.startswith(PNG_START), _png),
-    (lambda start: start.startswith(b"\xff\xd8\xff"), _jpeg),
+    (lambda start: start.startswith(JPEG_START), _jpeg),
     (lambda start: start.startswith((_JP2_START, _J2K_START)), _jpeg2000),
     (lambda start: start.startswith(b"BM"), _bmp),
     (lambda start: start[4:8] == b"ftyp", _isobmff),
-    (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
+    (lambda start: start.startswith(TIFF_STARTS), _tiff),
     (lambda start: start.startswith(b"8BPS"), lambda data: Declared(int.from_bytes(data[22:24], "big"))),  # Photoshop
     (lambda start: start.startswith(b"\x01\xda"), lambda data: Declared(8 * data[3])),  # SGI
     (lambda start: start.startswith(b"DDS "), _dds),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ddpmcodec.errors import ImageError
-from ddpmcodec.io.declared import PNG_START, declared, png_chunks
+from ddpmcodec.io.ancillary import APP13, PHOTOSHOP, without_harm
+from ddpmcodec.io.declared import JPEG_START, PNG_START, declared, jpeg_segments, png_chunks
 from ddpmcodec.io.exif import as_srgb
 from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.metadata import NOTHING, Metadata, exif_of, turned, xmp_of
@@ -22,11 +22,12 @@ from ddpmcodec.io.shown import Note, check_declared, check_depth, ignore_note, t
 
 _ONE_PICTURE = {"PSD", "ICO", "ICNS", "CUR"}  # layers, or sizes, of which Pillow gives the whole or the largest
 _MP_ENTRIES, _MULTI_FRAME = 0xB002, "Multi-Frame"
-# PNG's ancillary chunks that say what is shown; all others are left out before they can do harm.
-_NEEDED = {b"tRNS", b"sRGB", b"gAMA", b"cHRM", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
-_SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}  # bytes
+# TIFF's tags: description, make, model, date, artist, copyright, EXIF and GPS data; IPTC's and Photoshop's.
+_TIFF_EXIF, _TIFF_IPTC = (270, 271, 272, 306, 315, 33432, 34665, 34853), (33723, 34377)
+# JPEG 2000's boxes of XMP and EXIF data (XMP specification, part 3; "JpgTiffExif->JP2").
+_JP2_XMP, _JP2_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
 _ORIENTATION_ALONE = 40  # bytes of EXIF data that hold nothing else
-_STRUCTURE = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}  # whose damage is the picture's
+APART = "save its frames as files of their own"  # advice for those who can't name one
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _opened(data: bytes) -> tuple[ImageFile.ImageFile, list[int]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit on the size follows; the rest is no news to a user
-            file = Image.open(io.BytesIO(_needed(data)))
+            file = Image.open(io.BytesIO(without_harm(data)))
             _check_size(file)
             return file, _frames(file, about.pages)
     except (ImageError, MemoryError):
@@ -152,43 +153,36 @@ def _frames(file: ImageFile.ImageFile, pages: tuple[int, ...]) -> list[int]:
     return list(range(count))
 
 
-def _needed(data: bytes) -> bytes:
-    """Return a PNG without what nothing shown depends on; other files as they are.
-
-    Pillow refuses a picture for any chunk that is damaged or large. Whatever is cut off or beyond IEND stays.
-    """
-    if not data.startswith(PNG_START):
-        return data
-    kept, end = [PNG_START], len(PNG_START)
-    for name, content, check in png_chunks(data):
-        end += 12 + len(content)
-        critical = bool(name) and not name[0] & 32
-        if critical or name in _STRUCTURE or (name in _NEEDED and _sound(name, content, check)):
-            kept.append(len(content).to_bytes(4, "big") + name + content + check)
-    return b"".join([*kept, data[end:]])
-
-
-def _sound(name: bytes, content: bytes, check: bytes) -> bool:
-    if zlib.crc32(name + content) != int.from_bytes(check, "big"):
-        return False
-    return len(content) >= _SIZES.get(name, 0)
-
-
 def _left_out(file: ImageFile.ImageFile, data: bytes) -> list[str]:
     """Say in words what a file has beside its picture. The orientation is no part of it: it is applied."""
     chunks = {name: content for name, content, _ in png_chunks(data)} if data.startswith(PNG_START) else {}
     texts = {b"tEXt", b"zTXt", b"iTXt"} & chunks.keys()
     xmp = b"XML:com.adobe.xmp" in chunks.get(b"iTXt", b"")
+    jp2 = data if file.format == "JPEG2000" else b""
     found = {
-        "EXIF data": _says_more(file) or (b"eXIf" in chunks and len(chunks[b"eXIf"]) > _ORIENTATION_ALONE),
-        "XMP data": bool(file.info.get("xmp")) or xmp,
-        "IPTC data": bool(file.info.get("photoshop")),
+        "EXIF data": _JP2_EXIF in jp2
+        or _says_more(file)
+        or (b"eXIf" in chunks and len(chunks[b"eXIf"]) > _ORIENTATION_ALONE),
+        "XMP data": bool(file.info.get("xmp")) or xmp or _JP2_XMP in jp2,
+        "IPTC data": _has_photoshop(file, data),
         "a comment": bool(file.info.get("comment")) or bool(texts - ({b"iTXt"} if xmp else set())),
     }
     return [name for name, there in found.items() if there]
 
 
+def _has_photoshop(file: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether there are Photoshop's blocks, or IPTC data without them."""
+    if file.format == "TIFF":
+        return any(tag in file.tag_v2 for tag in _TIFF_IPTC)  # type: ignore[attr-defined]
+    with suppress(IndexError):
+        if data.startswith(JPEG_START):
+            return any(m == APP13 and content.startswith(PHOTOSHOP) for m, _, content in jpeg_segments(data))
+    return False
+
+
 def _says_more(file: ImageFile.ImageFile) -> bool:
+    if file.format == "TIFF":
+        return any(tag in file.tag_v2 for tag in _TIFF_EXIF)  # type: ignore[attr-defined]
     exif = file.info.get("exif") if file.format != "PNG" else None
     return isinstance(exif, bytes) and len(exif) > _ORIENTATION_ALONE
 

@@ -54,7 +54,9 @@ def as_shown(picture: Image.Image, keep: bool = False) -> Shown:
     check_depth(picture)
     try:
         picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
         raise ImageError(f"the picture is damaged: {error}") from error
     if about.profile:
         picture.info["icc_profile"] = about.profile
@@ -62,7 +64,9 @@ def as_shown(picture: Image.Image, keep: bool = False) -> Shown:
 
 
 def check_declared(about: Declared) -> None:
-    """Raise ImageError for samples and colours that Pillow would make 8-bit RGB of without a word."""
+    """Raise ImageError for samples, colours and extensions that Pillow would make 8-bit RGB of without a word."""
+    if about.unknown:
+        raise ImageError(f"picture with {about.unknown}, which may say how all else is read: convert it to plain PNG")
     if about.floating:
         raise ImageError("picture with floating-point samples: expected 8; convert it, e.g. magick IN -depth 8 OUT")
     if about.bits > 8:

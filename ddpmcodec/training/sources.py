@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.errors import DdpmCodecError, ImageError, TrainingError
-from ddpmcodec.io.datasets import Skip, is_picture, load_images, named_pictures, source_of
+from ddpmcodec.io.datasets import TRAINING, Skip, is_picture, load_images, named_pictures, source_of
 from ddpmcodec.io.places import Place
-from ddpmcodec.io.reading import read_image
+from ddpmcodec.io.reading import read_picture
 from ddpmcodec.training.held_out import is_held_out
 from ddpmcodec.training.picture_pool import PicturePool
 
 Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
-_BEHIND = (255, 255, 255)  # transparent pixels
 _ONE_IN, _ONE_TILE_IN = 16, 256  # one picture in 16 is held out, and one tile of a mosaic in 256
 
 
@@ -108,7 +107,7 @@ def _archived(
                     continue
                 found = True
                 try:
-                    picture = read_image(data, flatten=_BEHIND)
+                    picture = read_picture(data, TRAINING).rgb
                 except ImageError as error:
                     if skip is None:
                         raise ImageError(f"{path}: {name}: {error}") from error

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import ddpmcodec
+from ddpmcodec.cli.start import _Room
 from ddpmcodec.codec import decoding, encoding
 from tests.cli.test_cli import assert_refused, run
 
@@ -96,7 +97,8 @@ def test_out_of_memory_says_what_needs_less(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on memory that Linux keeps")
 @pytest.mark.parametrize("command", ["encode", "decode"])
-def test_a_process_of_little_memory_says_so(command: str, stream: Path, tmp_path: Path):
+@pytest.mark.parametrize("megabytes", [30, 50, 110, 300, 540, 590, 740])  # without a look at the limit 740 hung
+def test_a_process_of_little_memory_says_so(command: str, megabytes: int, stream: Path, tmp_path: Path):
     source = PICTURE if command == "encode" else stream
     import resource
 
@@ -106,12 +108,25 @@ def test_a_process_of_little_memory_says_so(command: str, stream: Path, tmp_path
         text=True,
         timeout=120,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20)),
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: out of memory")
+    assert done.stderr.startswith(f"error: out of memory: the limit is {megabytes} MB (ulimit -v)")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "refused", "let"),
+    [(63, ["typer", "numpy", "torch"], ["os"]), (1023, ["torch", "ddpmcodec.training.trainer"], ["typer", "numpy"])],
+)
+def test_each_library_has_its_least_memory(megabytes: int, refused: list[str], let: list[str]):
+    room = _Room(megabytes << 20)
+    for name in refused:
+        with pytest.raises(ddpmcodec.DdpmCodecError, match=f"the limit is {megabytes} MB .*raise it"):
+            room.find_spec(name)
+    for name in let:
+        assert room.find_spec(name) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on memory that Linux keeps")

@@ -140,7 +140,7 @@ def test_what_on_step_is_shown_can_t_be_spoiled(coloured_model: CodecModel, prio
     expected = ddpmcodec.encode(prior_picture, model=coloured_model, plan_steps=STEPS)
 
     def on_step(step: ddpmcodec.SentStep) -> None:
-        spoil(step.x_s, step.x0_hat, step.reconstruct(), *(packet.code for packet in step.packets))
+        spoil(step.x_s, step.x0_hat, step.reconstruct(), step.chain.grey, *(packet.code for packet in step.packets))
         step.ideal_bits[...] = 0
         step.variance_ratio[...] = 0
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddpmcodec.errors import DdpmCodecError
+from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.eval.data import load_tiles as load_tiles_of_eval
 from ddpmcodec.io.datasets import load_cifar10, load_images, load_tiles, named_pictures
 
@@ -143,3 +143,11 @@ def test_cifar10_without_torchvision_or_of_another_size(monkeypatch: pytest.Monk
         load_images("cifar10-test", 32)
     with pytest.raises(DdpmCodecError, match="32x32"):
         load_images("cifar10-test", 64)
+
+
+def test_frames_of_a_training_picture_are_advised_on_without_options_that_training_lacks(tmp_path: Path):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match=r"moving\.gif: the file holds 2 frames.*files of their own") as caught:
+        list(named_pictures(tmp_path))
+    assert "--frame" not in str(caught.value)

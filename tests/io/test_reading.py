@@ -267,6 +267,59 @@ def test_odd_exif_data_never_stops_a_picture(kind: str, exif: bytes):
     )
 
 
+@pytest.mark.parametrize(
+    ("marker", "content"),
+    [
+        (0xE0, b"JFIF\0"),
+        (0xE0, b""),
+        (0xE1, b"Exif\0\0"),
+        (0xE2, b"ICC_PROFILE\0"),
+        (0xE2, b"MPF\0"),
+        (0xED, b"Photoshop 3.0\x008BIM\x04\x04"),
+        (0xED, b"Photoshop 3.0\x008BIM\x03\xed\0\0\0\0\0\x20abc"),
+        (0xEE, b"Adobe"),
+    ],
+)
+def test_a_jpeg_s_odd_segments_never_stop_it(marker: int, content: bytes):
+    plain = saved(Image.fromarray(SMOOTH), "JPEG")
+    segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(content)) + content
+    np.testing.assert_array_equal(read_image(plain[:2] + segment + plain[2:]), read_image(plain))
+
+
+def tiff_with(tag: int, kind: int, count: int, value: int) -> bytes:
+    """An uncompressed TIFF of RGB with one tag more."""
+    pixels, (height, width, _) = RGB.tobytes(), RGB.shape
+    at = 8 + len(pixels)
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, at + 126), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 1, 8), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(pixels))]
+    entries += [(tag, kind, count, value)]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    head = b"II*\0" + struct.pack("<I", at) + pixels + struct.pack("<H", len(entries)) + table + bytes(4)
+    return head + struct.pack("<3H", 8, 8, 8) + bytes(30)
+
+
+@pytest.mark.parametrize("kind", [2, 3, 4, 5, 7, 9, 12, 13, 16, 99])
+@pytest.mark.parametrize("tag", [269, 270, 271, 306, 700, 33723, 34377, 34675, 34665, 34853, 65000])
+def test_a_tiff_s_odd_tags_never_stop_it(tag: int, kind: int):
+    assert (read_image(tiff_with(65000, 7, 4, 0)) == RGB).all()
+    for count, value in ((1, 7), (1000, 8), (2, 2000), (1 << 20, 99999999), ((1 << 32) - 1, 0)):
+        for keep in (False, True):
+            found = read_picture(tiff_with(tag, kind, count, value), Reading(keep_profile=keep, keep_metadata=keep))
+            np.testing.assert_array_equal(found.rgb, RGB)
+
+
+def test_an_opened_tiff_of_odd_tags_is_no_raw_error():
+    as_rgb(Image.open(io.BytesIO(tiff_with(34675, 2, 40, 8))))
+    with pytest.raises(ImageError, match="damaged"):
+        as_rgb(Image.open(io.BytesIO(tiff_with(700, 3, 2, 8))))
+
+
+def test_what_lies_behind_a_png_s_pixels_says_nothing_of_its_colours():
+    data = saved(Image.fromarray(SMOOTH))
+    late = data[:-12] + chunk(b"gAMA", struct.pack(">I", 100000)) + data[-12:]
+    np.testing.assert_array_equal(read_image(late), SMOOTH)
+
+
 @pytest.mark.parametrize("name", [b"IHDR", b"IDAT", b"PLTE"])
 def test_damage_of_the_picture_itself_is_still_told(name: bytes):
     data = bytearray(saved(Image.fromarray(RGB).quantize(8)))
@@ -279,6 +332,15 @@ def test_a_trns_that_is_needed_and_damaged_is_told():
     data = saved(Image.fromarray(RGB))
     with pytest.raises(ImageError, match=r"damaged|transparency"):
         read_image(data[:33] + chunk(b"tRNS", b"\0") + data[33:])
+
+
+def test_a_critical_chunk_that_nobody_knows_is_refused():
+    plain = saved(Image.fromarray(RGB))
+    for data in (png_with(chunk(b"ABCD", b"123")), plain[:8] + chunk(b"CgBI", bytes(4)) + plain[8:]):
+        with pytest.raises(ImageError, match=r"chunk (ABCD|CgBI)"):
+            read_image(data)
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(plain.replace(b"IDAT", b"IDAU"))
 
 
 def test_what_is_left_out_is_said():
@@ -295,7 +357,13 @@ def test_what_is_left_out_is_said():
     assert notes(saved(plain, "JPEG", comment=b"mine", xmp=b"<x:xmpmeta/>")) == ["left out: XMP data, a comment"]
     assert notes(png_with(chunk(b"tEXt", b"Comment\0mine"))) == ["left out: a comment"]
     assert notes(png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta/>"))) == ["left out: XMP data"]
-    assert notes(saved(plain)) == notes(saved(plain, "JPEG")) == []
+    assert notes(saved(plain, "TIFF", description="of the picture")) == ["left out: EXIF data"]
+    assert notes(tiff_with(33723, 7, 40, 8)) == ["left out: IPTC data"]
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x:xmpmeta/>"
+    jp2 = imagecodecs.jpeg2k_encode(RGB, codecformat="jp2", reversible=True)
+    boxed = jp2 + b"".join(struct.pack(">I", 8 + len(box)) + b"uuid" + box for box in (xmp, b"JpgTiffExif->JP2II*\0"))
+    assert {"left out: EXIF data, XMP data"} <= {note.removesuffix(", a comment") for note in notes(boxed)}
+    assert notes(saved(plain)) == notes(saved(plain, "JPEG")) == notes(saved(plain, "TIFF")) == []
 
 
 # Colours

@@ -123,12 +123,19 @@ def test_a_saved_network_predicts_what_diffusers_does(tmp_path: Path, diffusers:
 @pytest.mark.parametrize(
     "options", [{"max_shard_size": "20KB"}, {"variant": "fp16"}, {"variant": "fp16", "max_shard_size": "20KB"}]
 )
-def test_weights_in_shards_and_in_half_precision_load(tmp_path: Path, diffusers: Any, options: dict[str, str]):
+@pytest.mark.parametrize("safe", [True, False])
+def test_weights_in_shards_and_in_half_precision_load(
+    tmp_path: Path, diffusers: Any, options: dict[str, str], safe: bool, capfd: pytest.CaptureFixture[str]
+):
     unet = unet_of(diffusers)
-    (unet.half() if "variant" in options else unet).save_pretrained(tmp_path / "unet", **options)
+    (unet.half() if "variant" in options else unet).save_pretrained(
+        tmp_path / "unet", safe_serialization=safe, **options
+    )
     diffusers.DDPMScheduler().save_pretrained(tmp_path / "scheduler")
     assert not (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    capfd.readouterr()
     network, _ = load_diffusers(tmp_path)
+    assert capfd.readouterr().err == ""  # no bars
     agrees(network, unet.float(), [0, 500, 999])
 
 

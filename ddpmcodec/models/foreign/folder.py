@@ -27,8 +27,10 @@ _WEIGHTS = (
     "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.safetensors.index.fp16.json",
     "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.fp16.bin",
+    "diffusion_pytorch_model.bin.index.fp16.json",
 )
-_SHARDS = "diffusion_pytorch_model*-of-*.safetensors"
 
 
 def diffusers_package() -> Any:
@@ -82,12 +84,14 @@ def find_weights(name_or_path: str | os.PathLike[str], revision: str | None, con
     part = config.parent.relative_to(root).as_posix()
     prefix = "" if part == "." else f"{part}/"
     for weights in _WEIGHTS:
-        shards = (f"{prefix}{_SHARDS}",) if ".index." in weights else ()
+        kind = "safetensors" if ".safetensors" in weights else "bin"
+        shards = (f"{prefix}diffusion_pytorch_model*-of-*.{kind}",) if ".index." in weights else ()
         folder = find_folder(name_or_path, revision, (config.relative_to(root).as_posix(), prefix + weights, *shards))
         if (folder / prefix / weights).is_file():
             return folder / prefix / weights
     raise ModelError(
-        f"{config.parent} has a configuration but no weights: expected {' or '.join(_WEIGHTS)} beside config.json"
+        f"{config.parent} has a configuration but no weights: expected {_WEIGHTS[0]} beside config.json, also in "
+        "shards or of variant fp16, or .bin instead"
     )
 
 
@@ -123,14 +127,20 @@ def load_weights(kind: Any, weights: Path, dtype: Any) -> Any:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep diffusers from warning of what is checked here, or of entries that its own classes left behind."""
+    """Keep diffusers from warning of what is checked here, or of entries that its own classes left behind, and from
+    bars for each shard.
+    """
     settings = diffusers_package().utils.logging
     level = settings.get_verbosity()
+    bars = getattr(settings, "is_progress_bar_enabled", lambda: True)()  # older versions can't tell
     settings.set_verbosity_error()
+    settings.disable_progress_bar()
     try:
         yield
     finally:
         settings.set_verbosity(level)
+        if bars:
+            settings.enable_progress_bar()
 
 
 def error_line(error: Exception, lines: int = 9) -> str:
