@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         ),
     },
     "diffusion.axes": {"AXES_FRACTION": 20},
-    "diffusion.tiles": {"AT_A_TIME": 1048576, "HALO": 96},
+    "diffusion.tiles": {"AT_A_TIME": 1048576, "HALOS": ((-math.inf, 96), (1.0, 64), (4.5, 32))},
     "diffusion.windows": {"STRIDE_NOISY": 16, "STRIDE": 24, "NOISY_LOG_SNR": -1.0},
     "channel.codebook": {
         "MAX_TAPS": 10,

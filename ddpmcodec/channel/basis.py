@@ -96,9 +96,9 @@ def _dealt_out(count: int) -> NDArray[np.intp]:
 
 def basis_of(row: tuple[int, ...], height: int, width: int, axes: Axes = ()) -> Basis:
     """Return a basis; the last ones are kept, for a step asks for its own several times. Large pictures' orders are
-    large, so few of them.
+    large, so one of them.
     """
     return (_of_small if height * width <= KEPT_PIXELS else _of_large)(row, height, width, axes)
 
 
-_of_small, _of_large = lru_cache(maxsize=128)(Basis), lru_cache(maxsize=2)(Basis)
+_of_small, _of_large = lru_cache(maxsize=128)(Basis), lru_cache(maxsize=1)(Basis)

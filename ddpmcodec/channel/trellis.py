@@ -87,21 +87,23 @@ class TrellisChannel:
                 # most.
                 shift = shift * prior.spread(prior.variances(self.kappa(count, prior)))
             target, blocks = quantised(shift), blocks_of(count, len(shift), self.memory, key, prior is not None)
-            jobs += [(target[block.dims], block) for block in blocks]
+            jobs += [(target, block) for block in blocks]
             counts.append(len(blocks))
         paths = iter(self._search_all(jobs))
         return [_pack(np.concatenate([np.zeros(0, np.uint8), *islice(paths, count)])) for count in counts]
 
     def _search_all(self, jobs: Sequence[tuple[NDArray[np.int32], Block]]) -> list[NDArray[np.uint8]]:
-        """Find the best path of each block, given its target."""
-        if self.device is None:  # one by one, or in threads
-            return in_threads(lambda job: search([branch_metrics(*job)], job[1].memory)[0], jobs)
+        """Find the best path of each block, given its picture's target."""
+        if (
+            self.device is None
+        ):  # one by one, or in threads; a block's own part of a large target is cut when its turn comes
+            return in_threads(lambda job: search([_metrics(*job)], job[1].memory)[0], jobs)
         found: dict[int, NDArray[np.uint8]] = {}
         for memory in {block.memory for _, block in jobs}:
             waiting: dict[int, Metrics] = {}  # searched together: that is what a GPU is fast at
             for i, (target, block) in enumerate(jobs):
                 if block.memory == memory:
-                    waiting[i] = branch_metrics(target, block)
+                    waiting[i] = _metrics(target, block)
                 if sum(map(len, waiting.values())) >= SEARCHED_TOGETHER:
                     found |= zip(waiting, search(list(waiting.values()), memory, self.device), strict=True)
                     waiting.clear()
@@ -125,6 +127,10 @@ class TrellisChannel:
         if prior is not None:
             z *= prior.spread(np.sqrt(prior.variances(self.kappa(bits, prior))))
         return z
+
+
+def _metrics(target: NDArray[np.int32], block: Block) -> Metrics:
+    return branch_metrics(target[block.dims], block)
 
 
 def _pack(path: NDArray[np.uint8]) -> NDArray[np.int32]:

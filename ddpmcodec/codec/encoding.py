@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ddpmcodec.codec.distortion_control import to_distortion
 from ddpmcodec.codec.options import EncodeOptions, OnStep, Options
 from ddpmcodec.codec.pictures import as_pictures
-from ddpmcodec.codec.rate_control import mse_target, size_target, to_distortion, to_size
+from ddpmcodec.codec.rate_control import mse_target, size_target, to_size
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import as_picture

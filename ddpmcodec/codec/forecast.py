@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.codec.options import Options
-from ddpmcodec.codec.rate_control import SHORT_TRIES, mse_target, size_target
+from ddpmcodec.codec.rate_control import mse_target, size_target
 from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.codec.trajectory import nearest_step, steps_of_plan, tail_step
 from ddpmcodec.diffusion.canvas import canvas_size
@@ -55,8 +55,10 @@ class Forecast:
 
     @property
     def last_takes(self) -> float:
-        """Return how many steps' time the last one takes: a distortion is tried for with short ones."""
-        return 1.0 if self._mse is None else float(SHORT_TRIES)
+        """Return how many steps' time the last one takes: for a distortion, that of a short step or two, each with the
+        picture that it shows.
+        """
+        return 1.0 if self._mse is None else 2.0
 
     def after(self, sent: SentStep) -> int:
         """Return how many steps there will be, now that one more has been sent."""

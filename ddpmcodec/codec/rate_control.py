@@ -1,7 +1,7 @@
-"""Rate control: a plan's whole steps as far as a target goes, then a short one for the rest.
+"""Rate control by size: a plan's whole steps as far as they fit, then a short one for the rest.
 
 Nothing is predicted that can be tried: a step's code is searched, written to a copy of the stream, and the file
-measured. So a size is never exceeded, and a distortion is that of the very picture a receiver decodes.
+measured. So a size is never exceeded.
 """
 
 from __future__ import annotations
@@ -18,13 +18,9 @@ from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.codec.step_target import StepTarget
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import to_bytes
 
 _TRIES = 24  # searches spent on a short step of a given size; the trellis needs one or two, ordered random coding more
-SHORT_TRIES = 3  # short steps tried in place of the last one of a given distortion, a network call or two each
-_NEAR_ENOUGH = 0.015  # of the error wanted: no shorter step is looked for where one has so little less
-_PEAK = 255.0
-_ROUGHLY = 1.1  # times the error wanted: from here on the picture that is shown is looked at, not x̂_0 alone
+PEAK = 255.0
 
 
 def size_target(pixels: int, target_bytes: int | None, target_bpp: float | None) -> int | None:
@@ -45,7 +41,7 @@ def mse_target(target_psnr: float | None, target_rmse: float | None) -> float | 
     if target_psnr is not None:
         if not (math.isfinite(target_psnr) and 0 < target_psnr < 1000):
             raise DdpmCodecError(f"a target of {target_psnr} dB: expected a number above 0, such as 40")
-        return _PEAK**2 / 10 ** (target_psnr / 10)
+        return PEAK**2 / 10 ** (target_psnr / 10)
     if target_rmse is None:
         return None
     if not (math.isfinite(target_rmse) and target_rmse > 0):
@@ -90,35 +86,6 @@ def _to_size(sender: Sender, size: int) -> Iterator[SentStep]:
             yield sender.advance(*found)
 
 
-def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
-    """Send one picture until the decoded one, in whole levels, has at most this mean squared error.
-
-    Raises DdpmCodecError where the plan's end has more.
-    """
-    after = _distortion(sender, roughly=True)
-    while not sender.ended:
-        before, whole = after, sender.fork()
-        sent = next(whole.send())
-        roughly = after = _distortion(whole, roughly=True)
-        if roughly <= _ROUGHLY * mse:
-            after = _distortion(whole)
-        if after > mse:
-            sender.adopt(whole)
-            yield sent
-            continue
-        shown = after / roughly if roughly else 1.0
-        for other, taken in _shorter(sender, mse, (before * shown, after), shown, sent.packets[0].bits):
-            if len(other.files()[0]) < len(whole.files()[0]):
-                whole, sent = other, taken
-        sender.adopt(whole)
-        yield sent
-        return
-    raise DdpmCodecError(
-        f"{_described(mse)} is out of reach: this picture's chain ends at {_described(_distortion(sender))}; "
-        "a better model may come nearer, and --lossless gives the exact picture"
-    )
-
-
 def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] | None:
     """Return the longest short step that fits; None where none does. DdpmCodecError where the stream would hold
     nothing.
@@ -137,7 +104,7 @@ def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] |
         if guess in tried:
             break
         tried.add(guess)
-        target, packets = _short(sender, guess * step.unit)
+        target, packets = short_step(sender, guess * step.unit)
         trial = _with(stream, packets[0])
         took, spare = _information(trial) - before, size - _size(sender, trial)
         left = room - took
@@ -159,36 +126,7 @@ def _too_small(size: int, least: int) -> DdpmCodecError:
     )
 
 
-def _shorter(
-    sender: Sender, mse: float, between: tuple[float, float], shown: float, bits: int
-) -> Iterator[tuple[Sender, SentStep]]:
-    """Yield short steps that reach the error where a whole step of `bits` bits does. between: the errors before and
-    after it. shown: how many times the error of x̂_0 a picture has that is shown, about.
-    """
-    step = sender.streams[0].short_step()
-    low, high = 0, min(bits, step.most_bits) // step.unit
-    above, below = (math.log(max(error, 1e-9) / mse) for error in between)
-    for _ in range(SHORT_TRIES):
-        if high - low <= 1:
-            return
-        # The error's logarithm falls about evenly with bits.
-        share = above / (above - below) if above > 0 > below else 0.5
-        guess = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
-        other = sender.fork()
-        sent = other.advance(*_short(other, guess * step.unit))
-        error = math.log(max(_distortion(other, roughly=True) * shown, 1e-9) / mse)
-        if error <= 0 and shown != 1:
-            error = math.log(max(_distortion(other), 1e-9) / mse)
-        if error <= 0:
-            high, below = guess, error
-            yield other, sent
-            if error > -_NEAR_ENOUGH:
-                return
-        else:
-            low, above = guess, error
-
-
-def _short(sender: Sender, bits: int) -> tuple[StepTarget, tuple[Packet, ...]]:
+def short_step(sender: Sender, bits: int) -> tuple[StepTarget, tuple[Packet, ...]]:
     """Return a short step of `bits` bits, searched."""
     count = sender.streams[0].choose_short(bits)
     target = sender.target(count.log_snr)
@@ -207,18 +145,3 @@ def _size(sender: Sender, stream: StreamWriter) -> int:
 
 def _information(stream: StreamWriter) -> float:
     return sum(stream.step_bits) + stream.end_bits
-
-
-def _distortion(sender: Sender, roughly: bool = False) -> float:
-    """Return the squared error of the picture a receiver has here. roughly: of what x̂_0 shows, whose network call the
-    next step makes as well; what is shown is better by less than _ROUGHLY.
-    """
-    (picture,), header = sender.pictures, sender.header
-    decoded = to_bytes(sender.chain.pictures(roughly)[0], header.height, header.width)
-    return float(np.mean((decoded.astype(np.float64) - picture) ** 2))
-
-
-def _described(mse: float) -> str:
-    return (
-        f"an RMSE of {mse**0.5:.3g} levels ({10 * math.log10(_PEAK**2 / mse):.2f} dB)" if mse else "the exact picture"
-    )

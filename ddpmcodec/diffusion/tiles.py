@@ -6,6 +6,7 @@ own part is what the whole picture's pass would, but for what lies farther away 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 
 Array = NDArray[np.float32]
 AT_A_TIME = 1 << 20  # pixels in the network at once, halo included: about half a gigabyte
-HALO = 96  # pixels around a tile that its prediction sees
+# Pixels around a tile that its prediction sees, from each log-SNR on: the less noise, the nearer is all that matters.
+# Of `photo-small`, cuts move x̂_0 by a level at most, from 4.5 on by nothing, and nowhere its squared error by 1e-4.
+HALOS = ((-math.inf, 96), (1.0, 64), (4.5, 32))
 
 
 def in_tiles(predict: Callable[[Tensor, float], Tensor], x_t: Array, log_snr: float, multiple: int) -> Array:
@@ -34,8 +37,9 @@ def in_tiles(predict: Callable[[Tensor, float], Tensor], x_t: Array, log_snr: fl
             part = np.array(padded[first : first + count])  # a copy: what callers give may be read-only
             eps[first : first + count] = predict(torch.from_numpy(part), log_snr).cpu().numpy()
     else:
-        for rows, seen_rows in _spans(padded.shape[2], multiple):
-            for columns, seen_columns in _spans(padded.shape[3], multiple):
+        halo = _halo(log_snr, multiple)
+        for rows, seen_rows in _spans(padded.shape[2], multiple, halo):
+            for columns, seen_columns in _spans(padded.shape[3], multiple, halo):
                 own = slice(rows.start - seen_rows.start, rows.stop - seen_rows.start)
                 across = slice(columns.start - seen_columns.start, columns.stop - seen_columns.start)
                 for i in range(n):
@@ -45,9 +49,14 @@ def in_tiles(predict: Callable[[Tensor, float], Tensor], x_t: Array, log_snr: fl
     return np.ascontiguousarray(eps[:, :, :height, :width])
 
 
-def _spans(length: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+def _halo(log_snr: float, multiple: int) -> int:
+    """Return the halo at a level, in whole multiples."""
+    pixels = next(halo for start, halo in reversed(HALOS) if start <= log_snr)
+    return -(-pixels // multiple) * multiple
+
+
+def _spans(length: int, multiple: int, halo: int) -> Iterator[tuple[slice, slice]]:
     """Return the parts of one side, about equal, and what each sees; all begin and end at multiples."""
-    halo = -(-HALO // multiple) * multiple
     longest = max(multiple, (int(AT_A_TIME**0.5) - 2 * halo) // multiple * multiple)
     units, count = length // multiple, -(-length // longest)
     edges = [units * i // count * multiple for i in range(count + 1)]

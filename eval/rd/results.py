@@ -72,14 +72,14 @@ def assemble(
     result["real_over_ideal"] = {
         name: real_over_ideal(curve, result["curves"]["ideal"]) for name, curve in curves.items()
     }
-    result["bd_rate"] = {name: _against(curve, result["baselines"]) for name, curve in curves.items()}
+    result["bd_rate"] = {name: against(curve, result["baselines"]) for name, curve in curves.items()}
     result["bd_rate_published"] = against_published(result["curves"], result["published_shown"])
     if "table4" in tables:
         result["table4"] = table4.table4(tables["table4"], model, result["curves"]["ideal"], curves)
     return result | {"pictures": pictures.names}
 
 
-def _against(curve: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
+def against(curve: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
     """Return the BD-rate of one of our curves against each lossy baseline, files against files and payloads
     likewise.
     """
