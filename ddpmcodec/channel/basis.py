@@ -77,7 +77,7 @@ class Basis:
         """Return the plane (c, h, w) of sorted coefficients (dims,)."""
         y = np.empty_like(coefficients)
         y[self.order] = coefficients
-        return transform_back(y.reshape(self.channels, self.height, self.width), self.rotation)
+        return transform_back(y.reshape(self.channels, self.height, self.width), self.rotation, own=True)
 
 
 @lru_cache(maxsize=2)

@@ -159,7 +159,10 @@ class Sender:
     def shifts(self, log_snr: float | None = None) -> Array:
         """Return (mu_q - mu_p) / sqrt(b) of such a step, (n, c, h, w): x0_coef (x_0 - x0_hat), over the noise."""
         q = self.chain.posterior_to(log_snr)
-        return (self._x_0 - self.chain.x0_hat()) * self._known * np.float32(q.x0_coef / q.variance**0.5)
+        shifts = self._x_0 - self.chain.x0_hat()  # in place from here on: a large picture's are large
+        shifts *= self._known
+        shifts *= np.float32(q.x0_coef / q.variance**0.5)
+        return shifts
 
     def choose(self, target: StepTarget) -> list[BitCount]:
         """Return how many bits each stream is to send, and of a joint step each picture's share of them."""

@@ -26,7 +26,9 @@ class Posterior:
         """Return mu_q for the true x_0, mu_p for the network's x0_hat (eq. 7, 10): one formula, so they can't drift
         apart.
         """
-        return x_0 * self.x0_coef + x_t * self.xt_coef
+        mean = x_0 * self.x0_coef
+        mean += x_t * self.xt_coef  # in place, for large pictures
+        return mean
 
 
 def posterior(log_snr_t: float, log_snr_s: float) -> Posterior:

@@ -132,24 +132,26 @@ def transform(x: Array, rotation: Array = OPPONENT) -> Array:
     DCT-II of each.
     """
     y = np.einsum("ab,...bhw->...ahw", rotation, x)
-    return _in_tiles(_in_tiles(y).swapaxes(-1, -2)).swapaxes(-1, -2)
+    return _in_tiles(_in_tiles(y, own=True).swapaxes(-1, -2), own=True).swapaxes(-1, -2)
 
 
-def transform_back(y: Array, rotation: Array = OPPONENT) -> Array:
-    """Return the planes of coefficients: the inverse of `transform`."""
-    x = _in_tiles(_in_tiles(y, back=True).swapaxes(-1, -2), back=True).swapaxes(-1, -2)
+def transform_back(y: Array, rotation: Array = OPPONENT, own: bool = False) -> Array:
+    """Return the planes of coefficients: the inverse of `transform`. own: y may be written over."""
+    x = _in_tiles(_in_tiles(y, back=True, own=own).swapaxes(-1, -2), back=True, own=True).swapaxes(-1, -2)
     return np.einsum("ab,...ahw->...bhw", rotation, x)  # type: ignore[no-any-return]
 
 
-def _in_tiles(x: Array, back: bool = False) -> Array:
-    """Transform each tile along the last axis."""
+def _in_tiles(x: Array, back: bool = False, own: bool = False) -> Array:
+    """Transform each tile along the last axis. own: x may be written over."""
     from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
 
     function = idct if back else dct
     parts, start = [], 0
     for count, size in tiles(x.shape[-1]):
         part = x[..., start : start + count * size]
-        parts.append(function(part.reshape(*part.shape[:-1], count, size), norm="ortho").reshape(part.shape))
+        parts.append(
+            function(part.reshape(*part.shape[:-1], count, size), norm="ortho", overwrite_x=own).reshape(part.shape)
+        )
         start += count * size
     return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
