@@ -117,7 +117,8 @@ def to_rgb(
     clear = picture.has_transparency_data  # of palettes, too
     if clear and flatten is None:
         raise ImageError(
-            f"picture with transparency (mode {mode}): the codec has no alpha channel; flatten it with --flatten COLOUR"
+            f"picture with transparency (mode {mode}): the codec has no alpha channel; put a colour behind it, as "
+            "`ddpmcodec encode --flatten COLOUR` does"
         )
     conversion = conversion_of(picture, code_points)
     alpha = upright(picture.convert("RGBA")).getchannel("A") if clear else None

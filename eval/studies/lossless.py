@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import ddpmcodec
 from ddpmcodec.bitstream.archive import read_archive
 from ddpmcodec.bitstream.file import read_info
-from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES
+from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES, read_header
 from ddpmcodec.codec.archive_decoding import decode_archive
 from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.sender import SentStep
@@ -108,7 +108,7 @@ def measure_files(model: CodecModel, pictures: Sequence[NDArray[np.uint8]], plan
     return {
         "images": len(rows),
         "all_exact": True,
-        "plan_steps": model.plan(plan_steps).steps,
+        "plan_steps": read_header(data).plan_steps or model.plan().steps,
         "steps": rows[0]["steps"],
         "bytes": whole,
         "bits_per_dim": {

@@ -40,7 +40,7 @@ def test_streams_of_a_folder_and_of_a_page_need_consent(folder: Path, monkeypatc
     Path("coded").mkdir()
     Path("coded/large.ddpc").write_bytes(Path("large.bin").read_bytes())
     refused = run("decode", "coded", "-o", "back", "--jobs", 1)
-    assert (refused.exit_code, names(folder / "back")) == (2, [".ddpmcodec.jsonl"])
+    assert (refused.exit_code, (folder / "back").exists()) == (2, False)
     assert "only begun with --yes" in refused.stderr
     assert run("decode", "coded", "-o", "back", "--jobs", 1, "--yes").exit_code == 0
     assert_refused(run("view", "large.bin", "-o", "x.html"), "40x30: about", "--yes")
