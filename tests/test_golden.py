@@ -25,13 +25,19 @@ from ddpmcodec.bitstream.solid import block_payload, read_block
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
 from ddpmcodec.lossless.network import WEIGHTS
-from ddpmcodec.models import CodecModel
+from ddpmcodec.models import CodecModel, load_model
 from tests.tools import format_parser, make_golden
 
 FOLDER = Path(__file__).parent / "golden"
 SUMMARY: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text())
 NAMES = list(SUMMARY["files"])
 WHOLE = [name for name in NAMES if name != "cut"]
+
+
+@pytest.fixture(scope="module")
+def model() -> CodecModel:
+    """The model that made them, whichever is embedded today."""
+    return load_model(make_golden.model_path(FOLDER))
 
 
 def file(name: str) -> bytes:
@@ -153,18 +159,25 @@ def test_every_single_flipped_bit_is_detected(name: str, model: CodecModel):
         flipped[bit // 8] ^= 1 << bit % 8
 
 
-def test_goldens_of_a_version_are_not_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: CodecModel):
+def test_goldens_of_a_version_are_not_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(make_golden, "integers", lambda names, folder, model: {f"{name}.bin": "" for name in names})
     monkeypatch.setattr(make_golden, "pictures_of", lambda data, model: references("plain"))
-    monkeypatch.setattr(make_golden, "load_model", lambda: model)
     monkeypatch.setattr(make_golden, "golden_files", lambda model: {"plain": file("ended")})
-    make_golden.make(tmp_path, force=False, say=lambda line: None)
+    make_golden.make(tmp_path, say=lambda line: None)
     before = (tmp_path / "golden.json").read_bytes()
-    make_golden.make(tmp_path, force=False, say=lambda line: None)
+    make_golden.make(tmp_path, say=lambda line: None)
     assert (tmp_path / "golden.json").read_bytes() == before
     monkeypatch.setattr(make_golden, "golden_files", lambda model: {"plain": file("plain")})
     with pytest.raises(DdpmCodecError, match=r"would change \(plain\)"):
-        make_golden.make(tmp_path, force=False, say=lambda line: None)
+        make_golden.make(tmp_path, say=lambda line: None)
     assert (tmp_path / "plain.bin").read_bytes() == file("ended")
-    make_golden.make(tmp_path, force=True, say=lambda line: None)
-    assert (tmp_path / "plain.bin").read_bytes() == file("plain")
+
+
+def test_golden_files_keep_their_model_when_others_are_embedded(tmp_path: Path):
+    other = make_golden.find_model("photo-small")
+    (tmp_path / "golden.json").write_text(json.dumps({"model": load_model("photo-small").fingerprint}))
+    with pytest.raises(DdpmCodecError, match="is gone"):
+        make_golden.model_path(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "former.safetensors").symlink_to(other)
+    assert make_golden.model_path(tmp_path).name == "former.safetensors"

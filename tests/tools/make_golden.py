@@ -2,9 +2,10 @@
 
     python -m tests.tools.make_golden
 
-makes tests/golden anew, with the embedded model. It refuses where a file of the same format version would change: then
-VERSION in ddpmcodec/bitstream/header.py goes up first, or, before that version has been released, --force. With --new
-it leaves alone what is there, and makes what isn't: other machines' floats lead to other bytes.
+makes tests/golden anew, with the model that it names. It refuses where a file of the same format version would change:
+then VERSION in ddpmcodec/bitstream/header.py goes up first. With --new it leaves alone what is there, and makes what
+isn't: other machines' floats lead to other bytes. When embedded weights change, the model file before goes into
+tests/golden/models, for these files are decoded by it for ever.
 `tests/test_golden.py` reads them.
 """
 
@@ -35,6 +36,8 @@ from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.atomic import write_whole
 from ddpmcodec.lossless.network import WEIGHTS
 from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.models.info import read_model_info
+from ddpmcodec.models.places import find_model
 
 TESTS = Path(__file__).resolve().parents[1]
 Picture = NDArray[np.uint8]
@@ -148,10 +151,23 @@ def integers(names: Sequence[str], folder: Path, model: Path) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # type: ignore[no-any-return]
 
 
-def make(folder: Path, force: bool, say: Callable[[str], None], new: bool = False) -> None:
+def model_path(folder: Path) -> Path:
+    """Where the model of a folder's files lies: in its models/, or embedded. Raises DdpmCodecError."""
+    embedded, summary = find_model("cifar10-small"), folder / "golden.json"
+    if not summary.exists():
+        return embedded
+    wanted = json.loads(summary.read_text())["model"]
+    for path in (embedded, *sorted((folder / "models").glob("*.safetensors"))):
+        if read_model_info(path).fingerprint == wanted:
+            return path
+    raise DdpmCodecError(f"model {wanted[:8]} of the golden files is gone: put its file into {folder / 'models'}")
+
+
+def make(folder: Path, say: Callable[[str], None], new: bool = False) -> None:
     """Writes files, pictures and golden.json. Raises DdpmCodecError where that would change a version's files."""
     torch.set_num_threads(1)
-    model, summary = load_model(), folder / "golden.json"
+    path_of_model, summary = model_path(folder), folder / "golden.json"
+    model = load_model(path_of_model)
     before: dict[str, Any] = json.loads(summary.read_text()) if summary.exists() else {"version": 0, "files": {}}
     files = golden_files(model)
     kept = set(before["files"]) if new else set[str]()
@@ -159,7 +175,7 @@ def make(folder: Path, force: bool, say: Callable[[str], None], new: bool = Fals
     with tempfile.TemporaryDirectory() as temporary:
         for name, data in files.items():
             (Path(temporary) / f"{name}.bin").write_bytes(data)
-        found = integers(list(files), Path(temporary), ddpmcodec.models.places.find_model("cifar10-small"))
+        found = integers(list(files), Path(temporary), path_of_model)
     values: dict[str, Any] = {
         "version": VERSION,
         "model": model.fingerprint,
@@ -171,11 +187,10 @@ def make(folder: Path, force: bool, say: Callable[[str], None], new: bool = Fals
     }
     changed = [name for name, found in before["files"].items() if values["files"].get(name) != found]
     changed += [key for key in ("model", "tail_weights") if before.get(key) != values[key]]
-    if before["version"] == VERSION and changed and not force:
+    if before["version"] == VERSION and changed:
         raise DdpmCodecError(
             f"files of format version {VERSION} would change ({', '.join(changed)}): a decoder that is out there could "
-            "not "
-            "read them; raise VERSION in ddpmcodec/bitstream/header.py, or pass --force before its release"
+            "not read them; raise VERSION in ddpmcodec/bitstream/header.py"
         )
     for path in (*folder.glob("*.bin"), *folder.glob("*.png")) if not new else ():
         path.unlink()
@@ -193,13 +208,12 @@ def make(folder: Path, force: bool, say: Callable[[str], None], new: bool = Fals
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--force", action="store_true", help="change files of a version that is not released yet")
     parser.add_argument("--new", action="store_true", help="make only files that are not there yet")
     parser.add_argument("-o", "--output", type=Path, default=TESTS / "golden", help="default: tests/golden")
     args = parser.parse_args(arguments)
     os.makedirs(args.output, exist_ok=True)
     try:
-        make(args.output, args.force, print, args.new)
+        make(args.output, print, args.new)
     except DdpmCodecError as error:
         raise SystemExit(f"error: {error}") from error
 
