@@ -94,9 +94,8 @@ class TrellisChannel:
 
     def _search_all(self, jobs: Sequence[tuple[NDArray[np.int32], Block]]) -> list[NDArray[np.uint8]]:
         """Find the best path of each block, given its picture's target."""
-        if (
-            self.device is None
-        ):  # one by one, or in threads; a block's own part of a large target is cut when its turn comes
+        # A block's part of a large target is cut out when its turn comes.
+        if self.device is None:  # one by one, or in threads
             return in_threads(lambda job: search([_metrics(*job)], job[1].memory)[0], jobs)
         found: dict[int, NDArray[np.uint8]] = {}
         for memory in {block.memory for _, block in jobs}:
