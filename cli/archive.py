@@ -61,7 +61,7 @@ def encode_all(
     called = [Path(name).name for name, _ in found] if names else None
     codec = load_model(name_for(*pictures[0].shape[:2]) if model == AUTO else model, device)
     height, width = pictures[0].shape[:2]
-    steps = steps_of_plan(codec.curve, options["plan_steps"], height * width, exact=options["lossless"])
+    steps = steps_of_plan(codec, options["plan_steps"], height * width, exact=options["lossless"])
     options["plan_steps"] = steps
     weigh(codec, height, width, yes=yes, quiet=quiet, pictures=len(pictures), plan_steps=steps, encoding=True)
     loaded = time.perf_counter()

@@ -193,7 +193,7 @@ def encode(
     codec = load_model(name_for(*picture.shape[:2]) if model == AUTO else model, device)
     codec = codec.told(condition_from(class_label, prompt, guidance))
     options["plan_steps"] = plan = trajectory.steps_of_plan(
-        codec.curve, plan, picture.shape[0] * picture.shape[1], exact=lossless
+        codec, plan, picture.shape[0] * picture.shape[1], exact=lossless
     )
     weigh(codec, *picture.shape[:2], yes=yes, quiet=quiet, plan_steps=plan, encoding=True)
     loaded = time.perf_counter()

@@ -17,7 +17,7 @@ from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.images import to_bytes
 
-SHORT_TRIES = 3  # short steps tried in place of the last one of a given distortion, a network call or two each
+_SHORT_TRIES = 3  # short steps tried in place of the last one of a given distortion, a network call or two each
 _NEAR_ENOUGH = 0.02  # of the error wanted: no shorter step is looked for where one has so little less
 _SHOWN = 0.985  # times the error of x̂_0 that a mean of two views has, about, until it is measured
 _ROUGHLY = math.log(1.1)  # over the error wanted: from here on the picture that is shown is looked at, not x̂_0 alone
@@ -97,7 +97,7 @@ def _shorter(
 
     low, high = 0, min(bits, step.most_bits) // step.unit
     above, below = between
-    for _ in range(SHORT_TRIES):
+    for _ in range(_SHORT_TRIES):
         if high - low <= 1:
             return
         # What is aimed at is the middle of what is near enough.
@@ -127,7 +127,7 @@ def _log_error(sender: Sender, mse: float, roughly: bool = False) -> float:
 
 def _distortion(sender: Sender, roughly: bool = False) -> float:
     """Return the squared error of the picture a receiver has here. roughly: of what x̂_0 shows, whose network call the
-    next step makes as well; what is shown is better by less than _ROUGHLY.
+    next step makes as well; what is shown is better by less than exp(_ROUGHLY).
     """
     (picture,), header = sender.pictures, sender.header
     decoded = to_bytes(sender.chain.pictures(roughly)[0], header.height, header.width)

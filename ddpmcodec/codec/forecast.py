@@ -34,7 +34,7 @@ class Forecast:
     def __post_init__(self) -> None:
         options, (height, width) = self.options, self.picture.shape[:2]
         exact = options.lossless and options.steps is None
-        plan = self.model.plan(steps_of_plan(self.model.curve, options.plan_steps, height * width, exact=exact))
+        plan = self.model.plan(steps_of_plan(self.model, options.plan_steps, height * width, exact=exact))
         end = options.end_log_snr(height * width)
         self._mse = mse_target(options.target_psnr, options.target_rmse)
         self._size = size_target(height * width, options.target_bytes, options.target_bpp)

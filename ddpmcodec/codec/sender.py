@@ -95,7 +95,7 @@ class Sender:
             raise ImageError(f"pictures of {len(sizes)} sizes in one batch: expected one size")
         ((height, width, _),) = sizes
         codec = sending_model(model, height, width)
-        length = steps_of_plan(codec.curve, plan_steps, height * width, exact=lossless and steps is None)
+        length = steps_of_plan(codec, plan_steps, height * width, exact=lossless and steps is None)
         named = None if length == default_steps(codec.curve) else length  # the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(text(channel, "channel"))
         header = Header(mark, width, height, named, spec, seed, short=short_step, lossless=lossless)

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from ddpmcodec.diffusion.error_curve import FRACTION, ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps, long_steps
+from ddpmcodec.diffusion.plan import Plan, long_steps
+from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.choice import is_small
-from ddpmcodec.numerics.arguments import whole
 from ddpmcodec.numerics.fixed_point import fixed_log2
 
 # Expected RMSE of x0_hat where diffusion ends and the tail begins: where the bytes of both together are least, measured
@@ -21,18 +21,16 @@ from ddpmcodec.numerics.fixed_point import fixed_log2
 TAIL_RMSE, LARGE_TAIL_RMSE = 1.6, 1.3
 
 
-def steps_of_plan(curve: ErrorCurve, asked: int | Literal["fast"] | None, pixels: int, *, exact: bool = False) -> int:
+def steps_of_plan(model: CodecModel, asked: int | Literal["fast"] | None, pixels: int, *, exact: bool = False) -> int:
     """Return the steps of the plan that a picture is sent by. asked: what the user says; exact: the exact picture
-    follows, from a step that nobody named.
+    follows, from a step that nobody named. Raises DdpmCodecError for a length that the model has no plan of.
 
     An exact photograph goes by the long plan. It spends its bits on the fine steps, where short plans waste most; and
     what a step costs by itself, which makes more steps of a tile no better, is nothing in a large picture.
     """
-    if asked == "fast":
-        return fast_steps(curve)
-    if asked is not None:
-        return whole(asked, "plan_steps")
-    return long_steps(curve) if exact and not is_small(pixels) else default_steps(curve)
+    if asked is None and exact and not is_small(pixels):
+        return long_steps(model.curve)
+    return model.plan(asked).steps
 
 
 def tail_step(curve: ErrorCurve, plan: Plan, pixels: int) -> int:

@@ -26,14 +26,16 @@ def photo_model() -> CodecModel:
 def test_exact_photographs_go_by_the_long_plan_unless_a_plan_is_asked_for(photo_model: CodecModel) -> None:
     curve = photo_model.curve
     assert default_steps(curve) < long_steps(curve) <= 1.5 * default_steps(curve)
-    assert steps_of_plan(curve, None, PHOTOGRAPH, exact=True) == long_steps(curve)
+    assert steps_of_plan(photo_model, None, PHOTOGRAPH, exact=True) == long_steps(curve)
     assert (
-        steps_of_plan(curve, None, PHOTOGRAPH) == steps_of_plan(curve, None, TILE, exact=True) == default_steps(curve)
+        steps_of_plan(photo_model, None, PHOTOGRAPH)
+        == steps_of_plan(photo_model, None, TILE, exact=True)
+        == default_steps(curve)
     )
-    assert steps_of_plan(curve, 8, PHOTOGRAPH, exact=True) == 8
-    assert steps_of_plan(curve, "fast", PHOTOGRAPH, exact=True) == photo_model.plan("fast").steps
+    assert steps_of_plan(photo_model, 8, PHOTOGRAPH, exact=True) == 8
+    assert steps_of_plan(photo_model, "fast", PHOTOGRAPH, exact=True) == photo_model.plan("fast").steps
     with pytest.raises(DdpmCodecError, match="plan_steps"):
-        steps_of_plan(curve, 2.5, PHOTOGRAPH)  # type: ignore[arg-type]
+        steps_of_plan(photo_model, 2.5, PHOTOGRAPH)  # type: ignore[arg-type]
 
 
 def test_a_model_that_stores_no_longer_plan_keeps_its_usual_one(photo_model: CodecModel) -> None:
