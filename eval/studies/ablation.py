@@ -160,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1, help="variants at a time, one thread each")
     parser.add_argument("--batch", type=int, help="of all variants but those of another")
     parser.add_argument("--lr", type=float, help="of AdamW, of all variants but those of another")
+    parser.add_argument("--warmup", type=int, help="steps of the learning rates' rise, of all variants")
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args(arguments)
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = args.variants or list(known)
         if strange := [name for name in names if name not in known]:
             raise DdpmCodecError(f"variants {', '.join(strange)}: expected some of {', '.join(known)}")
-        given = {"batch": args.batch, "lr": args.lr, "bf16": args.bf16}
+        given = {"batch": args.batch, "lr": args.lr, "warmup": args.warmup, "bf16": args.bf16}
         common = {k: v for k, v in given.items() if v is not None}
         base = preset(args.preset, {}, common)
         images = training_images(args.data, base.network.window, hold_out=True)
