@@ -35,6 +35,7 @@ CLASS = MARK + 2  # LEB128 number of the class that the network is told
 PROMPT = MARK + 3  # the text that the network is told, UTF-8, deflated (without zlib's frame)
 GUIDANCE = MARK + 4  # LEB128 hundredths of classifier-free guidance
 SOLID = MARK + 5  # in an archive's header: LEB128 number of pictures that share a payload, see bitstream.solid
+LEARNING = MARK + 6  # empty: the lossless tail's networks learn from the picture, see lossless.learning
 
 NAMES = {
     ICC_PROFILE: "colour profile",
@@ -50,12 +51,14 @@ NAMES = {
     PROMPT: "prompt",
     GUIDANCE: "guidance",
     SOLID: "pictures a block",
+    LEARNING: "tail that learns",
 }
 OF_ARCHIVES = frozenset({OWN_FIELDS, GREY_PICTURES, SOLID})  # fields that no single picture's header has
 UNDERSTOOD = OF_ARCHIVES | {
     CLASS,
     PROMPT,
     GUIDANCE,
+    LEARNING,
 }  # the marked ones that this program acts on; a file with any other is refused
 
 

@@ -16,6 +16,7 @@ import zlib
 from dataclasses import dataclass, replace
 
 from ddpmcodec.bitstream.fields import (
+    LEARNING,
     MAX_FIELD_BYTES,
     OF_ARCHIVES,
     OWN_FIELDS,
@@ -72,6 +73,8 @@ class Header:
             raise DdpmCodecError(f"seed {self.seed}: expected a number from 0 to 2^64 - 1")
         if self.fields != in_order(self.fields):
             raise DdpmCodecError("the header's fields are not in their order: sort them")
+        if self.field(LEARNING) is not None and (self.field(LEARNING) or not self.lossless):
+            raise FormatError("the header says of a lossless tail that it learns, and has none, or says it wrongly")
 
     @property
     def pixels(self) -> int:
@@ -91,6 +94,16 @@ class Header:
     def field(self, identifier: int) -> bytes | None:
         """Return what an optional field holds; None where there is none."""
         return next((field.data for field in self.fields if field.identifier == identifier), None)
+
+    @property
+    def learns(self) -> bool:
+        """Return whether the lossless tail's networks learn from the picture."""
+        return self.field(LEARNING) is not None
+
+    def of_chain(self) -> Header:
+        """Return the header of the stream's chain alone, without what may follow END."""
+        fields = tuple(field for field in self.fields if field.identifier != LEARNING)
+        return replace(self, short=False, lossless=False, fields=fields)
 
     def shared(self) -> Header:
         """Return what pictures must have alike to be decoded together: the header, but for grey and skippable

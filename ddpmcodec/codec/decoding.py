@@ -244,5 +244,5 @@ def _exact(header: Header, codec: CodecModel, tail: bytes, item: Decoded) -> Dec
     """Return the exact picture, from the tail that follows a step."""
     batch, place = item.batch, item.place
     level, key = TailLevel.of(codec.curve, batch.log_snr), Key(header.seed, batch.n + 1)
-    exact = decode_tail(tail, batch.planes[place], level, key, header.grey)
+    exact = decode_tail(tail, batch.planes[place], level, key, header.grey, header.learns)
     return Decoded(batch.n + 1, item.bits + 8 * len(tail), batch, place, exact)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpmcodec.bitstream.fields import in_order
+from ddpmcodec.bitstream.fields import LEARNING, in_order
 from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import BitCount, Packet
@@ -31,6 +31,7 @@ from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_picture, is_grey, to_plane
 from ddpmcodec.lossless import TailLevel, encode_tail
 from ddpmcodec.models.cache import ModelLike, sending_model
+from ddpmcodec.models.choice import is_small
 from ddpmcodec.numerics.arguments import flag, text, whole, whole_or_none
 
 
@@ -99,11 +100,12 @@ class Sender:
         named = None if length == default_steps(codec.curve) else length  # the default has no field in the header
         mark, spec = codec.fingerprint[:8], parse_channel(text(channel, "channel"))
         header = Header(mark, width, height, named, spec, seed, short=short_step, lossless=lossless)
+        learning = {LEARNING: b""} if lossless and not is_small(header.pixels) else {}
         self.headers = [
             replace(
                 header,
                 grey=grey and is_grey(picture.rgb),
-                fields=in_order((to_fields(picture.meaning) | dict(fields or {})).items()),
+                fields=in_order((to_fields(picture.meaning) | dict(fields or {}) | learning).items()),
             )
             for picture in shown
         ]
@@ -236,4 +238,4 @@ class Sender:
         chain = self.chain
         level = TailLevel.of(chain.model.curve, chain.log_snr)
         for header, picture, x0_hat in zip(self.headers, self.pictures, chain.pictures(), strict=True):
-            yield encode_tail(picture, x0_hat, level, chain.key(), header.grey)
+            yield encode_tail(picture, x0_hat, level, chain.key(), header.grey, header.learns)

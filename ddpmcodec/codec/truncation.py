@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from ddpmcodec.bitstream.file import KnownModel, finish, read_info, require_complete, writer_of
 from ddpmcodec.bitstream.header import parse_header
@@ -41,7 +40,7 @@ def truncate(
         raise DdpmCodecError(f"{steps} steps were asked for; this stream has 1 to {info.pictures}")
     if info.tail and (steps == info.pictures if size is None else len(data) <= size):
         return bytes(data)
-    plain = replace(info.header, short=False, lossless=False)
+    plain = info.header.of_chain()
     writer = writer_of(plain, model)
     shortest, best = 0, b""
     for n, packet in enumerate(info.packets[:steps], 1):
@@ -63,7 +62,7 @@ def truncated_sizes(data: bytes, model: KnownModel, allow_partial: bool = False)
     info = read_info(data, model)
     if not allow_partial:
         require_complete(info)
-    plain = replace(info.header, short=False, lossless=False)
+    plain = info.header.of_chain()
     writer, sizes = writer_of(plain, model), list[int]()
     for packet in info.packets:
         writer.write(packet)

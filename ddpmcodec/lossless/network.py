@@ -21,12 +21,13 @@ from ddpmcodec.lossless.rounding import UNIT
 from ddpmcodec.numerics.fixed_point import fixed_log2
 
 WEIGHTS = Path(__file__).with_name("weights.npz")
-INPUT = 64  # an input of 1.0
+INPUT_BITS = 6  # fraction bits of inputs
+INPUT = 1 << INPUT_BITS  # an input of 1.0
 WEIGHT = 12  # fraction bits of the weights
 HIDDEN = 8  # fraction bits of hidden values
 _BOUND = 8 * INPUT  # largest input
-_HIDDEN_BOUND = 1 << 16
-_OUTPUT_BOUND = 1 << 17  # +-32
+HIDDEN_BOUND = 1 << 16
+OUTPUT_BOUND = 1 << 17  # +-32
 OCTAVE = 8  # scales come in steps of 2^(1/8)
 LEAST_SCALE, MOST_SCALE = 3 * OCTAVE, 17 * OCTAVE  # 1/64 of a level to 256 levels, as log2 of UNITs
 MIX_STEP = 16  # mixture log-odds are in 1/16
@@ -95,10 +96,15 @@ def inputs(
 def mixtures(net: Layers, x: NDArray[np.float64], own: NDArray[np.int64], scale: int) -> Mixtures:
     """Return a network's mixtures. x: (n, inputs) from `inputs`; own, scale: likewise."""
     (w0, w1, w2), (b0, b1, b2) = net.w, net.b
-    shift = 2.0 ** (6 + WEIGHT - HIDDEN)  # INPUT is 2^6
-    hidden = np.clip(np.floor((x @ w0 + b0) / shift), 0, _HIDDEN_BOUND)
-    hidden = np.clip(np.floor((hidden @ w1 + b1) / 2.0**WEIGHT), 0, _HIDDEN_BOUND)
-    out = np.clip(np.floor((hidden @ w2 + b2) / 2.0**HIDDEN), -_OUTPUT_BOUND, _OUTPUT_BOUND).astype(np.int64)
+    shift = 2.0 ** (INPUT_BITS + WEIGHT - HIDDEN)
+    hidden = np.clip(np.floor((x @ w0 + b0) / shift), 0, HIDDEN_BOUND)
+    hidden = np.clip(np.floor((hidden @ w1 + b1) / 2.0**WEIGHT), 0, HIDDEN_BOUND)
+    out = np.clip(np.floor((hidden @ w2 + b2) / 2.0**HIDDEN), -OUTPUT_BOUND, OUTPUT_BOUND).astype(np.int64)
+    return mixtures_of(out, own, scale)
+
+
+def mixtures_of(out: NDArray[np.int64], own: NDArray[np.int64], scale: int) -> Mixtures:
+    """Return the mixtures that outputs (n, 5) stand for: centres, logarithms of scales, log-odds."""
     centre = own[:, None] + (out[:, :2] * scale >> WEIGHT)
     log_scale = int(fixed_log2(np.array([scale], np.uint64), 0)[0]) >> (16 - WEIGHT)
     classes = ((out[:, 2:4] + log_scale) * (2 * OCTAVE) >> WEIGHT) + 1 >> 1

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from ddpmcodec.diffusion.gaussians import predict_x0, q_sample
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.io.images import to_plane
+from ddpmcodec.lossless import TailLevel
 from ddpmcodec.lossless.rounding import CELL, UNIT
-from ddpmcodec.lossless.tail import TailLevel, symbol_bits
+from ddpmcodec.lossless.tail import symbol_bits
 from ddpmcodec.models.source import open_network
 from ddpmcodec.training import training_images
 
