@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -110,7 +110,10 @@ class Company:
 class Wanted:
     """Stands for a coding that fails on what isn't wanted, and gives back the rest."""
 
+    asked: ClassVar[list[tuple[bytes, bool]]] = []
+
     def __call__(self, sources: Sequence[bytes], wanted: Sequence[bool]) -> list[Coded]:
+        self.asked.extend(zip(sources, wanted, strict=True))
         return [Coded(s) if w else Coded(error="wasn't wanted") for s, w in zip(sources, wanted, strict=True)]
 
 
@@ -247,5 +250,7 @@ def test_a_row_that_came_with_an_error_keeps_it_and_is_not_coded(ours: Any, data
     rows = data.from_items(
         [{"path": "a", "stream": b"aa", "error": ""}, {"path": "b", "stream": b"", "error": "a reason"}]
     )
+    Wanted.asked.clear()
     found = {row["path"]: (row["png"], row["error"]) for row in ours.decode_dataset(rows, Wanted()).take_all()}
     assert found == {"a": (b"aa", ""), "b": (b"", "a reason")}
+    assert sorted(Wanted.asked) == [(b"", False), (b"aa", True)]
