@@ -103,12 +103,13 @@ class Gpu:
         yield
 
     def Stream(self) -> Any:
-        return SimpleNamespace(name="side", wait_stream=lambda other: self.note("side waits for", other.name))
+        return self.named("side")
 
     def current_stream(self) -> Any:
-        return SimpleNamespace(
-            name=self.stream, wait_stream=lambda other: self.note(self.stream, "waits for", other.name)
-        )
+        return self.named(self.current)
+
+    def named(self, name: str) -> Any:
+        return SimpleNamespace(name=name, wait_stream=lambda other: self.note(name, "waits for", other.name))
 
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
