@@ -48,3 +48,8 @@ def test_what_can_t_hold_the_picture_is_refused_at_once(suffix: str):
 def test_a_codestream_s_suffix_gets_a_codestream():
     assert image_bytes(noise(8, 8), Path("x.j2k")).startswith(b"\xff\x4f")
     assert image_bytes(noise(8, 8), Path("x.jp2"))[4:8] == b"jP  "
+
+
+def test_what_a_format_can_t_hold_is_refused_with_advice():
+    with pytest.raises(ImageError, match=r"output a\.webp: Pillow can't write this picture as WEBP .*; use \.png"):
+        image_bytes(np.zeros((1, 1 << 14, 3), np.uint8), Path("a.webp"))
