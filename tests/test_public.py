@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -73,8 +73,9 @@ def test_a_name_that_isn_t_there_is_an_attribute_error():
 
 def test_the_package_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(sys, "argv", ["ddpmcodec", "--version"])
+    monkeypatch.delitem(sys.modules, "ddpmcodec.__main__", raising=False)
     with pytest.raises(SystemExit) as caught:
-        runpy.run_module("ddpmcodec", run_name="__main__")
+        importlib.import_module("ddpmcodec.__main__")
     assert not caught.value.code
     assert capsys.readouterr().out.startswith(f"ddpmcodec {ddpmcodec.__version__}")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import constriction
 import numpy as np
@@ -10,17 +13,18 @@ import pytest
 from numpy.typing import NDArray
 
 import ddpmcodec
-from ddpmcodec.bitstream.archive import read_archive
-from ddpmcodec.bitstream.file import finish
+from ddpmcodec.bitstream.archive import pack_blocks, read_archive
+from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import Header
-from ddpmcodec.bitstream.solid import read_block
+from ddpmcodec.bitstream.solid import block_payload, read_block
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.channel.names import channel_of
-from ddpmcodec.codec import reconstruction
+from ddpmcodec.codec import rate_control, reconstruction
 from ddpmcodec.codec.archive_decoding import decode_member
 from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.decoding import decode, decode_batch_progressive, decode_stream
 from ddpmcodec.codec.encoding import encode_batch
+from ddpmcodec.diffusion.error_curve import ErrorCurve
 from ddpmcodec.errors import DdpmCodecError, FormatError
 from ddpmcodec.lossless.rounding import ESCAPE
 from ddpmcodec.lossless.tail import _read_tries, _write_tries
@@ -123,3 +127,64 @@ def test_tries_without_end_are_damage():
     with pytest.raises(FormatError, match="the lossless tail can't be decoded: the file is damaged"):
         _read_tries(decoder, 64)
     assert decoder.calls <= (1 << 20) // ESCAPE + 1
+
+
+def test_a_block_with_fewer_bytes_than_its_size_demands_is_not_begun(curve: ErrorCurve):
+    header = replace(HEADER, width=512, height=512, lossless=False)
+    writer = writer_of(header, known(curve), 5)
+    writer.end()
+    payload = block_payload(header, writer)
+    data = pack_blocks(header, [False] * 10, [payload, payload], 5)
+    archive = read_archive(data[: -4 - len(payload) // 2], allow_partial=True)
+    assert 0 < len(archive.payload(7)) < len(payload)
+    with pytest.raises(DdpmCodecError, match="not even the first step of the picture's block is there"):
+        list(decode_member(archive, 7, None, known(curve), allow_partial=True))
+
+
+class Luck:
+    """Stands for a sender whose short steps take as many bytes as `spare` says that they leave of the size.
+
+    A step's packet is its number of bits.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, most: int, spare: Callable[[int], int]) -> None:
+        self.tried: list[int] = []
+        self.header = SimpleNamespace(to_bytes=lambda: bytes(10), check_bytes=4)
+        self.chain = SimpleNamespace(n=0)
+        self.streams = [
+            SimpleNamespace(short_step=lambda: SimpleNamespace(most_bits=most, unit=1), ended_here=lambda: 0)
+        ]
+        patch.setattr(rate_control, "short_step", self.step)
+        patch.setattr(rate_control, "_with", lambda stream, packet: packet)
+        patch.setattr(rate_control, "_information", float)
+        patch.setattr(rate_control, "_size", lambda sender, trial: self.size - spare(trial))
+
+    def step(self, sender: Luck, bits: int) -> tuple[int, tuple[int, ...]]:
+        self.tried.append(bits)
+        return bits, (bits,)
+
+    def spend(self, size: int) -> Any:
+        self.size = size
+        return rate_control._spend(self, size)  # type: ignore[arg-type]
+
+
+def test_a_step_that_fits_is_found_after_a_dozen_that_do_not(monkeypatch: pytest.MonkeyPatch):
+    luck = Luck(monkeypatch, 1000, lambda bits: 1 if bits <= 3 else -1)
+    bits, packets = luck.spend(100)
+    assert 1 <= bits <= 3
+    assert packets == (bits,)
+    assert 12 < len(luck.tried) < 30
+    assert len(set(luck.tried)) == len(luck.tried), "nothing is searched twice"
+
+
+def test_where_even_the_longest_step_leaves_room_it_is_taken(monkeypatch: pytest.MonkeyPatch):
+    luck = Luck(monkeypatch, 5, lambda bits: 90)
+    assert luck.spend(100) == (5, (5,))
+    assert luck.tried == [5]
+
+
+def test_where_nothing_fits_the_least_size_is_named(monkeypatch: pytest.MonkeyPatch):
+    luck = Luck(monkeypatch, 1000, lambda bits: -7 - bits)
+    with pytest.raises(DdpmCodecError, match=r"a target of 100 bytes is too small for this picture.*: take 108"):
+        luck.spend(100)
+    assert luck.tried[-1] == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from ddpmcodec.io.colorimetry import adobe_rgb, profile_for
 from ddpmcodec.io.colour import conversion_of
@@ -78,3 +78,8 @@ def test_cameras_adobe_rgb_is_adobe_rgb():
         conversion = conversion_of(opened)
     assert conversion is not None
     assert conversion.name == "Adobe RGB by its EXIF data"
+
+
+def test_a_profile_of_no_screen_s_colours_says_nothing_of_the_picture():
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    np.testing.assert_array_equal(read_image(saved(Image.fromarray(RGB), icc_profile=lab)), RGB)

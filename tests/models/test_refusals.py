@@ -306,3 +306,10 @@ def test_encoders_that_can_t_be_loaded_are_named(tmp_path: Path):
     with pytest.raises(ModelError, match=r"text_encoder can't be loaded; is it whole\?") as caught:
         load_texts(None, tmp_path, {"text_encoder": ["transformers", "CLIPTextModel"]}, torch.float32)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_can_be_told_nothing_is_told_nothing():
+    plain = EpsOf(lambda x_t, log_snr: x_t, "epsilon")
+    assert plain.told(Condition()) is plain
+    with pytest.raises(ModelError, match="this network takes no class, prompt or guidance"):
+        plain.told(Condition(label=0))
