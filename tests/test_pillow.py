@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 import ddpmcodec
 import ddpmcodec.pillow
 from ddpmcodec.codec.metadata import to_fields
+from ddpmcodec.errors import UnknownModelError
 from ddpmcodec.io.colorimetry import adobe_rgb, profile_for
 from ddpmcodec.io.metadata import Metadata
 from ddpmcodec.models import CodecModel
@@ -207,3 +208,31 @@ def test_a_profile_that_is_given_says_the_colours(prior_picture: NDArray[np.uint
     Image.fromarray(prior_picture).save(buffer, "DDPM", icc_profile=profile, lossless=True, plan_steps=STEPS)
     assert Image.open(buffer).info["icc_profile"] == profile
     np.testing.assert_array_equal(np.asarray(Image.open(buffer)), prior_picture)
+
+
+def test_frames_are_no_animation(stream: bytes):
+    opened = Image.open(io.BytesIO(stream))
+    assert opened.n_frames > 1
+    assert not opened.is_animated
+
+
+def test_frames_of_what_nobody_can_decode_are_an_error_of_pillow_s_kind(stream: bytes):
+    ddpmcodec.pillow.register_ddpmcodec()
+    opened = Image.open(io.BytesIO(stream))
+    with pytest.raises(OSError, match="the stream was made with the model whose fingerprint starts 01234567") as caught:
+        opened.n_frames  # noqa: B018
+    assert isinstance(caught.value.__cause__, UnknownModelError)
+
+
+def test_a_closed_picture_is_closed(stream: bytes):
+    opened = Image.open(io.BytesIO(stream))
+    opened.close()
+    with pytest.raises(ValueError, match="Operation on closed image"):
+        opened.load()
+
+
+def test_what_no_archive_can_hold_is_an_error_of_pillow_s_kind(prior_picture: NDArray[np.uint8], tmp_path: Path):
+    picture = Image.fromarray(prior_picture)
+    with pytest.raises(OSError, match="quality") as caught:
+        picture.save(tmp_path / "a.ddpc", save_all=True, append_images=[picture], quality=500)
+    assert isinstance(caught.value.__cause__, ddpmcodec.DdpmCodecError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import get_type_hints
 import pytest
 
 import ddpmcodec
+from ddpmcodec._lazy import found
 from ddpmcodec.codec.options import EncodeOptions, Options
 
 ROOT = Path(__file__).parents[1]
@@ -67,3 +69,30 @@ def test_a_name_that_isn_t_there_is_an_attribute_error():
         ddpmcodec.nothing  # noqa: B018
     assert ddpmcodec.bitstream.header.Header is ddpmcodec.Header
     assert set(ddpmcodec.__all__) <= set(dir(ddpmcodec))
+
+
+def test_the_package_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", ["ddpmcodec", "--version"])
+    monkeypatch.delitem(sys.modules, "ddpmcodec.__main__", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module("ddpmcodec.__main__")
+    assert not caught.value.code
+    assert capsys.readouterr().out.startswith(f"ddpmcodec {ddpmcodec.__version__}")
+
+
+def test_a_name_that_no_module_has_is_no_attribute():
+    with pytest.raises(AttributeError, match="module 'ddpmcodec' has no attribute 'decide'"):
+        ddpmcodec.decide  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'ddpmcodec' has no attribute 'decide'"):
+        found("decide", ["errors", "models"], {"__name__": "ddpmcodec"})
+
+
+def test_a_module_that_lacks_its_library_says_which(monkeypatch: pytest.MonkeyPatch):
+    """And not that there is no such module."""
+    for name in ("ray", "ray.data"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "ddpmcodec.ray", raising=False)
+    monkeypatch.delitem(vars(ddpmcodec), "ray", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="ray") as caught:
+        ddpmcodec.ray  # noqa: B018
+    assert caught.value.name == "ray"

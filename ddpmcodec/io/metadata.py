@@ -104,7 +104,8 @@ def saving(kind: str, metadata: Metadata) -> dict[str, Any]:
         told = _telling(exif)  # the file has its own tags beside these
         if metadata.xmp is not None:
             told[_TIFF_XMP] = metadata.xmp
-        return options | ({"exif": told.tobytes()} if len(told) else {})
+        # As a block they would lose their inner directories' places: Pillow copies those of a block as they are.
+        return options | ({"tiffinfo": dict(told)} if len(told) else {})
     if metadata.exif is not None:
         options["exif"] = b"Exif\0\0" + metadata.exif
     if metadata.xmp is not None and kind == "PNG":

@@ -77,5 +77,14 @@ class Optimisers:
             settings = [{k: v for k, v in group.items() if k != "params"} for group in part.param_groups]
             groups = [s | now for s, now in zip(state["param_groups"], settings, strict=True)]
             part.load_state_dict(state | {"param_groups": groups})
+            _require_shapes(part)
             for group, now in zip(part.param_groups, settings, strict=True):
                 group.update(now)  # the very tensors that hold the rates, not copies
+
+
+def _require_shapes(part: torch.optim.Optimizer) -> None:
+    """Raise ValueError where a state is of weights of other shapes, which torch would only notice in the next step."""
+    for weight, state in part.state.items():
+        for value in state.values():
+            if isinstance(value, Tensor) and value.ndim and value.shape != weight.shape:
+                raise ValueError(f"the state of weights of {tuple(value.shape)}, expected {tuple(weight.shape)}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.eval.data import load_tiles as load_tiles_of_eval
-from ddpmcodec.io.datasets import load_cifar10, load_images, load_tiles, named_pictures
+from ddpmcodec.io.datasets import load_cifar10, load_images, load_tiles, named_pictures, source_of
+from ddpmcodec.io.places import Remote
 
 TILES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
 
@@ -151,3 +153,27 @@ def test_frames_of_a_training_picture_are_advised_on_without_options_that_traini
     with pytest.raises(ImageError, match=r"moving\.gif: the file holds 2 frames.*files of their own") as caught:
         list(named_pictures(tmp_path))
     assert "--frame" not in str(caught.value)
+
+
+def test_a_source_that_can_t_be_asked_for_is_named(monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: Remote) -> bool:
+        raise PermissionError(13, "Access denied", self.url)
+
+    monkeypatch.setattr(Remote, "exists", refuse)
+    with pytest.raises(DdpmCodecError, match="can't read memory://photos: Access denied"):
+        source_of("memory://photos")
+
+
+def test_folders_and_locked_files_without_a_suffix_are_no_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    expected = len(load_images(str(folder), 8, None))
+    (folder / "inside").mkdir()
+    (folder / "locked").write_bytes((folder / "b.png").read_bytes())
+    real = Path.open
+
+    def opened(self: Path, *given: Any, **options: Any) -> Any:
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(self, *given, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert len(load_images(str(folder), 8, None)) == expected

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import ImageError
-from ddpmcodec.io.images import as_rgb, to_bytes, to_plane
+from ddpmcodec.io.images import as_rgb, in_one_colour, to_bytes, to_plane
 from ddpmcodec.io.reading import read_image
 from ddpmcodec.io.writing import image_bytes
 
@@ -211,3 +211,10 @@ def test_pictures_go_out_in_the_suffix_s_format(name: str):
 def test_other_suffixes_are_refused(name: str):
     with pytest.raises(ImageError, match=r"use \.png"):
         image_bytes(RGB, Path(name))
+
+
+def test_one_colour_is_the_mean_of_all():
+    rgb = np.array([[[[1, 2, 4], [1, 1, 3], [255, 255, 255], [7, 7, 7]]]], np.uint8)
+    found = in_one_colour(rgb)
+    assert (found.dtype, found.shape) == (np.uint8, (1, 1, 4, 1))
+    assert found.ravel().tolist() == [2, 2, 255, 7]

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -249,3 +250,12 @@ def test_the_program_says_which_search_runs(name: str, monkeypatch: pytest.Monke
     said = CliRunner().invoke(app, ["--version"]).stdout.splitlines()
     assert said[0].startswith("ddpmcodec ")
     assert said[1] == f"trellis search on the CPU: {native.description()}"
+
+
+def test_without_what_setup_py_builds_there_is_no_native_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Nor where a file of that name is for another machine."""
+    monkeypatch.setattr(native, "EXTENSION_SUFFIXES", [".not-built.so"])
+    assert native._library.__wrapped__() is None
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    (tmp_path / "_native.not-built.so").write_bytes(b"\x7fELF of another machine")
+    assert native._library.__wrapped__() is None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,6 +77,129 @@ def test_on_a_cpu_work_is_simply_called():
     for _ in range(5):
         work()
     assert calls == [0, 1, 2, 3, 4]
+
+
+class Gpu:
+    """Stands for CUDA: notes what is asked of it, in order, and records what is called inside `graph`."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.current = "default"
+        self.recording = False
+        self.made = -1
+        for name in ("device", "Stream", "current_stream", "stream", "CUDAGraph", "graph", "Event"):
+            patch.setattr(torch.cuda, name, getattr(self, name))
+
+    def note(self, *words: object) -> None:
+        self.events.append(" ".join(map(str, words)))
+
+    def work(self) -> None:
+        how = "recorded" if self.recording else f"run on {self.current}"
+        self.note(how, "tried out" if torch.backends.cudnn.benchmark else "as it is")
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        assert device == torch.device("cuda", 1)
+        yield
+
+    def Stream(self) -> Any:
+        return self.named("side")
+
+    def current_stream(self) -> Any:
+        return self.named(self.current)
+
+    def named(self, name: str) -> Any:
+        return SimpleNamespace(name=name, wait_stream=lambda other: self.note(name, "waits for", other.name))
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        before, self.current = self.current, stream.name
+        yield
+        self.current = before
+
+    def CUDAGraph(self) -> Any:
+        return SimpleNamespace(
+            replay=lambda: self.note("replay"), register_generator_state=lambda generator: self.note("seed", generator)
+        )
+
+    @contextmanager
+    def graph(self, graph: Any) -> Iterator[None]:
+        self.recording = True
+        yield
+        self.recording = False
+
+    def Event(self) -> Any:
+        self.made += 1
+        number = self.made
+        return SimpleNamespace(
+            synchronize=lambda: self.note("wait for copy", number), record=lambda: self.note("copied", number)
+        )
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    return Gpu(monkeypatch)
+
+
+WARM = ["side waits for default", "run on side tried out", "default waits for side"]
+
+
+def test_on_a_gpu_work_is_run_aside_thrice_recorded_once_and_then_replayed(gpu: Gpu):
+    before = torch.backends.cudnn.benchmark
+    work = Recorded(gpu.work, torch.device("cuda", 1), "generator")  # type: ignore[arg-type]
+    for expected in (WARM, WARM, WARM, ["seed generator", "recorded tried out", "replay"], ["replay"], ["replay"]):
+        gpu.events.clear()
+        work()
+        assert gpu.events == expected
+        assert torch.backends.cudnn.benchmark is before
+
+
+def test_unrecorded_work_is_run_each_time_on_the_stream_that_is_there(gpu: Gpu):
+    work = Recorded(gpu.work, torch.device("cuda", 1), torch.Generator(), record=False)
+    for _ in range(6):
+        work()
+    assert gpu.events == ["run on default tried out"] * 6
+
+
+def test_work_that_fails_leaves_the_caller_s_choice_of_kernels(gpu: Gpu, monkeypatch: pytest.MonkeyPatch):
+    def fail() -> None:
+        raise RuntimeError("no memory")
+
+    for choice in (False, True):
+        monkeypatch.setattr(torch.backends.cudnn, "benchmark", choice)
+        with pytest.raises(RuntimeError, match="no memory"):
+            Recorded(fail, torch.device("cuda", 1), torch.Generator(), record=False)()
+        assert torch.backends.cudnn.benchmark is choice
+
+
+def test_a_handover_to_a_gpu_waits_for_the_copy_of_the_buffer_that_it_writes(gpu: Gpu, monkeypatch: pytest.MonkeyPatch):
+    """There are four, so that the host may be four steps ahead."""
+    made = torch.zeros
+    pinned: list[Any] = []
+    written: list[int] = []
+
+    def zeros(shape: Any, dtype: torch.dtype, pin_memory: bool = False, device: Any = None) -> torch.Tensor:
+        pinned.extend([shape] * pin_memory)
+        return made(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda", 1), raising=False)
+    handover = Handover((2, 3), torch.device("cuda", 1))
+    assert pinned == [(2, 3)] * 4
+
+    def write(rows: np.ndarray[Any, Any]) -> None:
+        written.append(rows.ctypes.data)
+        rows.fill(len(written))
+
+    for i in range(9):
+        gpu.events.clear()
+        handover.replace(write)
+        assert gpu.events == [f"wait for copy {i % 4}", f"copied {i % 4}"]
+        assert bool((handover.values == i + 1).all())
+    assert len(set(written)) == 4
+    assert written[:4] == written[4:8]
+    assert handover.values.data_ptr() not in written
+    assert handover.waited_seconds > 0
 
 
 def test_a_handover_replaces_values():

@@ -97,10 +97,10 @@ class Flux:
     kind = "FluxTransformer2DModel"
 
     def check(self, network: dict[str, Any]) -> None:
-        if network.get("in_channels", 64) % 4 or network.get("out_channels") not in (None, network.get("in_channels")):
-            raise ModelError(
-                f"a transformer from {network.get('in_channels')} packed channels: expected a multiple of 4"
-            )
+        channels, out = network.get("in_channels", 64), network.get("out_channels")
+        if channels % 4 or out not in (None, channels):
+            to = "" if out is None else f" to {out}"
+            raise ModelError(f"a transformer from {channels}{to} packed channels: expected a multiple of 4, to as many")
         check_transformer(
             network, num_attention_heads=24, attention_head_dim=128, num_layers=19, num_single_layers=38, in_channels=64
         )
