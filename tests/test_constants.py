@@ -121,6 +121,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "PROMPT": 131,
         "GUIDANCE": 132,
         "SOLID": 133,
+        "LEARNING": 134,
     },
     "bitstream.archive": {"MAX_SOLID": 256},
     "bitstream.archive_index": {"MAX_WIDTH": 48},
@@ -129,7 +130,17 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "bitstream.short_step": {"_USUAL_SYMBOLS": 16384, "_MOST_SYMBOLS": 4194304, "_RARE": (15, 1)},
     "codec.step_target": {"REACH": 0.6},
     "lossless.adaptation": {"_SHARES": (4, 3, 2, 1, 0), "_WIDER": (0, -4, 4, 8, 12)},
-    "lossless.distribution": {"_Z_STEP": 1024, "TOTAL": 24, "_FLOOR": 16, "_MIX": 6, "_INVERSE": 20},
+    "lossless.distribution": {
+        "_Z_STEP": 1024,
+        "TOTAL": 24,
+        "_FLOOR": 16,
+        "_MIX": 6,
+        "_INVERSE": 20,
+        "SLOPE": 12,
+        "_NEAR": 8,
+        "_LN_2": 2839,
+    },
+    "lossless.learning": {"PART": 256, "FINE": 10, "_STEP": (11, 12, 12), "_FARTHEST": 4, "_WEIGHT_BOUND": 134217728},
     "lossless.lattice": {
         "RADIUS": 2,
         "_PHASES": ((0, 0), (1, 1), (0, 1), (1, 0)),
@@ -141,8 +152,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "WEIGHT": 12,
         "HIDDEN": 8,
         "_BOUND": 512,
-        "_HIDDEN_BOUND": 65536,
-        "_OUTPUT_BOUND": 131072,
+        "HIDDEN_BOUND": 65536,
+        "OUTPUT_BOUND": 131072,
         "OCTAVE": 8,
         "LEAST_SCALE": 24,
         "MOST_SCALE": 136,
@@ -157,7 +168,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "ESCAPE": 255,
         "_TOTAL": 1048576,
     },
-    "codec.trajectory": {"TAIL_RMSE": 1.6, "LARGE_TAIL_RMSE": 1.3},
+    "codec.trajectory": {"TAIL_RMSE": 1.6, "LARGE_TAIL_RMSE": 1.15},
 }
 
 GRID = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 18, 21, 25, 29, 34, 40, 47, 55, 64, 75, 88)

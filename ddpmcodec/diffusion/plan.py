@@ -36,6 +36,7 @@ _LOST_BEYOND = 100
 _FEWEST_CARRIED = 6
 
 DEFAULT_STEPS = 46
+LONG_STEPS = 46  # at most, of the plan for exact photographs: more steps than that save next to nothing
 _NEVER = 1 << 60  # more bits than any trajectory costs
 
 
@@ -109,11 +110,11 @@ def fast_steps(curve: ErrorCurve) -> int:
 
 
 def long_steps(curve: ErrorCurve) -> int:
-    """Return the steps of the long plan: the longest stored one of at most one and a half times the usual steps, 46 of
-    33 and 33 of 22.
+    """Return the steps of the long plan: the longest stored one of at most LONG_STEPS, or the usual where that has as
+    many.
     """
     usual = default_steps(curve)
-    return max((len(plan) for plan in curve.plans if len(plan) <= 3 * usual // 2), default=usual)
+    return max((len(plan) for plan in curve.plans if usual <= len(plan) <= LONG_STEPS), default=usual)
 
 
 @lru_cache(maxsize=64)

@@ -66,7 +66,7 @@ class Learner:
         self._fine = [np.vstack([w, b / unity]) * (1 << FINE) for w, b, unity in each]  # the constant's weights last
         self._weights = [np.floor(fine / (1 << FINE)) for fine in self._fine]
         self._scales = [
-            np.exp2((step - 4 - SLOPE - bits + rates.inputs[k])[:, None] + rates.outputs[k][None, :])
+            np.ldexp(1.0, (step - 4 - SLOPE - bits + rates.inputs[k])[:, None] + rates.outputs[k][None, :])
             for k, (step, bits) in enumerate(zip(_STEP, (INPUT_BITS, HIDDEN, HIDDEN), strict=True))
         ]  # the 4 is log2 of the root of PART: so much larger a sum of PART gradients usually is than one
         self._seen: list[NDArray[np.float64]] = []
