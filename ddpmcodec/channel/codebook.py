@@ -95,7 +95,7 @@ class Codebook:
     sign_out: NDArray[np.int8]  # (padded,) +-1 on the code's side: without it the all-zero path is one spike
 
 
-@lru_cache(maxsize=2)  # the sender decodes what it has just encoded
+@lru_cache(maxsize=1)  # the sender decodes what it has just encoded; a large picture's is large
 def codebook(key: Key, padded: int, memory: int) -> Codebook:
     words = key.words(padded)
     one = np.int8(1)
@@ -135,21 +135,29 @@ def _transformed(x: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def rotate(x: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
-    """Rotate from the picture's side to the code's: sqrt(hadamard) times an orthonormal map of the padded vector."""
-    y = _transformed((x * book.sign_in).reshape(-1, shape.hadamard))
+    """Rotate from the picture's side (dims,) to the code's (padded,): sqrt(hadamard) times an orthonormal map of the
+    vector, padded with zeros.
+    """
+    y = np.zeros(shape.padded, np.int32)
+    np.multiply(x, book.sign_in[: len(x)], out=y[: len(x)])
+    y = _transformed(y.reshape(-1, shape.hadamard))
     if shape.rows is not None:
         y = y[shape.rows]
-    return y.T.reshape(-1) * book.sign_out  # interleaved, so a bit's dimensions span all blocks
+    y = y.T.reshape(-1)  # interleaved, so a bit's dimensions span all blocks
+    y *= book.sign_out
+    return y
 
 
-def rotate_back(c: NDArray[np.int32], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
-    """Rotate from the code's side to the picture's: the transpose of `rotate`, again sqrt(hadamard) times
-    orthonormal.
+def rotate_back(c: NDArray[np.signedinteger[Any]], book: Codebook, shape: Geometry) -> NDArray[np.int32]:
+    """Rotate a codeword (padded,) of +-1 from the code's side to the picture's: the transpose of `rotate`, again
+    sqrt(hadamard) times orthonormal.
     """
     x = (c * book.sign_out).reshape(shape.hadamard, -1).T
     if shape.rows is not None:
         x = x[shape.rows.argsort()]
-    return _transformed(x).reshape(-1) * book.sign_in
+    y = _transformed(x.astype(np.int32, order="C")).reshape(-1)
+    y *= book.sign_in
+    return y
 
 
 def parity(x: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -25,7 +25,8 @@ _TABLE_STEPS = 64  # trellis steps whose branch metrics are made at a time, to s
 def quantised(shift: NDArray[np.float32]) -> NDArray[np.int32]:
     """Return a shift (dims,) as the target of the search: integers of root mean square TARGET_RMS."""
     rms = math.sqrt(float(np.einsum("i,i->", shift, shift, dtype=np.float64)) / len(shift))
-    return np.rint(shift * np.float32(TARGET_RMS / max(rms, 1e-30))).astype(np.int32)
+    scaled = shift * np.float32(TARGET_RMS / max(rms, 1e-30))
+    return np.rint(scaled, out=scaled).astype(np.int32)
 
 
 def branch_metrics(target: NDArray[np.int32], block: Block) -> Metrics:
@@ -34,9 +35,7 @@ def branch_metrics(target: NDArray[np.int32], block: Block) -> Metrics:
     target: the part of the shift that the block codes.
     """
     shape, book = block.code()
-    padded = np.zeros(shape.padded, np.int32)
-    padded[: shape.dims] = target
-    y = rotate(padded, book, shape)
+    y = rotate(target, book, shape)
     # An integer, a correctly rounded root and one multiplication a metric: every machine scales and rounds alike.
     rms = math.sqrt(max(1, int(np.einsum("i,i->", y, y, dtype=np.int64))) / block.count)
     scale = branch_limit(block.memory) / (BRANCH_SIGMAS * rms)

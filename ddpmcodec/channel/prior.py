@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+_TOGETHER = 1 << 20  # coefficients whose squares are taken at a time
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,13 @@ class Prior:
 
     def energies(self, shift: NDArray[np.float32]) -> Floats:
         """Return the mean squares (groups,) of a shift (dims,)."""
-        return np.add.reduceat(shift * shift, self.edges[:-1], dtype=np.float64) / self.sizes
+        found, edges = np.empty(len(self.power)), self.edges
+        at_a_time = max(1, _TOGETHER * len(self.power) // self.dims)  # groups, so that no copy of a large shift is made
+        for first in range(0, len(self.power), at_a_time):
+            part = edges[first : first + at_a_time + 1]
+            values = shift[part[0] : part[-1]].astype(np.float64)
+            found[first : first + at_a_time] = np.add.reduceat(values * values, part[:-1] - part[0])
+        return found / self.sizes
 
     def bits(self, kappa: float) -> float:
         """Return 1/2 sum of log2(1 + kappa P): what a shift of just this prior costs, in theory."""

@@ -120,9 +120,12 @@ class TrellisChannel:
             shape, book = block.code()
             active, flip = shift_register(path[block.bits], block.memory)
             step_of_dim = shape.step_of_dim
-            word = parity(active[step_of_dim] & book.taps) ^ flip[step_of_dim]
-            rotated = rotate_back(1 - 2 * word.astype(np.int32), book, shape)[: shape.dims]
-            z[block.dims] = rotated * (scale / math.sqrt(shape.hadamard))
+            word = parity(active[step_of_dim] & book.taps).astype(np.int8) ^ flip[step_of_dim]
+            del step_of_dim  # a large block's is large
+            rotated = rotate_back(np.int8(1) - np.int8(2) * word, book, shape)[: shape.dims]
+            np.multiply(
+                rotated, scale / math.sqrt(shape.hadamard), out=z[block.dims], dtype=np.float64, casting="unsafe"
+            )
         if prior is not None:
             z *= prior.spread(np.sqrt(prior.variances(self.kappa(bits, prior))))
         return z

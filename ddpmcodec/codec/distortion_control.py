@@ -56,6 +56,7 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
             errors.append(roughly)
             sender.adopt(whole)
             yield sent
+            del whole, sent  # large ones, of a large picture
             continue
         if not tried:
             more = after - roughly

@@ -84,4 +84,5 @@ def _pieces(sender: Sender, steps: Iterator[SentStep], on_step: OnStep, hold: bo
         on_step(sent)
         if not hold and (piece := sender.flush()):
             yield piece
+        del sent  # a large picture's is large, and the next one comes
     yield sender.finish()

@@ -16,7 +16,7 @@ from ddpmcodec.bitstream.file import finish
 from ddpmcodec.bitstream.packet import Packet
 from ddpmcodec.bitstream.writer import StreamWriter
 from ddpmcodec.codec.sender import Sender, SentStep
-from ddpmcodec.codec.step_target import StepTarget
+from ddpmcodec.codec.step_target import StepCosts
 from ddpmcodec.errors import DdpmCodecError
 
 _TRIES = 24  # searches spent on a short step of a given size; the trellis needs one or two, ordered random coding more
@@ -86,7 +86,7 @@ def _to_size(sender: Sender, size: int) -> Iterator[SentStep]:
             yield sender.advance(*found)
 
 
-def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] | None:
+def _spend(sender: Sender, size: int) -> tuple[StepCosts, tuple[Packet, ...]] | None:
     """Return the longest short step that fits; None where none does. DdpmCodecError where the stream would hold
     nothing.
 
@@ -104,12 +104,12 @@ def _spend(sender: Sender, size: int) -> tuple[StepTarget, tuple[Packet, ...]] |
         if guess in tried:
             break
         tried.add(guess)
-        target, packets = short_step(sender, guess * step.unit)
+        costs, packets = short_step(sender, guess * step.unit)
         trial = _with(stream, packets[0])
         took, spare = _information(trial) - before, size - _size(sender, trial)
         left = room - took
         if spare >= 0:
-            fits, found = guess, (target, packets)
+            fits, found = guess, (costs, packets)
         else:
             left = min(left - 2, -1)  # bytes are sealed in up to two bits more
         if 0 <= spare <= max(2, size // 50) or (spare < 0 and guess == 1):
@@ -126,11 +126,11 @@ def _too_small(size: int, least: int) -> DdpmCodecError:
     )
 
 
-def short_step(sender: Sender, bits: int) -> tuple[StepTarget, tuple[Packet, ...]]:
+def short_step(sender: Sender, bits: int) -> tuple[StepCosts, tuple[Packet, ...]]:
     """Return a short step of `bits` bits, searched."""
     count = sender.streams[0].choose_short(bits)
     target = sender.target(count.log_snr)
-    return target, sender.search(target, [count])
+    return target.costs, sender.search(target, [count])
 
 
 def _with(stream: StreamWriter, packet: Packet) -> StreamWriter:

@@ -24,7 +24,7 @@ from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.metadata import to_fields
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
-from ddpmcodec.codec.step_target import StepTarget, step_target
+from ddpmcodec.codec.step_target import StepCosts, StepTarget, step_target
 from ddpmcodec.codec.trajectory import nearest_step, steps_of_plan, tail_step
 from ddpmcodec.diffusion.plan import default_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
@@ -151,8 +151,13 @@ class Sender:
         again.
         """
         while not self.ended:
-            target = self.target()
-            yield self.advance(target, self.search(target, self.choose(target)))
+            yield self._step()
+
+    def _step(self) -> SentStep:
+        target = self.target()
+        packets, costs = self.search(target, self.choose(target)), target.costs
+        del target  # a large picture's is large, and going on takes memory of its own
+        return self.advance(costs, packets)
 
     def target(self, log_snr: float | None = None) -> StepTarget:
         """Return what a step to a level (None: the plan's next) has to bring. Calls the network, once a level."""
@@ -192,14 +197,14 @@ class Sender:
         (code,) = self.chain.channel.encode(shift, [count.bits], self.chain.key(), [prior])
         return Packet(count.index, count.bits, code, shares=shares)
 
-    def advance(self, target: StepTarget, packets: Sequence[Packet]) -> SentStep:
+    def advance(self, costs: StepCosts, packets: Sequence[Packet]) -> SentStep:
         """Write the packets, and go on to where they lead the receiver."""
         chain, t, x0_hat = self.chain, self.chain.log_snr, self.chain.x0_hat()
         for stream, packet in zip(self.streams, packets, strict=True):
             stream.write(packet)
         chain.advance(packets)
-        ratio, ideal = target.variance_ratio, target.ideal_bits
-        return SentStep(chain.n, t, chain.log_snr, tuple(packets), ratio, ideal, x0_hat, chain.x_t, chain)
+        found = costs.variance_ratio, costs.ideal_bits
+        return SentStep(chain.n, t, chain.log_snr, tuple(packets), *found, x0_hat, chain.x_t, chain)
 
     def fork(self) -> Sender:
         """Return a sender that goes on from here by itself, to see what comes of it."""

@@ -20,13 +20,28 @@ REACH = 0.6
 
 
 @dataclass(frozen=True, eq=False)
+class StepCosts:
+    """Costs of a step to n pictures, in theory."""
+
+    variance_ratio: NDArray[np.float64]  # (n,) v/b
+    ideal_bits: NDArray[np.float64]  # (n,) KL(q || p) of the prior
+
+
+@dataclass(frozen=True, eq=False)
 class StepTarget:
     """Target of a step: what it has to bring to n pictures, before the channel has looked for its code."""
 
     shifts: Array  # (n, dims): (mu_q - mu_p) / sqrt(b), where the prior is coloured in its basis
     priors: tuple[Prior | None, ...]  # None: white
-    variance_ratio: NDArray[np.float64]  # (n,) v/b
-    ideal_bits: NDArray[np.float64]  # (n,) KL(q || p) of the prior
+    costs: StepCosts
+
+    @property
+    def variance_ratio(self) -> NDArray[np.float64]:
+        return self.costs.variance_ratio
+
+    @property
+    def ideal_bits(self) -> NDArray[np.float64]:
+        return self.costs.ideal_bits
 
 
 def step_target(shifts: Array, basis: Basis | None) -> StepTarget:
@@ -42,7 +57,7 @@ def step_target(shifts: Array, basis: Basis | None) -> StepTarget:
     ideal = np.array([ideal_bits(float(r), dims) for r in ratio])
     priors: list[Prior | None] = [None] * len(flat)
     if basis is None:
-        return StepTarget(flat, tuple(priors), ratio, ideal)
+        return StepTarget(flat, tuple(priors), StepCosts(ratio, ideal))
     rows = list(flat)
     for i, shift in enumerate(shifts):
         coefficients = basis.analyse(shift)
@@ -52,4 +67,4 @@ def step_target(shifts: Array, basis: Basis | None) -> StepTarget:
         if bits < ideal[i] and basis.prior.reach(energies, kappa) <= REACH:
             rows[i], priors[i], ideal[i] = coefficients, basis.prior, bits
     # A single picture may be a large one: no copy of it.
-    return StepTarget(rows[0][None] if len(rows) == 1 else np.stack(rows), tuple(priors), ratio, ideal)
+    return StepTarget(rows[0][None] if len(rows) == 1 else np.stack(rows), tuple(priors), StepCosts(ratio, ideal))

@@ -62,7 +62,7 @@ def sent(
         seconds += time.process_time() - start
         table["ideal_bits"][:, n] = target.ideal_bits
         table["bits"][:, n] = [count.bits for count in counts]
-        sender.advance(target, packets)
+        sender.advance(target.costs, packets)
         for i, (stream, plane) in enumerate(zip(sender.streams, chain.x0_hat(), strict=True)):
             table["payload_bits"][i, n] = 8.0 * len(stream.ended_here().sealed())
             table["mse"][i, n] = measure.squared_error(images[i], to_bytes(plane, height, width))

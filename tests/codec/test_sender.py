@@ -121,7 +121,7 @@ def test_a_short_step_needs_less_the_sooner_it_stops(tiny_model: CodecModel, pri
     ratios = [sender.target(level).variance_ratio[0] for level in [*(c.log_snr for c in counts), None]]
     assert ratios[0] < ratios[1] < ratios[2] <= ratios[3]
     target = sender.target(counts[1].log_snr)
-    sent = sender.advance(target, sender.search(target, counts[1:2]))
+    sent = sender.advance(target.costs, sender.search(target, counts[1:2]))
     assert (sent.n, sent.log_snr_s, sent.packets[0].bits) == (2, counts[1].log_snr, whole // 2)
     assert list(sender.send()) == []  # the chain has ended
 
@@ -132,7 +132,7 @@ def test_a_short_step_looks_like_a_sample_of_q(
     sender, whole = begun(tiny_model, prior_picture)
     count = sender.streams[0].choose_short(whole // 2)
     target = sender.target(count.log_snr)
-    sent = sender.advance(target, sender.search(target, [count]))
+    sent = sender.advance(target.costs, sender.search(target, [count]))
     alpha_bar = alpha_bar_of(sent.log_snr_s)
     eps = (sent.x_s.astype(np.float64) - math.sqrt(alpha_bar) * x_0) / math.sqrt(1 - alpha_bar)
     assert np.mean(eps**2) == pytest.approx(1, abs=0.06)

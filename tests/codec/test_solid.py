@@ -23,7 +23,7 @@ from ddpmcodec.codec.archive_decoding import decode_archive, decode_member
 from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.sender import Sender
-from ddpmcodec.codec.step_target import StepTarget
+from ddpmcodec.codec.step_target import StepCosts, StepTarget
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, FormatError, TruncatedArchiveError, TruncatedStreamError
 from ddpmcodec.models import CodecModel
@@ -235,7 +235,7 @@ def test_gains_follow_the_pictures_powers():
     shifts = np.stack(
         [rng.normal(size=4096) * np.sqrt(s * prior.spread(np.array(prior.power))) for s in strengths]
     ).astype(np.float32)
-    target = StepTarget(shifts, (prior,) * 4, strengths, strengths)
+    target = StepTarget(shifts, (prior,) * 4, StepCosts(strengths, strengths))
     free = np.tile(0.01 * np.abs(np.arange(GAINS) - MOST_GAIN), (4, 1))
     shares, ideal = shared_out(target, free)
     gains = np.array([share.gain for share in shares])
@@ -253,7 +253,7 @@ def test_gains_follow_the_pictures_powers():
 
 
 def replace_priors(target: StepTarget, priors: tuple[Prior | None, ...]) -> StepTarget:
-    return StepTarget(target.shifts, priors, target.variance_ratio, target.ideal_bits)
+    return StepTarget(target.shifts, priors, target.costs)
 
 
 def test_a_joint_prior_is_the_pictures_one_after_another():
