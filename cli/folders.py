@@ -18,7 +18,7 @@ PICTURES = re.compile(r"\d{5,}\.png")  # files that an archive is decoded to
 
 RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Of a folder: and the folders inside it.")]
 JobsOption = Annotated[
-    int | None, typer.Option(help="Of a folder: processes; default: as many as there are cores.", min=1)
+    int | None, typer.Option(help="Of a folder: processes; default: what is fastest on the cores there are.", min=1)
 ]
 EngineOption = Annotated[
     str, typer.Option(help="For a folder: processes, or ray: the cluster of RAY_ADDRESS, or one that is started here.")

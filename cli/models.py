@@ -38,7 +38,8 @@ def list_models(as_json: JsonOption = False, debug: DebugOption = False) -> None
     table = Table("name", "fingerprint", "file", box=None)
     for info in found:
         table.add_row(info.name, info.fingerprint[:8], str(info.path))
-    report_console().print(table)
+    with report_console() as console:
+        console.print(table)
     for folder in folders():
         if not folder.is_dir():
             tell(f"{folder}: not there yet")
@@ -63,7 +64,8 @@ def show(
     table = Table(show_header=False, box=None)
     for key, value in values.items():
         table.add_row(key.replace("_", " "), str(value))
-    report_console().print(table)
+    with report_console() as console:
+        console.print(table)
 
 
 @models.command("add")

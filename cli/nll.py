@@ -70,7 +70,8 @@ def nll(
     if as_json:
         say(json.dumps(values))
     elif not quiet:
-        _print(values)
+        with report_console() as console:
+            _print(console, values)
 
 
 def _describe(bound: Any) -> dict[str, Any]:
@@ -95,8 +96,7 @@ def _finite(parts: dict[str, Any]) -> dict[str, Any]:
     return {k: {m: v if math.isfinite(v) else None for m, v in part.items()} for k, part in parts.items()}
 
 
-def _print(values: dict[str, Any]) -> None:
-    console = report_console()
+def _print(console: Any, values: dict[str, Any]) -> None:
     console.print(
         f"{values['model']}, {values['images']} pictures, {values['timesteps']} timesteps ({values['schedule']}); "
         "bits/dim, ideal; ± standard error",

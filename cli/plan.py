@@ -155,7 +155,8 @@ def plan(
         table = Table("steps", "ideal bits/dim", "expected bits/dim with the code's excess", box=None)
         for row in rows:
             table.add_row(str(row["steps"]), f"{row['ideal_bits_per_dim']:.4f}", f"{row['expected_bits_per_dim']:.4f}")
-        report_console().print(table)
+        with report_console() as console:
+            console.print(table)
         if older is not None:
             tell(f"the codec that was there is kept as {older}")
         tell(f"{target}: fingerprint {mark[:8]}, measured on {count} images")

@@ -93,7 +93,8 @@ def rd(
     if as_json:
         say(json.dumps(result))
     elif not quiet:
-        _print(result)
+        with report_console() as console:
+            _print(console, result)
 
 
 def _require_extra() -> None:
@@ -120,8 +121,7 @@ def _write(result: dict[str, Any], output: Path) -> None:
         raise DdpmCodecError(f"can't write to {output}: {error.strerror or error}") from error
 
 
-def _print(result: dict[str, Any]) -> None:
-    console = report_console()
+def _print(console: Any, result: dict[str, Any]) -> None:
     console.print(
         f"{result['model']}, {len(result['pictures'])} pictures of {result['data']}, {result['plan_steps']} "
         "steps; bits/dim at equal RMSE (mean over images)",

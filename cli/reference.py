@@ -5,9 +5,9 @@ python -m ddpmcodec.cli.reference docs/cli.md    # writes it anew
 
 from __future__ import annotations
 
+import argparse
 import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -104,6 +104,15 @@ def _row(parameter: _Parameter) -> str:
     return f"| {', '.join(f'`{name}`' for name in shown)} | {said} |"
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="whose second half is written anew")
+    page = parser.parse_args(arguments).page
+    try:
+        write_whole(page, with_reference(page.read_text("utf-8")).encode())
+    except OSError as error:
+        parser.exit(2, f"error: {page}: {error.strerror or error}\n")
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        write_whole(name, with_reference(Path(name).read_text("utf-8")).encode())
+    main()

@@ -21,9 +21,15 @@ _bars: list[Any] = []  # the progress bar on the screen: what is said meanwhile 
 
 def say(line: str) -> None:
     """Print a line on stdout as it is. Raises DdpmCodecError where stdout is closed, or can't be written to."""
+    with _to_stdout():
+        sys.stdout.write(f"{line}\n")  # click's echo would write UTF-8 where it is told of ASCII
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
     check_stdout()
     try:
-        sys.stdout.write(f"{line}\n")  # click's echo would write UTF-8 where it is told of ASCII
+        yield
         sys.stdout.flush()
     except BrokenPipeError:
         raise  # whoever read has enough
@@ -80,16 +86,17 @@ def columns(rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def report_console() -> Any:
-    """Return rich's console that prints reports on stdout; where it is no terminal, tables are as wide as they need.
+@contextmanager
+def report_console() -> Iterator[Any]:
+    """Give rich's console that prints reports on stdout; where it is no terminal, tables are as wide as they need.
 
-    Raises DdpmCodecError.
+    Raises DdpmCodecError where stdout is closed, or can't be written to.
     """
     from rich.console import Console
 
-    check_stdout()
-    console = Console()
-    return console if console.is_terminal else Console(width=_NO_WIDTH)
+    with _to_stdout():
+        console = Console()
+        yield console if console.is_terminal else Console(width=_NO_WIDTH)
 
 
 @contextmanager

@@ -168,7 +168,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "ESCAPE": 255,
         "_TOTAL": 1048576,
     },
-    "codec.trajectory": {"TAIL_RMSE": 1.6, "LARGE_TAIL_RMSE": 1.15},
+    "codec.trajectory": {"TAIL_RMSE": 1.6, "LARGE_TAIL_RMSE": 1.3},
 }
 
 GRID = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 18, 21, 25, 29, 34, 40, 47, 55, 64, 75, 88)

@@ -151,13 +151,10 @@ class Sender:
         again.
         """
         while not self.ended:
-            yield self._step()
-
-    def _step(self) -> SentStep:
-        target = self.target()
-        packets, costs = self.search(target, self.choose(target)), target.costs
-        del target  # a large picture's is large, and going on takes memory of its own
-        return self.advance(costs, packets)
+            target = self.target()
+            costs, packets = target.costs, self.search(target, self.choose(target))
+            del target  # a large picture's is large, and going on takes memory of its own
+            yield self.advance(costs, packets)
 
     def target(self, log_snr: float | None = None) -> StepTarget:
         """Return what a step to a level (None: the plan's next) has to bring. Calls the network, once a level."""

@@ -48,6 +48,7 @@ def shell(folder: Path, command: str, **environment: str) -> subprocess.Complete
         ("ddpmcodec encode in.png -o /dev/full --plan-steps 2 -q", "No space left"),
         ("ddpmcodec info s.bin > /dev/full", "No space left"),
         ("ddpmcodec --help > /dev/full", "No space left"),
+        ("ddpmcodec models list > /dev/full", "can't write to stdout: No space left"),
         ("ddpmcodec --version > /dev/full", "No space left"),
         ("ddpmcodec --version >&-", "closed"),
         ("ddpmcodec decode - -o x.png -q <&-", "stdin is closed"),

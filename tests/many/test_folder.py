@@ -290,3 +290,26 @@ def test_processes_make_what_one_makes(photos: Path, tmp_path: Path):
         work = encoding_work(photos, tmp_path / folder, coding, recursive=True, overwrite=False)
         assert sum(done.error is None for done in work.run(jobs)) == 6
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("sides", "cores", "jobs"),
+    [((32, 40), 2, 1), ((32, 40), 4, 4), ((32, 200), 2, 2), ((200, 210), 2, 2), ((32,), 4, 1)],
+)
+def test_processes_where_they_are_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sides: tuple[int, ...], cores: int, jobs: int
+):
+    (tmp_path / "in").mkdir()
+    for i in range(60 if len(sides) > 1 else 3):
+        side = sides[i % len(sides)]
+        Image.new("RGB", (side, side), (i, 2 * i, 3)).save(tmp_path / "in" / f"{i}.png")
+    monkeypatch.setattr("ddpmcodec.many.folder.usable_cores", lambda: cores)
+    asked = list[int]()
+
+    def watched(tasks: Sequence[Task], coding: object, count: int) -> Iterator[tuple[Task, list[Coded]]]:
+        asked.append(count)
+        return iter([])
+
+    work = encoding_work(tmp_path / "in", tmp_path / "out", Encoding(), recursive=False, overwrite=False)
+    assert list(work.run(run_tasks=watched)) == []
+    assert asked == [min(jobs, len(work.batches))]
