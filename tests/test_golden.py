@@ -24,6 +24,7 @@ from ddpmcodec.bitstream.header import VERSION, read_header
 from ddpmcodec.bitstream.solid import block_payload, read_block
 from ddpmcodec.codec.verification import verify
 from ddpmcodec.errors import DdpmCodecError, TruncatedStreamError
+from ddpmcodec.lossless.learning import RATES
 from ddpmcodec.lossless.network import WEIGHTS
 from ddpmcodec.models import CodecModel, load_model
 from tests.tools import format_parser, make_golden
@@ -58,6 +59,7 @@ def test_the_files_are_of_this_version_and_this_model(model: CodecModel):
     assert SUMMARY["model"] == model.fingerprint
     # The tail's weights are part of the format: with others, lossless files don't decode.
     assert SUMMARY["tail_weights"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert SUMMARY["tail_rates"] == hashlib.sha256(RATES.read_bytes()).hexdigest()
     assert {p.stem for p in FOLDER.glob("*.bin")} == set(NAMES)
 
 
@@ -131,8 +133,9 @@ def test_the_files_are_of_every_kind(model: CodecModel):
     assert infos["default"].steps == 33
     assert infos["lossless"].tail
     assert infos["lossless"].steps < 10  # END is followed by the tail
+    assert {name for name in infos if infos[name].header.learns} == {"grey-learning", "lossless-learning"}
     assert infos["random-coding"].header.channel == (1, 10)
-    assert [name for name in infos if infos[name].header.grey] == ["grey", "grey-odd", "grey-lossless"]
+    assert sorted(name for name in infos if infos[name].header.grey) == ["grey", "grey-learning", "grey-lossless", "grey-odd"]
     assert infos["grey-odd"].short_step is not None
     assert [field.identifier for field in infos["fields"].header.fields] == [4, 99]
     assert [len(read_header(read_archive(file("archive-fields")).stream(i)).fields) for i in range(3)] == [2, 1, 3]

@@ -22,6 +22,7 @@ from pathlib import Path
 STEPS, CHANNEL, SEED, SHORT, LOSSLESS, ARCHIVE, GREY, FIELDS = 1, 2, 4, 8, 16, 32, 64, 128
 OWN_FIELDS, GREY_PICTURES, SOLID = 128, 129, 133
 CONDITION = {130, 131, 132}  # class, prompt, guidance
+LEARNING = 134
 TRELLIS, RANDOM_CODING = 0, 1
 
 
@@ -97,9 +98,11 @@ def header(data: bytes, archive: bool = False) -> Head:
     if flags & FIELDS:
         size, at = number(data, at)
         require(0 < size <= 1 << 20 and at + size <= len(data), "the fields' size")
-        known = CONDITION | ({OWN_FIELDS, GREY_PICTURES, SOLID} if archive else set())
+        known = CONDITION | {LEARNING} | ({OWN_FIELDS, GREY_PICTURES, SOLID} if archive else set())
         found, at = fields(data[at : at + size], known), at + size
     require(dict(found).get(OWN_FIELDS, b"") == b"", "own fields")
+    learning = dict(found).get(LEARNING)
+    require(learning is None or (learning == b"" and bool(flags & LOSSLESS)), "a tail that learns")
     require(width * height <= 64 << 20, "size")
     require(width * height <= 65536 * max(len(data) - at, 1), "too little data for the size")
     return Head(flags, data[4:8].hex(), width, height, plan_steps, channel, seed, at, found, fields_at)

@@ -34,6 +34,7 @@ from ddpmcodec.bitstream.file import finish, writer_of
 from ddpmcodec.bitstream.header import VERSION
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.io.atomic import write_whole
+from ddpmcodec.lossless.learning import RATES
 from ddpmcodec.lossless.network import WEIGHTS
 from ddpmcodec.models import CodecModel, load_model
 from ddpmcodec.models.info import read_model_info
@@ -84,6 +85,8 @@ def golden_files(model: CodecModel) -> dict[str, bytes]:
         "no-short-step": without_short_step(plain, model),
         "lossless": code(small, plan_steps=10, lossless=True),
         "lossless-odd": code(picture(5, 7), plan_steps=6, lossless=True, steps=2),
+        "lossless-learning": code(picture(67, 81), plan_steps=8, lossless=True, steps=6),
+        "grey-learning": code(grey(picture(66, 70)), plan_steps=8, lossless=True, steps=5),
         "grey": code(grey(small), plan_steps=10, steps=6),
         "grey-odd": code(grey(picture(33, 41)), plan_steps=8, target_bytes=90),
         "grey-lossless": code(grey(picture(18, 23)), plan_steps=10, lossless=True),
@@ -180,13 +183,14 @@ def make(folder: Path, say: Callable[[str], None], new: bool = False) -> None:
         "version": VERSION,
         "model": model.fingerprint,
         "tail_weights": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+        "tail_rates": hashlib.sha256(RATES.read_bytes()).hexdigest(),
         "files": {
             name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "integers": found[f"{name}.bin"]}
             for name, data in files.items()
         },
     }
     changed = [name for name, found in before["files"].items() if values["files"].get(name) != found]
-    changed += [key for key in ("model", "tail_weights") if before.get(key) != values[key]]
+    changed += [key for key in ("model", "tail_weights", "tail_rates") if before.get(key, values[key]) != values[key]]
     if before["version"] == VERSION and changed:
         raise DdpmCodecError(
             f"files of format version {VERSION} would change ({', '.join(changed)}): a decoder that is out there could "
