@@ -2,7 +2,7 @@
 
     python -m ddpmcodec.eval.studies.tail_study --data train.webp --limit 64 -o results/tail-study.json \\
       --plot results/tail-study.png
-    python -m ddpmcodec.eval.studies.tail_study --data photos/ --model photo-small --plan-steps 22 33 --limit 8 \\
+    python -m ddpmcodec.eval.studies.tail_study --data photos/ --model photo-small --plan-steps 33 46 --limit 8 \\
       -o results/tail-study-photos.json
 
 Where: one chain a picture, encoded to its end; after each step, the real bytes of the steps so far, sealed, and the
@@ -32,6 +32,7 @@ from ddpmcodec.lossless import TailLevel, encode_tail
 from ddpmcodec.lossless.rounding import TOLERANCE, UNIT
 from ddpmcodec.lossless.tail import symbol_bits
 from ddpmcodec.models import CodecModel, load_model
+from ddpmcodec.models.choice import is_small
 from ddpmcodec.numerics.philox import Key
 from ddpmcodec.training.held_out import is_held_out
 
@@ -57,6 +58,7 @@ def totals(model: CodecModel, images: NDArray[np.uint8], usual: int | None, plan
     usual = tail_step(model.curve, plan, pixels) if usual is None else usual
     expected = 127.5 * np.sqrt(model.curve.expected_mse(np.array(plan.log_snr)))
     first_end = 1 + int(np.argmax(expected <= WORST_RMSE))
+    learns = not is_small(pixels)  # as `Sender` has it
     ends, batch = range(first_end, plan.steps + 1), max(1, BATCH_PIXELS // pixels)
     diffusion, tails, ways = np.zeros((len(ends), 2)), np.zeros(len(ends)), []
     for first in range(0, len(images), batch):
@@ -69,9 +71,9 @@ def totals(model: CodecModel, images: NDArray[np.uint8], usual: int | None, plan
             level, predictions = TailLevel.of(model.curve, sent.log_snr_s), sent.reconstruct()
             for picture, stream, x0_hat in zip(part, sender.streams, predictions, strict=True):
                 diffusion[sent.n - first_end, 0] += 8 * len(stream.ended_here().sealed())
-                tails[sent.n - first_end] += 8 * len(encode_tail(picture, x0_hat, level, Key(0, sent.n)))
+                tails[sent.n - first_end] += 8 * len(encode_tail(picture, x0_hat, level, Key(0, sent.n), learns=learns))
                 if sent.n == usual:
-                    ways.append(_ways(picture, x0_hat, level, Key(0, sent.n)))
+                    ways.append(_ways(picture, x0_hat, level, Key(0, sent.n), learns))
             diffusion[sent.n - first_end, 1] += float(((predictions - x_0) ** 2).mean(axis=(1, 2, 3)).sum())
     count = len(images) * dims
     return {
@@ -89,21 +91,25 @@ def totals(model: CodecModel, images: NDArray[np.uint8], usual: int | None, plan
     }
 
 
-def _ways(picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key) -> dict[str, float]:
+def _ways(
+    picture: NDArray[np.uint8], x0_hat: NDArray[np.float32], level: TailLevel, key: Key, learns: bool
+) -> dict[str, float]:
     """Return the bits of one tail, CRC not included: with equal floats, with dithers that were chosen (ours), with
     flags.
     """
     values = (x0_hat.astype(np.float64) + 1) * (127.5 * UNIT)
-    equal = symbol_bits(picture, np.rint(values).astype(np.int64), level)
-    ours = 8.0 * len(encode_tail(picture, x0_hat, level, key)) - 32
+    equal = symbol_bits(picture, np.rint(values).astype(np.int64), level, learns)
+    ours = 8.0 * len(encode_tail(picture, x0_hat, level, key, learns=learns)) - 32
     result = {"equal_floats_ideal": equal, "dithers_real": ours, "dithers_cost": ours - equal}
     for name, cell in (("whole", UNIT), ("half", UNIT // 2)):
-        bits = min(_flags(picture, values, level, cell, offset) for offset in range(0, cell, cell // 8))
+        bits = min(_flags(picture, values, level, cell, offset, learns) for offset in range(0, cell, cell // 8))
         result[f"flags_{name}_levels_ideal"], result[f"flags_{name}_levels_cost"] = bits, bits - equal
     return result
 
 
-def _flags(picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailLevel, cell: int, offset: int) -> float:
+def _flags(
+    picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailLevel, cell: int, offset: int, learns: bool
+) -> float:
     """Round to cells of one offset for all values; a flag for each value near a boundary, and a bit to say on which
     side it is.
     """
@@ -111,7 +117,7 @@ def _flags(picture: NDArray[np.uint8], values: NDArray[np.float64], level: TailL
     near = float(np.mean((place < TOLERANCE) | (place > cell - TOLERANCE)))
     middles = np.floor((values + offset) / cell).astype(np.int64) * cell + cell // 2 - offset
     flag = 0.0 if near in (0.0, 1.0) else -near * np.log2(near) - (1 - near) * np.log2(1 - near)
-    return symbol_bits(picture, middles, level) + values.size * float(flag + near) + 8
+    return symbol_bits(picture, middles, level, learns) + values.size * float(flag + near) + 8
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
