@@ -28,13 +28,11 @@ class ArchiveReport:
 
     def batch_done(self, done: int) -> None:
         """Note a batch. Distortion is that of the pictures a receiver decodes from all steps."""
-        import numpy as np
-
-        from ddpmcodec.io.images import to_bytes
+        from ddpmcodec.io.images import squared_error, to_bytes
 
         for plane, picture in zip(self.last.reconstruct(), self.pictures[self.done : done], strict=True):
             decoded = to_bytes(plane, *picture.shape[:2])
-            self.squared += 0.0 if self.lossless else float(np.sum((decoded.astype(np.float64) - picture) ** 2))
+            self.squared += 0.0 if self.lossless else squared_error(decoded, picture)
         self.done = done
 
     def values(self, archive: Any) -> dict[str, Any]:

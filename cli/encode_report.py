@@ -30,11 +30,11 @@ class EncodeReport:
         """
         import numpy as np
 
-        from ddpmcodec.io.images import to_bytes
+        from ddpmcodec.io.images import squared_error, to_bytes
 
         height, width, _ = self.picture.shape
         decoded = to_bytes(self.last.reconstruct()[0], height, width)
-        mse = 0.0 if self.lossless else float(np.mean((decoded.astype(np.float64) - self.picture) ** 2))
+        mse = 0.0 if self.lossless else squared_error(decoded, self.picture) / self.picture.size
         dims = self.picture.size
         return {
             "bytes": len(data),

@@ -135,7 +135,12 @@ def test_the_files_are_of_every_kind(model: CodecModel):
     assert infos["lossless"].steps < 10  # END is followed by the tail
     assert {name for name in infos if infos[name].header.learns} == {"grey-learning", "lossless-learning"}
     assert infos["random-coding"].header.channel == (1, 10)
-    assert sorted(name for name in infos if infos[name].header.grey) == ["grey", "grey-learning", "grey-lossless", "grey-odd"]
+    assert sorted(name for name in infos if infos[name].header.grey) == [
+        "grey",
+        "grey-learning",
+        "grey-lossless",
+        "grey-odd",
+    ]
     assert infos["grey-odd"].short_step is not None
     assert [field.identifier for field in infos["fields"].header.fields] == [4, 99]
     assert [len(read_header(read_archive(file("archive-fields")).stream(i)).fields) for i in range(3)] == [2, 1, 3]

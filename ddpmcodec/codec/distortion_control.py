@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ddpmcodec.codec.rate_control import PEAK, short_step
 from ddpmcodec.codec.sender import Sender, SentStep
 from ddpmcodec.errors import DdpmCodecError
-from ddpmcodec.io.images import to_bytes
+from ddpmcodec.io.images import squared_error, to_bytes
 
 _SHORT_TRIES = 3  # short steps tried in place of the last one of a given distortion, a network call or two each
 _NEAR_ENOUGH = 0.02  # of the error wanted: no shorter step is looked for where one has so little less
@@ -132,7 +132,7 @@ def _distortion(sender: Sender, roughly: bool = False) -> float:
     """
     (picture,), header = sender.pictures, sender.header
     decoded = to_bytes(sender.chain.pictures(roughly)[0], header.height, header.width)
-    return float(np.mean((decoded.astype(np.float64) - picture) ** 2))
+    return squared_error(decoded, picture) / picture.size
 
 
 def _described(mse: float) -> str:

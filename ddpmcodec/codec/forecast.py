@@ -16,7 +16,7 @@ from ddpmcodec.codec.sender import SentStep
 from ddpmcodec.codec.trajectory import nearest_step, steps_of_plan, tail_step
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import FRACTION
-from ddpmcodec.io.images import to_bytes
+from ddpmcodec.io.images import squared_error, to_bytes
 from ddpmcodec.models.base import CodecModel
 
 _LEVEL = 127.5  # levels of 255 in one unit of x_0
@@ -66,8 +66,8 @@ class Forecast:
         self._sent += sent.packets[0].bits
         if self._mse is not None:
             height, width = self.picture.shape[:2]
-            decoded = to_bytes(sent.reconstruct(roughly=True)[0], height, width).astype(np.float64)
-            error = float(np.mean((decoded - self.picture) ** 2)) / self._errors[n - 1]
+            decoded = to_bytes(sent.reconstruct(roughly=True)[0], height, width)
+            error = squared_error(decoded, self.picture) / self.picture.size / self._errors[n - 1]
             self.last = self._until(error, 1.0)
         elif self._size is not None:
             self.last = self._until(1.0, self._sent / max(1.0, float(self._bits[n - 1])))

@@ -15,6 +15,8 @@ from ddpmcodec.errors import ImageError
 from ddpmcodec.io.limits import MAX_PIXELS
 from ddpmcodec.io.shown import Shown, as_shown
 
+_VALUES_AT_A_TIME = 1 << 20  # of pictures that are compared
+
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
     """Return a picture as uint8 H×W×3: a grey array (H×W or H×W×1) is expanded; of a Pillow picture it is what is
@@ -91,6 +93,17 @@ def to_bytes(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     """Return the top left (height, width, c) of a plane (c, h, w) on [-1, 1], in whole levels."""
     levels = np.rint((plane[:, :height, :width].transpose(1, 2, 0) + np.float32(1)) * np.float32(127.5))
     return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+def squared_error(shown: NDArray[np.uint8], picture: NDArray[np.uint8]) -> int:
+    """Return the sum of squared differences in levels of two pictures (h, w, 3); rows at a time, for a large picture's
+    differences would fill the memory.
+    """
+    rows, total = max(1, _VALUES_AT_A_TIME // max(1, picture[0].size)), 0
+    for first in range(0, len(picture), rows):
+        part = slice(first, first + rows)
+        total += int(np.square(shown[part].astype(np.int64) - picture[part]).sum())
+    return total
 
 
 def picture_grid(pictures: Sequence[NDArray[np.uint8]], columns: int, gap: int = 2) -> NDArray[np.uint8]:
