@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddpmcodec.errors import ImageError
-from ddpmcodec.io.images import as_rgb, in_one_colour, to_bytes, to_plane
+from ddpmcodec.io.images import as_rgb, in_one_colour, squared_error, to_bytes, to_plane
 from ddpmcodec.io.reading import read_image
 from ddpmcodec.io.writing import image_bytes
 
@@ -218,3 +218,14 @@ def test_one_colour_is_the_mean_of_all():
     found = in_one_colour(rgb)
     assert (found.dtype, found.shape) == (np.uint8, (1, 1, 4, 1))
     assert found.ravel().tolist() == [2, 2, 255, 7]
+
+
+@pytest.mark.parametrize("together", [1, 50, 1 << 20])
+def test_squared_errors_are_whole_numbers_however_many_rows_are_taken_at_a_time(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddpmcodec.io.images._VALUES_AT_A_TIME", together)
+    other = np.random.default_rng(3).integers(0, 256, RGB.shape).astype(np.uint8)
+    expected = ((RGB.astype(float) - other) ** 2).sum()
+    assert squared_error(RGB, other) == squared_error(other, RGB) == expected
+    assert squared_error(RGB, RGB) == 0
