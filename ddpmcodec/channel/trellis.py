@@ -23,10 +23,10 @@ from ddpmcodec.channel.blocks import MAX_BLOCK_BITS, Block, blocks_of, memory_of
 from ddpmcodec.channel.codebook import parity, rotate_back, shift_register
 from ddpmcodec.channel.metrics import branch_metrics, quantised
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.channel.threads import in_threads
 from ddpmcodec.channel.viterbi import Metrics, search
 from ddpmcodec.numerics.philox import Key, gaussian
 from ddpmcodec.numerics.symbol_model import SymbolModel, uniform_words
+from ddpmcodec.numerics.threads import in_threads
 
 if TYPE_CHECKING:
     import torch

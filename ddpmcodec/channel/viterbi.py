@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.channel.codebook import taps
-from ddpmcodec.channel.threads import in_threads
 from ddpmcodec.numerics import native
+from ddpmcodec.numerics.threads import in_threads
 
 if TYPE_CHECKING:
     import torch

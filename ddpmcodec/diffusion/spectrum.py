@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.diffusion.axes import OPPONENT, Axes, check_axes, rotation
 from ddpmcodec.errors import ModelError
+from ddpmcodec.numerics.threads import workers
 
 Array = NDArray[np.float32]
 COLOURS, BANDS, TILE = 3, 32, 32
@@ -28,6 +29,7 @@ CLASSES = COLOURS * BANDS
 LEAST_GROUPS, MOST_GROUPS, GROUP_SIZE = 24, 768, 128
 SPACING = 1 << 14  # least distance between rows in log-SNR, units of 2^-16
 POWER_FRACTION = 16  # fixed-point bits of a group's power
+_WORTH_THREADS = 1 << 20  # values that are transformed, from which on threads share them
 _STEPS = 16  # steps of a stored power to a factor of two
 _LIMIT = 255  # largest stored power
 _POWERS = (
@@ -145,12 +147,14 @@ def _in_tiles(x: Array, back: bool = False, own: bool = False) -> Array:
     """Transform each tile along the last axis. own: x may be written over."""
     from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
 
-    function = idct if back else dct
-    parts, start = [], 0
+    function, parts, start = idct if back else dct, [], 0
+    threads = workers() if x.size >= _WORTH_THREADS else 1
     for count, size in tiles(x.shape[-1]):
         part = x[..., start : start + count * size]
         parts.append(
-            function(part.reshape(*part.shape[:-1], count, size), norm="ortho", overwrite_x=own).reshape(part.shape)
+            function(
+                part.reshape(*part.shape[:-1], count, size), norm="ortho", overwrite_x=own, workers=threads
+            ).reshape(part.shape)
         )
         start += count * size
     return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[np.float32]
-AT_A_TIME = 1 << 21  # pixels in the network at once, halo included: about a gigabyte
+AT_A_TIME = 1 << 20  # pixels in the network at once, halo included: about half a gigabyte
 # Pixels around a tile that its prediction sees, from each log-SNR on: the less noise, the nearer is all that matters.
 # Of `photo-small`, cuts move x̂_0 by a level at most, from 4.5 on by nothing, and nowhere its squared error by 1e-4.
 HALOS = ((-math.inf, 96), (1.0, 64), (4.5, 32))

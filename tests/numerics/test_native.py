@@ -22,13 +22,13 @@ from ddpmcodec.channel.blocks import blocks_of
 from ddpmcodec.channel.codebook import codebook, hadamard_transform, taps
 from ddpmcodec.channel.metrics import branch_metrics
 from ddpmcodec.channel.prior import Prior
-from ddpmcodec.channel.threads import in_threads, workers
 from ddpmcodec.channel.trellis import TrellisChannel
 from ddpmcodec.channel.viterbi import branch_limit
 from ddpmcodec.cli.app import app
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.numerics import native
 from ddpmcodec.numerics.philox import TRELLIS, Key
+from ddpmcodec.numerics.threads import in_threads, workers
 
 needs_native = pytest.mark.skipif(not native.built(), reason="native code was not built")
 MEMORIES = range(8, 17)
@@ -192,7 +192,7 @@ def test_the_search_lets_other_threads_run():
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_threads_give_results_in_order(count: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ddpmcodec.channel.threads.workers", lambda: count)
+    monkeypatch.setattr("ddpmcodec.numerics.threads.workers", lambda: count)
     monkeypatch.setattr("ddpmcodec.numerics.native.enabled", lambda: True)
     assert in_threads(lambda x: x * x, range(20)) == [x * x for x in range(20)]
     assert in_threads(str, []) == []
@@ -212,7 +212,7 @@ def test_many_pictures_in_threads_are_coded_as_one_by_one(memory: int, monkeypat
     channel, dims, bits = TrellisChannel(memory), 3 * 64 * 64, [40, 0, 5000, 7, 130, 64]
     shifts = np.random.default_rng(memory).normal(scale=0.3, size=(len(bits), dims)).astype(np.float32)
     alone = [channel.encode(s[None], [b], Key(1, 1))[0] for s, b in zip(shifts, bits, strict=True)]
-    monkeypatch.setattr("ddpmcodec.channel.threads.workers", lambda: 3)
+    monkeypatch.setattr("ddpmcodec.numerics.threads.workers", lambda: 3)
     for one, other in zip(alone, channel.encode(shifts, bits, Key(1, 1)), strict=True):
         np.testing.assert_array_equal(one, other)
 
