@@ -41,11 +41,12 @@ def to_distortion(sender: Sender, mse: float) -> Iterator[SentStep]:
         before, bits = errors[-1] + math.log(shown), sender.streams[0].short_step().expected
         tried = foreseen < -_NEAR_ENOUGH
         if tried:
-            found = list(_shorter(sender, mse, (before, foreseen), None, bits))
-            if found:
-                whole, sent = found[-1]
-                sender.adopt(whole)
-                yield sent
+            found = None
+            for found in _shorter(sender, mse, (before, foreseen), None, bits):  # noqa: B007
+                pass  # one after the other: those of a large picture are large
+            if found is not None:
+                sender.adopt(found[0])
+                yield found[1]
                 return
         whole = sender.fork()
         sent = next(whole.send())
@@ -116,6 +117,7 @@ def _shorter(
         if error <= 0:
             high, below = guess, error
             yield other, sent
+            del other, sent
             if error > -_NEAR_ENOUGH:
                 return
         else:
