@@ -112,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_whole(page, with_reference(page.read_text("utf-8")).encode())
     except OSError as error:
         parser.exit(2, f"error: {page}: {error.strerror or error}\n")
+    except ValueError:
+        parser.exit(2, f"error: {page} has no line {MARK!r}: expected one where the reference begins\n")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class DdpmImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "DDPM codec (progressive diffusion)"
+    _shown = _frame = 0  # of an unpickled or deep copy, which has pixels and no file
 
     def _open(self) -> None:
         try:
@@ -124,9 +125,7 @@ class DdpmImageFile(ImageFile.ImageFile):
                 raise OSError(f"{what}; ImageFile.LOAD_TRUNCATED_IMAGES = True shows what is there") from error
             except DdpmCodecError as error:
                 raise OSError(str(error)) from error
-            if self._mode == "L":
-                picture = picture.convert("L")
-            self.im, self._shown = picture.im, self._frame
+            self.im, self._shown = (picture.convert("L") if self._mode == "L" else picture).im, self._frame
         return Image.Image.load(self)
 
     def _decoded(self) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +70,16 @@ def test_the_picture_is_the_decoded_one_and_frames_are_steps(
     small = Image.open(tmp_path / "a.ddpc")
     small.thumbnail((8, 8))
     assert small.size == (8, 8)
+
+
+def test_a_picture_that_was_only_opened_travels(stream: bytes, tiny_model: CodecModel):
+    decoded = ddpmcodec.decode(stream, model=tiny_model)
+    for other in (
+        pickle.loads(pickle.dumps(Image.open(io.BytesIO(stream)))),
+        copy.deepcopy(Image.open(io.BytesIO(stream))),
+    ):
+        other.load()
+        assert np.array_equal(np.asarray(other), decoded)
 
 
 def test_a_draft_is_an_earlier_frame_and_good_enough(stream: bytes, tiny_model: CodecModel):

@@ -94,7 +94,7 @@ def _shorter(
     step, curve = sender.streams[0].short_step(), sender.chain.model.curve
 
     def usual(units: int) -> float:
-        """Return the logarithm of the error that pictures have after so many units: this one's is a line over it."""
+        """Return the logarithm of the error that pictures have after some units: this one's is a line over it."""
         level = step.log_snr(units * step.unit) if units else step.plan.level(step.n)
         return float(np.log(curve.expected_mse(np.array([level]))[0]))
 

@@ -25,7 +25,7 @@ def as_model(model: ModelLike = None) -> CodecModel:
         return model
     path = find_model(model or DEFAULT_MODEL).resolve()
     about = path.stat()
-    return _load(path, (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size))
+    return _load(path, (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns, about.st_size))
 
 
 def sending_model(model: ModelLike, height: int, width: int) -> CodecModel:

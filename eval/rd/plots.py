@@ -153,7 +153,7 @@ def _bits_figure(result: dict[str, Any], name: str, parts: dict[str, Any]) -> An
     rate = result["curves"][name]["file_bits_per_dim"]
     stack: Sequence[Any] = [parts["of_files"][part] for part in PARTS]
     axes[1].stackplot(steps, *stack, colors=list(PARTS.values()), labels=[_NAMES[p] for p in PARTS])
-    axes[1].set(xlabel="steps in the file", ylabel="bits per dimension", title="of a file of so many steps")
+    axes[1].set(xlabel="steps in the file", ylabel="bits per dimension", title="of a file after each step")
     over = [100 * np.array(v) / np.array(stack[0]) for v in stack[1:]]
     axes[2].stackplot(rate, *over, colors=list(PARTS.values())[1:])
     axes[2].set(

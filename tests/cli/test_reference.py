@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from ddpmcodec.cli.app import app
-from ddpmcodec.cli.reference import MARK, reference, with_reference
+from ddpmcodec.cli.reference import MARK, main, reference, with_reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -69,3 +69,17 @@ def test_no_color_is_heeded(environment: dict[str, str], coloured: bool):
     os.close(parent)
     assert b"/no/such.bin" in said
     assert bool(re.search(rb"\x1b\[[\d;]*3[0-7]m", said)) == coloured
+
+
+@pytest.mark.parametrize(("text", "word"), [(None, "No such file"), ("no mark", "expected one where the reference")])
+def test_a_page_that_cant_be_written_anew_is_an_error(
+    tmp_path: Path, text: str | None, word: str, capsys: pytest.CaptureFixture[str]
+):
+    page = tmp_path / "cli.md"
+    if text is not None:
+        page.write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(page)])
+    assert stopped.value.code == 2
+    assert word in capsys.readouterr().err
+    assert text is None or page.read_text() == text

@@ -42,6 +42,18 @@ def test_a_file_that_was_overwritten_is_loaded_again(tmp_path: Path, curve: Erro
     assert as_model(path).name == "later!"
 
 
+def test_a_file_of_the_same_size_and_time_is_loaded_again(tmp_path: Path, curve: ErrorCurve):
+    path = tmp_path / "model.safetensors"
+    save(path, curve, "before")
+    before = path.stat()
+    assert as_model(path).name == "before"
+    save(tmp_path / "other.safetensors", curve, "after!")
+    assert (tmp_path / "other.safetensors").stat().st_size == before.st_size
+    path.write_bytes((tmp_path / "other.safetensors").read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` from trees with normalised times
+    assert as_model(path).name == "after!"
+
+
 def test_a_relative_path_is_that_of_the_current_directory(
     tmp_path: Path, curve: ErrorCurve, monkeypatch: pytest.MonkeyPatch
 ):
