@@ -22,9 +22,7 @@ from ddpmcodec.models.places import model_names
 
 RunTasks = Callable[[Sequence[Task], Coding, int], Iterator[tuple[Task, list[Coded]]]]
 _SOON_DONE = 1 << 16  # pixels that one process has coded before another has even started
-_FEW_CORES = (
-    2  # up to here, threads are as good as processes for photographs, and better for small pictures (results/jobs)
-)
+_FEW_CORES = 2  # up to here, threads are faster for small pictures (results/jobs.json)
 
 
 @dataclass(frozen=True)
