@@ -176,7 +176,7 @@ def decode_all(
 
 
 def _pictures_of(archive: Any, known: Any) -> int:
-    """How many pictures a decoder yields of the archive's first, one a step and the exact one."""
+    """Return how many pictures a decoder yields of the archive's first, one a step and the exact one."""
     from ddpmcodec.bitstream.file import read_info
     from ddpmcodec.bitstream.solid import read_block
 

@@ -1,4 +1,4 @@
-"""What `ddpmcodec encode` says of an archive."""
+"""Report of `ddpmcodec encode` on an archive."""
 
 from __future__ import annotations
 

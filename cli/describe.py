@@ -82,7 +82,7 @@ def describe(data: bytes, model: str) -> dict[str, Any]:
 
 
 def _told(condition: Condition) -> dict[str, Any]:
-    """What the network is told, where it is anything."""
+    """Return what the network is told, where it is anything."""
     told = {
         "class": condition.label,
         "prompt": condition.prompt or None,

@@ -29,7 +29,7 @@ OverwriteOption = Annotated[
 
 
 def is_folder(inputs: list[str]) -> bool:
-    """Whether the inputs are a folder. Raises DdpmCodecError for a folder among others."""
+    """Return whether the inputs are a folder. Raises DdpmCodecError for a folder among others."""
     folders = [path for path in inputs if path != "-" and _is_dir(path)]
     if folders and len(inputs) > 1:
         raise DdpmCodecError(f"{folders[0]} is a folder: name it alone, for each of its files has a result of its own")

@@ -1,4 +1,4 @@
-"""Where a stream that is decoded comes from: a file that is there, or one that still arrives."""
+"""Source of a stream that is decoded: a file that is there, or one that still arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What encode and decode do with folders: one result a file, the tree mirrored, and broken files listed at the end."""
+"""Folders encoded and decoded: one result a file, the tree mirrored, and broken files listed at the end."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _files(count: int) -> str:
 
 
 def _engine(name: str) -> dict[str, Any]:
-    """What `Work.run` takes for an engine. Raises DdpmCodecError."""
+    """Return what `Work.run` takes for an engine. Raises DdpmCodecError."""
     if name == "processes":
         return {}
     if name != "ray":

@@ -87,7 +87,7 @@ class DdpmImageFile(ImageFile.ImageFile):
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames follow one another in time: they never do."""
+        """Return whether frames follow one another in time: they never do."""
         return False
 
     def seek(self, frame: int) -> None:
@@ -191,7 +191,7 @@ def _read_header(file: IO[bytes] | None) -> tuple[Header, bool]:
 
 
 def _options(picture: Image.Image) -> dict[str, Any]:
-    """What `save` was given for `encode`; options of other formats are passed over, as Pillow's own plugins do."""
+    """Return what `save` was given for `encode`; options of other formats are passed over, as by Pillow's plugins."""
     from ddpmcodec.codec.options import EncodeOptions
 
     given = {name: value for name, value in picture.encoderinfo.items() if name in EncodeOptions.__annotations__}

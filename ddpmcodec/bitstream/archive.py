@@ -241,7 +241,7 @@ def _solid(header: Header, count: int) -> int:
 
 
 def _names_some(bits: bytes, count: int) -> bool:
-    """Whether these are `count` bits, and zeros to the next byte, of which some are set and some are not."""
+    """Return whether these are `count` bits, and zeros to the next byte, of which some are set and some are not."""
     value, padding = int.from_bytes(bits, "big"), -count % 8
     return (
         8 * len(bits) == count + padding

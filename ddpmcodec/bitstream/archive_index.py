@@ -74,7 +74,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _starts(data: bytes, at: int, end: int, count: int, least: int, width: int) -> list[int]:
-    """Where payloads start, as far as the data goes, and the last one's end: never more numbers than there are
+    """Return where payloads start, as far as the data goes, and the last one's end: never more numbers than there are
     bytes.
     """
     if not width:

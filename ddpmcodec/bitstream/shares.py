@@ -1,4 +1,4 @@
-"""How a step of several pictures is shared out among them: the model that codes each one's colour and gain.
+"""Shares of several pictures in a step: the model that codes each one's colour and gain.
 
 A gain says by how much a picture's powers are above or below those of the others, in halves of a factor of two: k for
 2^(k/2). From step to step it hardly changes, so it is coded around its last value. A colour says whether the prior has

@@ -39,7 +39,7 @@ class Block:
 
     @property
     def pictures(self) -> int:
-        """How many a decoder yields of each picture: one a step, and the exact one."""
+        """Return how many a decoder yields of each picture: one a step, and the exact one."""
         return self.steps + bool(self.tails)
 
 

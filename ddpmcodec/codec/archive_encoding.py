@@ -116,7 +116,7 @@ def _picture(index: int, image: Any, exact: bool) -> Shown:
 
 
 def _solid_of(pixels: int, solid: int | None, pictures: int) -> int:
-    """How many pictures of `pixels` pixels a block is to have: 1 is none."""
+    """Return how many pictures of `pixels` pixels a block is to have: 1 is none."""
     together = 1 if solid is None else whole(solid, "solid")
     if not 1 <= together <= MAX_SOLID:
         raise DdpmCodecError(f"blocks of {together} pictures: expected 1 to {MAX_SOLID}")

@@ -60,7 +60,7 @@ class Decoded:
         return image_bytes(self.image, _AS_PNG)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: small pictures larger, each of their pixels a square."""
+        """Return what a notebook shows: small pictures larger, each of their pixels a square."""
         height, width = self.image.shape[:2]
         scale = max(1, _SHOWN // max(height, width))
         source = "data:image/png;base64," + base64.b64encode(self._repr_png_()).decode("ascii")

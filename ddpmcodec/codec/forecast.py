@@ -1,4 +1,4 @@
-"""How many steps a stream will have: known where steps say so, and forecast from what a picture showed where a target
+"""Steps that a stream will have: known where steps say so, and forecast from what a picture showed where a target
 does.
 """
 

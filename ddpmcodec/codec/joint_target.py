@@ -1,4 +1,4 @@
-"""How the pictures of a block share out a step: by the gains that cost least, divergence and symbols together."""
+"""Sharing of a step among the pictures of a block: by the gains that cost least, divergence and symbols together."""
 
 from __future__ import annotations
 

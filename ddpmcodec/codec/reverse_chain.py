@@ -128,7 +128,7 @@ class ReverseChain:
         return self._shown
 
     def _in_parts(self, predict: Callable[[slice], Array]) -> Array:
-        """What is predicted of some pictures at a time; of grey ones in grey."""
+        """Return what is predicted of some pictures at a time; of grey ones in grey."""
         at_a_time = max(1, _PIXELS_AT_A_TIME // (self.height * self.width))
         found = [predict(slice(i, i + at_a_time)) for i in range(0, len(self.x_t), at_a_time)]
         predicted = found[0] if len(found) == 1 else np.concatenate(found)

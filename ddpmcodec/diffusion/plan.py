@@ -172,8 +172,8 @@ def _cheapest(curve: ErrorCurve, steps: int, lost_beyond: int = 0) -> list[int]:
 
 @lru_cache(maxsize=16)
 def _costs(curve: ErrorCurve, lost_beyond: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What white steps cost: (n,) the first, from pure noise to each level, and (n, n) others, to the row's from the
-    column's. lost_beyond: what a bit beyond one a dimension counts for more than others.
+    """Return costs of white steps: (n,) the first, from pure noise to each level, and (n, n) others, to the row's from
+    the column's. lost_beyond: what a bit beyond one a dimension counts for more than others.
     """
 
     def cost(rate: NDArray[np.int64]) -> NDArray[np.int64]:

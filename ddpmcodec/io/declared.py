@@ -180,7 +180,7 @@ def _tiff(data: bytes) -> Declared:
 
 
 def _other_samples(page: dict[int, tuple[int, ...]]) -> int:
-    """How many samples a pixel has, where Pillow drops some of them: those that are neither colour nor alpha."""
+    """Return how many samples a pixel has, where Pillow drops some of them: those that are neither colour nor alpha."""
     (photometric,), (samples,) = page.get(_PHOTOMETRIC, (-1,)), page.get(_SAMPLES, (1,))
     colours = _SAMPLES_OF.get(photometric, samples)
     return samples if samples > colours + (page.get(_EXTRA) in _ALPHA) else 0

@@ -74,7 +74,7 @@ def _with_number(block: bytes, tag: int, value: int) -> bytes:
 
 
 def _place(block: bytes, tag: int) -> int | None:
-    """Where the entry of a tag begins, in the directory that it belongs to. Raises struct.error for a damaged block."""
+    """Return where a tag's entry begins, in the directory it belongs to. Raises struct.error for a damaged block."""
     (start,) = struct.unpack_from(_order(block) + "I", block, 4)
     for pointer in {_ORIENTATION: (), _COLOUR_SPACE: (_EXIF_IFD,)}.get(tag, (_EXIF_IFD, _INTEROP_IFD)):
         at = _entry(block, start, pointer)

@@ -1,4 +1,4 @@
-"""What a picture file says beside its pixels: taken out of one file, and put into another of the decoded picture."""
+"""Metadata of a picture file, beside its pixels: taken out of one file, and put into another of the decoded picture."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def saving(kind: str, metadata: Metadata) -> dict[str, Any]:
 
 
 def _telling(exif: Image.Exif) -> Image.Exif:
-    """What of EXIF data tells of the picture, and not of how a file keeps it."""
+    """Return what of EXIF data tells of the picture, and not of how a file keeps it."""
     ours = Image.Exif()
     for tag in _TELLING:
         if tag in exif:

@@ -32,7 +32,7 @@ APART = "save its frames as files of their own"  # advice for those who can't na
 
 @dataclass(frozen=True)
 class Reading:
-    """How picture files are read."""
+    """Way that picture files are read."""
 
     flatten: tuple[int, int, int] | None = None  # colour put behind transparent pixels; None refuses any alpha channel
     keep_profile: bool = False  # leave colours as they are, and keep what the file says they mean
@@ -171,7 +171,7 @@ def _left_out(file: ImageFile.ImageFile, data: bytes) -> list[str]:
 
 
 def _has_photoshop(file: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether there are Photoshop's blocks, or IPTC data without them."""
+    """Return whether there are Photoshop's blocks, or IPTC data without them."""
     if file.format == "TIFF":
         return any(tag in file.tag_v2 for tag in _TIFF_IPTC)  # type: ignore[attr-defined]
     with suppress(IndexError):

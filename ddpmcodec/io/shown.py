@@ -34,7 +34,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of a picture."""
+    """Picture as it is shown."""
 
     rgb: NDArray[np.uint8]  # (h, w, 3)
     meaning: Metadata = NOTHING  # of its values: a profile, or another declaration

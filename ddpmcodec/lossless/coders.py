@@ -17,7 +17,7 @@ _ROWS = constriction.stream.model.Categorical(perfect=False)  # one row of frequ
 
 
 class _Knowing:
-    """What a sender's coder knows: the true values (3, h, w), and how far it has come in a band."""
+    """Knowledge of a sender's coder: the true values (3, h, w), and how far it has come in a band."""
 
     def __init__(self, truth: NDArray[np.int64]):
         self._truth = truth

@@ -36,7 +36,7 @@ class TailLevel:
 
 
 class Coder(Protocol):
-    """What codes sub-pixels by their mixtures, and knows or learns their values."""
+    """Coder of sub-pixels by their mixtures, and knows or learns their values."""
 
     def begin(self, group: Group, band: slice) -> None:
         """Take up a band of a group."""

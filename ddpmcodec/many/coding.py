@@ -30,7 +30,7 @@ _SEVERAL = "--frame 0 takes the first of each file; code this file by itself for
 
 @dataclass(frozen=True)
 class Coded:
-    """What became of a file: a result, or an error in one line."""
+    """Outcome of a file: a result, or an error in one line."""
 
     result: bytes | None = None
     error: str | None = None
@@ -40,7 +40,7 @@ class Coded:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are encoded: `model` by its name or file, the options of `encode`, and how files are read."""
+    """Way that pictures are encoded: `model` by its name or file, the options of `encode`, and how files are read."""
 
     model: str = AUTO
     device: str = "cpu"
@@ -90,7 +90,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How streams are decoded to PNG: `model` by its name or file."""
+    """Way that streams are decoded to PNG: `model` by its name or file."""
 
     model: str = AUTO
     device: str = "cpu"
@@ -113,7 +113,7 @@ class Decoding:
         return [_coded(results.get(i, ""), source, ()) for i, source in enumerate(sources)]
 
     def _count(self, source: bytes) -> int:
-        """How many pictures a whole stream has. Raises DdpmCodecError for any other."""
+        """Return how many pictures a whole stream has. Raises DdpmCodecError for any other."""
         info = read_info(source, self._model(source))
         require_complete(info)
         return info.pictures
@@ -164,7 +164,7 @@ def _together(
 
 
 def _caught(function: Callable[[Any], Any], argument: Any) -> Any:
-    """What a function returns, or the error that it raises, as text."""
+    """Return what a function returns, or the error that it raises, as text."""
     try:
         return function(argument)
     except DdpmCodecError as error:

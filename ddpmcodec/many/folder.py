@@ -27,7 +27,7 @@ _FEW_CORES = 2  # up to here, threads are faster for small pictures (results/job
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one file, in its turn."""
+    """Outcome of one file, in its turn."""
 
     file: str  # relative to the folder that is read
     pixels: int
@@ -38,7 +38,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to do in a folder, found out before any of it is begun."""
+    """Work to do in a folder, found out before any of it is begun."""
 
     source: Place
     target: Place

@@ -1,4 +1,4 @@
-"""What a folder of results holds and what it was made of: one line a result, written before the result itself.
+"""Journal of a folder's results and of what they were made: one line a result, written before the result itself.
 
 So a run that was killed goes on where it stopped, by the files' contents and not only by their names; and files that
 nobody made here are never taken for results.

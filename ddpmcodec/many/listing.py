@@ -1,4 +1,4 @@
-"""Which files of a folder are coded, and what their results are called."""
+"""Files of a folder that are coded, and the names of their results."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _WAITING = 2  # batches that are handed out beyond those in work
 
 
 class Coding(Protocol):
-    """What codes a batch: `coding.Encoding` or `coding.Decoding`."""
+    """Coding of a batch: `coding.Encoding` or `coding.Decoding`."""
 
     def __call__(self, sources: Sequence[bytes], wanted: Sequence[bool]) -> list[Coded]: ...
 

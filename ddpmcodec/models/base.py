@@ -1,4 +1,4 @@
-"""What the codec needs of a model: an ε-predictor, its error curve, and a fingerprint over both."""
+"""Needs of the codec from a model: an ε-predictor, its error curve, and a fingerprint over both."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class CodecModel:
 
     @property
     def mirrored(self) -> bool:
-        """Whether pictures that are shown are the mean of what the network makes of x_t and of x_t mirrored."""
+        """Return whether pictures that are shown are the mean of what the network makes of x_t and of x_t mirrored."""
         return bool(self.curve.mirrored)
 
     @property

@@ -1,4 +1,4 @@
-"""What a network is told beside x_t and the noise level: a class, or a text, and how strongly it follows."""
+"""Condition that a network is told beside x_t and the noise level: a class, or a text, and how strongly it follows."""
 
 from __future__ import annotations
 

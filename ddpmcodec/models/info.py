@@ -28,7 +28,7 @@ class WeightsPlace:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of itself; enough to parse streams, without a network."""
+    """Information of a model file on itself; enough to parse streams, without a network."""
 
     name: str
     path: Path
@@ -70,7 +70,7 @@ def read_model_info(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Mod
 
 
 def info_of(path: Path, metadata: dict[str, str]) -> ModelInfo:
-    """What a file's metadata says. Raises ModelError where it is not a ddpmcodec model's."""
+    """Return what a file's metadata says. Raises ModelError where it is not a ddpmcodec model's."""
     if metadata.get("format") not in (FORMAT, FORMAT_WITH_SPECTRUM, FORMAT_WITH_RESOLUTIONS):
         found = printable(metadata.get("format", "no format at all"))[:80]
         expected = f"{FORMAT}, {FORMAT_WITH_SPECTRUM} or {FORMAT_WITH_RESOLUTIONS}"

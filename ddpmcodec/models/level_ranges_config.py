@@ -54,7 +54,7 @@ class LevelRangesConfig:
 
     @property
     def any_size(self) -> bool:
-        """Whether pictures of any size will do: yes, of sides that `canvas` divides."""
+        """Return whether pictures of any size will do: yes, of sides that `canvas` divides."""
         return True
 
     @property

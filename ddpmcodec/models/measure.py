@@ -178,7 +178,7 @@ def _best(found: dict[Resolution, float]) -> Resolution:
 
 
 def _mirrored(network: _Network, clean: Sequence[NDArray[np.float32]], log_snrs: NDArray[np.float64]) -> float:
-    """How many times the error of x_0 as it is seen the mean of that and of its mirror image has: over the levels, the
+    """Return how many times the error of x_0 as seen the mean of that and of its mirror image has: over the levels, the
     geometric mean. A few pictures are enough, for both errors are of the same noise.
     """
     x_0 = clean[0][:_MIRRORED_PICTURES]

@@ -1,4 +1,4 @@
-"""What `measure_curve` is asked for, checked before the long part, and the log-SNRs that it measures at."""
+"""Arguments of `measure_curve`, checked before the long part, and the log-SNRs that it measures at."""
 
 from __future__ import annotations
 

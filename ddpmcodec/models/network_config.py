@@ -23,7 +23,7 @@ class NetworkConfig(Protocol):
     def window(self) -> int: ...
     @property
     def any_size(self) -> bool:
-        """Whether pictures of any size will do whose sides are multiples of `canvas`."""
+        """Return whether pictures of any size will do whose sides are multiples of `canvas`."""
         ...
 
     @property

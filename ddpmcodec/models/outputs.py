@@ -1,4 +1,4 @@
-"""What a network gives back, brought into one form: a tensor like x_t, and, of a kind that predicts something else,
+"""Outputs of a network, brought into one form: a tensor like x_t, and, of a kind that predicts something else,
 ε̂.
 """
 

@@ -1,4 +1,4 @@
-"""Where model files are: in the package, in the folders that a user's models are kept in, or anywhere, by path."""
+"""Places of model files: in the package, in the folders that a user's models are kept in, or anywhere, by path."""
 
 from __future__ import annotations
 

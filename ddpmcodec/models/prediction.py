@@ -1,4 +1,4 @@
-"""What a network predicts, turned into ε at a log-SNR: one formula a kind, and what the network sees in place of x_t.
+"""Prediction of a network, turned into ε at a log-SNR: one formula a kind, and what the network sees in place of x_t.
 
 x_t = α x_0 + σ ε with α² = sigmoid(λ) and σ² = sigmoid(-λ) throughout, so α/σ = exp(λ/2). Tensors: outputs and x_t (n,
 c, h, w), log_snr λ (n,). Every function returns a tensor like x_t.

@@ -89,7 +89,7 @@ def _own_schedule(config: NetworkConfig) -> NoiseSchedule | None:
 
 
 def _is_diffusers(name: str) -> bool:
-    """Whether a name is a diffusers folder, or a hub id."""
+    """Return whether a name is a diffusers folder, or a hub id."""
     path = Path(name)
     is_hub_id = "/" in name and not path.exists() and path.suffix != ".safetensors"
     return is_hub_id or (path.is_dir() and not (path / "model.safetensors").is_file())

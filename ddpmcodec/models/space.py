@@ -1,4 +1,4 @@
-"""What the chain runs on, seen from pictures: their own pixels, or an autoencoder's latents."""
+"""Space that the chain runs on, seen from pictures: their own pixels, or an autoencoder's latents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Space(Protocol):
 
     @property
     def has_colours(self) -> bool:
-        """Whether channels are colours, which are equal in a grey picture."""
+        """Return whether channels are colours, which are equal in a grey picture."""
         ...
 
     def of_pictures(self, planes: Array) -> Array:

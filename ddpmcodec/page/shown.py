@@ -1,4 +1,4 @@
-"""What a page shows of a stream: every step's picture, the bytes of a file that ends there, and how good it is."""
+"""Contents of a stream's page: every step's picture, the bytes of a file that ends there, and how good it is."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def initial_weights(model: str, network: NetworkToTrain) -> dict[str, Tensor]:
 
 
 def _differing(found: Any, network: NetworkToTrain) -> list[str]:
-    """What makes weights of one configuration mean something else in a network of the same kind."""
+    """Return what makes weights of one configuration mean something else in a network of the same kind."""
     free = {"dropout", "window"} | (set() if network.knots else {"min_log_snr", "max_log_snr"})
     pairs = {f.name: (getattr(found, f.name), getattr(network, f.name)) for f in fields(network) if f.name not in free}
     return [f"{name} is {there}, here {here}" for name, (there, here) in pairs.items() if there != here]

@@ -1,4 +1,4 @@
-"""What differs between networks of diffusers, behind one Protocol."""
+"""Differences between networks of diffusers, behind one Protocol."""
 
 from __future__ import annotations
 

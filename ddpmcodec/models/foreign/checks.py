@@ -1,4 +1,4 @@
-"""What networks of diffusers have to hold to, for their configurations may come from a stranger's file."""
+"""Checks of networks of diffusers, for their configurations may come from a stranger's file."""
 
 from __future__ import annotations
 

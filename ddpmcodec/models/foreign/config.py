@@ -91,7 +91,7 @@ class DiffusersConfig:
 
     @property
     def any_size(self) -> bool:
-        """Whether pictures of any size will do: no, only windows of its own."""
+        """Return whether pictures of any size will do: no, only windows of its own."""
         return False
 
     @property

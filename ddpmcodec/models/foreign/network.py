@@ -35,7 +35,7 @@ class DiffusersEps(nn.Module):
 
     @property
     def space(self) -> Space:
-        """What x_t is a noisy form of."""
+        """Return what x_t is a noisy form of."""
         if self.autoencoder is None:
             dtype = self.config.dtype
             why = f"its network computes in {dtype}, whose results differ between machines; leave out --lossless"
