@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     import torch
 
 TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
-# Up to here the default trellis has 2^16 states, beyond 2^14: bits against seconds, measured on training pictures of
-# 32x32 and on photographs (docs/channel.md, "How many states").
+LEAST_MEMORY, MOST_MEMORY = 8, 16
+# Up to here a stream whose header names no channel has 2^16 states, beyond 2^14 (docs/channel.md, "How many states").
 LARGER_TRELLIS_DIMS = 16384
-_PARAMETERS = {str(parameter) for parameter in range(8, 17)}
+_PARAMETERS = {str(parameter) for parameter in range(LEAST_MEMORY, MOST_MEMORY + 1)}
 
 
 def default_memory(dims: int) -> int:
     """Return the trellis memory of a stream whose header names none."""
-    return 16 if dims <= LARGER_TRELLIS_DIMS else 14
+    return MOST_MEMORY if dims <= LARGER_TRELLIS_DIMS else 14
 
 
 def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | None = None) -> Channel:
     """Return the channel that a header's field names; None is the default. device: where the trellis search runs."""
     kind, parameter = spec if spec is not None else (TRELLIS, default_memory(dims))
-    if kind == TRELLIS and 8 <= parameter <= 16:
+    if kind == TRELLIS and LEAST_MEMORY <= parameter <= MOST_MEMORY:
         return TrellisChannel(parameter, device)
     if kind == RANDOM_CODING and 8 <= parameter <= 16:
         return RandomCodingChannel(parameter)

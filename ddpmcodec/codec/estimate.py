@@ -8,18 +8,21 @@ from typing import Literal
 
 import torch
 
+from ddpmcodec.channel.names import default_memory
+from ddpmcodec.codec.trajectory import named_channel
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.numerics.arguments import whole
+from ddpmcodec.numerics.threads import workers
 
 BATCH = 64  # pictures of an archive that go through the network together
 PIXELS_AT_A_TIME = 1 << 20  # of an archive's pictures, so that a batch of large ones doesn't fill the memory
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
-_SECONDS_A_BIT = 2e-6  # what the native trellis search takes on one core, with 2^14 states (docs/channel.md)
+_SECONDS_A_BIT = {14: 1.7e-6, 16: 5e-6}  # of the native trellis search on one core, by L of 2^L states (docs/channel.md)
 _SECONDS_A_VALUE = 1.5e-7  # what a step's noise, transforms and sums take for each sub-pixel
 _BYTES_A_PIXEL = 160  # a chain's arrays
 _BYTES_AT_LEAST = 500 << 20  # the program, the model and what it has in work
@@ -86,8 +89,10 @@ def step_seconds(
         a_square = (time.perf_counter() - start) / count
     dims = model.channels * height * width
     bits = [plan.expected_bits(n, dims) if encoding else 0 for n in range(1, plan.steps + 1)]
+    named = named_channel(model, "trellis", height * model.factor, width * model.factor)
+    a_bit = _SECONDS_A_BIT[default_memory(dims) if named is None else named[1]] / workers()
     return [
-        _squares(model, height, width, side, level) * a_square + sent * _SECONDS_A_BIT + dims * _SECONDS_A_VALUE
+        _squares(model, height, width, side, level) * a_square + sent * a_bit + dims * _SECONDS_A_VALUE
         for level, sent in zip(levels, bits, strict=True)
     ]
 

@@ -20,12 +20,11 @@ from ddpmcodec.bitstream.header import Header
 from ddpmcodec.bitstream.packet import BitCount, Packet
 from ddpmcodec.bitstream.shares import gain_bits
 from ddpmcodec.bitstream.solid import block_payload
-from ddpmcodec.channel.names import parse_channel
 from ddpmcodec.codec.joint_target import shared_out
 from ddpmcodec.codec.metadata import to_fields
 from ddpmcodec.codec.reverse_chain import Array, ReverseChain
 from ddpmcodec.codec.step_target import StepCosts, StepTarget, step_target
-from ddpmcodec.codec.trajectory import nearest_step, steps_of_plan, tail_step
+from ddpmcodec.codec.trajectory import named_channel, nearest_step, steps_of_plan, tail_step
 from ddpmcodec.diffusion.plan import default_steps
 from ddpmcodec.errors import DdpmCodecError, ImageError
 from ddpmcodec.io.images import as_picture, is_grey, to_plane
@@ -98,7 +97,7 @@ class Sender:
         codec = sending_model(model, height, width)
         length = steps_of_plan(codec, plan_steps, height * width, exact=lossless and steps is None)
         named = None if length == default_steps(codec.curve) else length  # the default has no field in the header
-        mark, spec = codec.fingerprint[:8], parse_channel(text(channel, "channel"))
+        mark, spec = codec.fingerprint[:8], named_channel(codec, text(channel, "channel"), height, width)
         header = Header(mark, width, height, named, spec, seed, short=short_step, lossless=lossless)
         learning = {LEARNING: b""} if lossless and not is_small(header.pixels) else {}
         self.headers = [

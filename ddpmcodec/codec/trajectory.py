@@ -1,19 +1,28 @@
-"""Trajectory of a picture: which of the model's plans it is sent by, and after how many steps its stream ends.
+"""Trajectory of a picture: which of the model's plans it is sent by, in which code, and after how many steps its stream
+ends.
 
-The sender's choice alone: a header names the plan, and END says where the stream ends.
+The sender's choice alone: a header names plan and code, and END says where the stream ends.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 
+from ddpmcodec.channel.names import LARGER_TRELLIS_DIMS, MOST_MEMORY, TRELLIS, parse_channel
+from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import FRACTION, ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, long_steps
+from ddpmcodec.diffusion.plan import Plan, longer_steps
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.choice import is_small
 from ddpmcodec.numerics.fixed_point import fixed_log2
+
+# Photographs up to here take their time: more steps, which cost most near the end of the chain where they save most,
+# and a code of more states. A larger one goes by the model's usual plan, so that 12 megapixels stay within five minutes.
+UNHURRIED_PIXELS = 1 << 21
+PHOTO_STEPS, EXACT_STEPS = 33, 46  # at most; of an exact photograph, more than that save next to nothing
 
 # Expected RMSE of x0_hat where diffusion ends and the tail begins: where the bytes of both together are least, measured
 # on 64 training tiles of 32x32 and, for large pictures, on photographs held out from training
@@ -25,12 +34,27 @@ def steps_of_plan(model: CodecModel, asked: int | Literal["fast"] | None, pixels
     """Return the steps of the plan that a picture is sent by. asked: what the user says; exact: the exact picture
     follows, from a step that nobody named. Raises DdpmCodecError for a length that the model has no plan of.
 
-    An exact photograph goes by the long plan. It spends its bits on the fine steps, where short plans waste most; and
-    what a step costs by itself, which makes more steps of a tile no better, is nothing in a large picture.
+    A photograph goes by a longer plan than the model's usual one, an exact one by a longer one still: it spends its bits
+    on the fine steps, where short plans waste most. What a step costs by itself, which makes more steps of a tile no
+    better, is nothing in a large picture.
     """
-    if asked is None and exact and not is_small(pixels):
-        return long_steps(model.curve)
+    if asked is None and not is_small(pixels):
+        if exact:
+            return longer_steps(model.curve, EXACT_STEPS)
+        if pixels <= UNHURRIED_PIXELS:
+            return longer_steps(model.curve, PHOTO_STEPS)
     return model.plan(asked).steps
+
+
+def named_channel(model: CodecModel, asked: str, height: int, width: int) -> tuple[int, int] | None:
+    """Return the header's field for the channel that a picture is sent through: what the user says, and where that is
+    "trellis" alone the most states for all but the largest pictures. Raises DdpmCodecError.
+    """
+    named = parse_channel(asked)
+    dims = model.channels * math.prod(canvas_size(height, width, model.window, model.factor))
+    if named is None and LARGER_TRELLIS_DIMS < dims <= 3 * UNHURRIED_PIXELS:
+        return TRELLIS, MOST_MEMORY
+    return named
 
 
 def tail_step(curve: ErrorCurve, plan: Plan, pixels: int) -> int:

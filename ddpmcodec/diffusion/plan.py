@@ -36,7 +36,6 @@ _LOST_BEYOND = 100
 _FEWEST_CARRIED = 6
 
 DEFAULT_STEPS = 46
-LONG_STEPS = 46  # at most, of the plan for exact photographs: more steps than that save next to nothing
 _NEVER = 1 << 60  # more bits than any trajectory costs
 
 
@@ -109,12 +108,10 @@ def fast_steps(curve: ErrorCurve) -> int:
     return max((len(plan) for plan in curve.plans if len(plan) <= most), default=max(1, most))
 
 
-def long_steps(curve: ErrorCurve) -> int:
-    """Return the steps of the long plan: the longest stored one of at most LONG_STEPS, or the usual where that has as
-    many.
-    """
+def longer_steps(curve: ErrorCurve, most: int) -> int:
+    """Return the steps of the longest stored plan of at most `most`, or the usual where that has as many."""
     usual = default_steps(curve)
-    return max((len(plan) for plan in curve.plans if usual <= len(plan) <= LONG_STEPS), default=usual)
+    return max((len(plan) for plan in curve.plans if usual <= len(plan) <= most), default=usual)
 
 
 @lru_cache(maxsize=64)
