@@ -28,7 +28,9 @@ def rd(
         typer.Option(help="Channels, a comma between: trellis, trellis:L, orc; none for ideal curves only."),
     ] = "trellis",
     baselines: Annotated[str, typer.Option(help="Codecs, a comma between: jpeg,webp,avif,…; all; none.")] = "none",
-    plan_steps: Annotated[int | None, typer.Option(help="Steps of the plan; default: those that encode takes.", min=1)] = None,
+    plan_steps: Annotated[
+        int | None, typer.Option(help="Steps of the plan; default: those that encode takes.", min=1)
+    ] = None,
     with_table4: Annotated[
         bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")
     ] = False,

@@ -22,7 +22,8 @@ BATCH = 64  # pictures of an archive that go through the network together
 PIXELS_AT_A_TIME = 1 << 20  # of an archive's pictures, so that a batch of large ones doesn't fill the memory
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
-_SECONDS_A_BIT = {14: 1.7e-6, 16: 5e-6}  # of the native trellis search on one core, by L of 2^L states (docs/channel.md)
+# What the native trellis search takes on one core, by L of 2^L states (docs/channel.md).
+_SECONDS_A_BIT = {14: 1.7e-6, 16: 5e-6}
 _SECONDS_A_VALUE = 1.5e-7  # what a step's noise, transforms and sums take for each sub-pixel
 _BYTES_A_PIXEL = 160  # a chain's arrays
 _BYTES_AT_LEAST = 500 << 20  # the program, the model and what it has in work

@@ -19,8 +19,8 @@ from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.choice import is_small
 from ddpmcodec.numerics.fixed_point import fixed_log2
 
-# Photographs up to here take their time: more steps, which cost most near the end of the chain where they save most,
-# and a code of more states. A larger one goes by the model's usual plan, so that 12 megapixels stay within five minutes.
+# Photographs up to here take their time: more steps, most of them near the end of the chain, where they save most, and
+# a code of more states. Larger ones go by the model's usual plan, so that 12 megapixels stay within five minutes.
 UNHURRIED_PIXELS = 1 << 21
 PHOTO_STEPS, EXACT_STEPS = 33, 46  # at most; of an exact photograph, more than that save next to nothing
 
@@ -34,9 +34,9 @@ def steps_of_plan(model: CodecModel, asked: int | Literal["fast"] | None, pixels
     """Return the steps of the plan that a picture is sent by. asked: what the user says; exact: the exact picture
     follows, from a step that nobody named. Raises DdpmCodecError for a length that the model has no plan of.
 
-    A photograph goes by a longer plan than the model's usual one, an exact one by a longer one still: it spends its bits
-    on the fine steps, where short plans waste most. What a step costs by itself, which makes more steps of a tile no
-    better, is nothing in a large picture.
+    A photograph goes by a longer plan than the model's usual one, an exact one by a longer one still: it spends its
+    bits on the fine steps, where short plans waste most. What a step costs by itself, which makes more steps of a tile
+    no better, is nothing in a large picture.
     """
     if asked is None and not is_small(pixels):
         if exact:
