@@ -63,7 +63,8 @@ def encode_all(
     height, width = pictures[0].shape[:2]
     steps = steps_of_plan(codec, options["plan_steps"], height * width, exact=options["lossless"])
     options["plan_steps"] = steps
-    weigh(codec, height, width, yes=yes, quiet=quiet, pictures=len(pictures), plan_steps=steps, encoding=True)
+    coding = {"plan_steps": steps, "channel": options["channel"], "encoding": True}
+    weigh(codec, height, width, yes=yes, quiet=quiet, pictures=len(pictures), **coding)
     loaded = time.perf_counter()
     report = ArchiveReport(pictures, verbose, options["lossless"])
     with progress_bar("encoding", len(pictures) * steps, not quiet) as advance:

@@ -29,7 +29,7 @@ def rd(
     ] = "trellis",
     baselines: Annotated[str, typer.Option(help="Codecs, a comma between: jpeg,webp,avif,…; all; none.")] = "none",
     plan_steps: Annotated[
-        int | None, typer.Option(help="Steps of the plan; default: those that encode takes.", min=1)
+        int | None, typer.Option(help="Steps of the plan; default: what encode takes for the largest picture.", min=1)
     ] = None,
     with_table4: Annotated[
         bool, typer.Option("--table4", help="The DDPM paper's Table 4 beside ours, T = 1000.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 TRELLIS, RANDOM_CODING = 0, 1  # kinds, in a header
-LEAST_MEMORY, MOST_MEMORY = 8, 16
+LEAST_MEMORY, MOST_MEMORY = 8, 16  # of the trellis; and log2 of the candidates of ordered random coding
 # Up to here a stream whose header names no channel has 2^16 states, beyond 2^14 (docs/channel.md, "How many states").
 LARGER_TRELLIS_DIMS = 16384
 _PARAMETERS = {str(parameter) for parameter in range(LEAST_MEMORY, MOST_MEMORY + 1)}
@@ -29,7 +29,7 @@ def channel_of(spec: tuple[int, int] | None, dims: int, device: torch.device | N
     kind, parameter = spec if spec is not None else (TRELLIS, default_memory(dims))
     if kind == TRELLIS and LEAST_MEMORY <= parameter <= MOST_MEMORY:
         return TrellisChannel(parameter, device)
-    if kind == RANDOM_CODING and 8 <= parameter <= 16:
+    if kind == RANDOM_CODING and LEAST_MEMORY <= parameter <= MOST_MEMORY:
         return RandomCodingChannel(parameter)
     raise FormatError(f"channel {kind} with parameter {parameter} is unknown; expected 0 or 1 with 8 to 16")
 

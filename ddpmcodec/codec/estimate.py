@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from ddpmcodec.channel.names import default_memory
-from ddpmcodec.codec.trajectory import named_channel
+from ddpmcodec.channel.base import Channel
+from ddpmcodec.channel.names import MOST_MEMORY, channel_of
+from ddpmcodec.channel.random_coding import RandomCodingChannel
+from ddpmcodec.channel.trellis import TrellisChannel
+from ddpmcodec.codec.trajectory import named_channel, steps_of_plan
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.resolution import WHOLE
 from ddpmcodec.diffusion.windows import window_count
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.models.base import CodecModel
+from ddpmcodec.numerics import native
 from ddpmcodec.numerics.arguments import whole
 from ddpmcodec.numerics.threads import workers
 
@@ -22,8 +27,10 @@ BATCH = 64  # pictures of an archive that go through the network together
 PIXELS_AT_A_TIME = 1 << 20  # of an archive's pictures, so that a batch of large ones doesn't fill the memory
 _MEASURED = 32  # windows that are timed, at most
 _SIDE = 256  # side of the picture that a network for any size is timed on
-# What the native trellis search takes on one core, by L of 2^L states (docs/channel.md).
-_SECONDS_A_BIT = {14: 1.7e-6, 16: 5e-6}
+# Microseconds a bit of the trellis search on one core, natively and by numpy: fixed, and for 2^16 states
+# (docs/channel.md).
+_NATIVE, _NUMPY = (0.6, 4.4), (6.0, 60.0)
+_SECONDS_A_CHUNK, _SECONDS_A_NUMBER = 2e-5, 4e-9  # of ordered random coding, and of its candidates
 _SECONDS_A_VALUE = 1.5e-7  # what a step's noise, transforms and sums take for each sub-pixel
 _BYTES_A_PIXEL = 160  # a chain's arrays
 _BYTES_AT_LEAST = 500 << 20  # the program, the model and what it has in work
@@ -53,6 +60,7 @@ def estimate(
     width: int,
     *,
     plan_steps: int | Literal["fast"] | None = None,
+    channel: str = "trellis",
     steps: int | None = None,
     pictures: int = 1,
     encoding: bool,
@@ -60,7 +68,8 @@ def estimate(
     """Return what pictures of one size take, by the time that the first windows take. steps: of the plan's, None for
     all.
     """
-    seconds = step_seconds(model, height, width, plan_steps=plan_steps, encoding=encoding)[:steps]
+    options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "encoding": encoding}
+    seconds = step_seconds(model, height, width, **options)[:steps]
     height, width = canvas_size(height, width, model.window, model.factor)
     together = pictures_at_a_time(height * width, pictures)  # in the chain; the others wait as bytes
     pixels = height * width * model.factor**2
@@ -69,13 +78,21 @@ def estimate(
 
 
 def step_seconds(
-    model: CodecModel, height: int, width: int, *, plan_steps: int | Literal["fast"] | None = None, encoding: bool
+    model: CodecModel,
+    height: int,
+    width: int,
+    *,
+    plan_steps: int | Literal["fast"] | None = None,
+    channel: str = "trellis",
+    encoding: bool,
 ) -> list[float]:
     """Return the seconds that each step of a plan takes: the network's at its level, measured here on a small picture,
     and, where it is encoding, the search's for its expected bits. What a bit takes is that of the reference machine
     (docs/channel.md), so only their proportions are right everywhere.
     """
-    plan, (height, width) = model.plan(plan_steps), canvas_size(height, width, model.window, model.factor)
+    named = named_channel(model, channel, height, width)
+    length = steps_of_plan(model, plan_steps, height * width) if encoding else plan_steps
+    plan, (height, width) = model.plan(length), canvas_size(height, width, model.window, model.factor)
     levels = [plan.level(n) for n in range(1, plan.steps + 1)]
     side = (
         min(_SIDE, max(model.window, min(height, width) // model.window * model.window))
@@ -89,13 +106,25 @@ def step_seconds(
         model.predict_eps(x_t, model.trained_level(levels[-1]))
         a_square = (time.perf_counter() - start) / count
     dims = model.channels * height * width
-    bits = [plan.expected_bits(n, dims) if encoding else 0 for n in range(1, plan.steps + 1)]
-    named = named_channel(model, "trellis", height * model.factor, width * model.factor)
-    a_bit = _SECONDS_A_BIT[default_memory(dims) if named is None else named[1]] / workers()
+    code, all_steps = channel_of(named, dims), range(1, plan.steps + 1)
+    search = [_search_seconds(code, plan.expected_bits(n, dims), dims) if encoding else 0.0 for n in all_steps]
     return [
-        _squares(model, height, width, side, level) * a_square + sent * a_bit + dims * _SECONDS_A_VALUE
-        for level, sent in zip(levels, bits, strict=True)
+        _squares(model, height, width, side, level) * a_square + searching + dims * _SECONDS_A_VALUE
+        for level, searching in zip(levels, search, strict=True)
     ]
+
+
+def _search_seconds(channel: Channel, bits: int, dims: int) -> float:
+    """Return what a channel takes to find its word of so many bits."""
+    bits = min(bits, channel.max_bits(dims))
+    if isinstance(channel, RandomCodingChannel):
+        chunks = sum(model.count for model in channel.symbol_models(bits, dims))
+        numbers = 8 * math.ceil(dims / max(chunks, 1) / 8) << channel.log2_candidates  # of a chunk's candidates
+        return chunks * (_SECONDS_A_CHUNK + numbers * _SECONDS_A_NUMBER)
+    assert isinstance(channel, TrellisChannel)
+    fixed, most = _NATIVE if native.enabled() else _NUMPY
+    a_bit = 1e-6 * (fixed + most * 2.0 ** (channel.memory - MOST_MEMORY))
+    return bits * a_bit / (workers() if native.enabled() else 1)
 
 
 def _squares(model: CodecModel, height: int, width: int, side: int, level: float) -> float:

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from ddpmcodec.channel.names import LARGER_TRELLIS_DIMS, MOST_MEMORY, TRELLIS, parse_channel
+from ddpmcodec.channel.names import MOST_MEMORY, TRELLIS, default_memory, parse_channel
 from ddpmcodec.diffusion.canvas import canvas_size
 from ddpmcodec.diffusion.error_curve import FRACTION, ErrorCurve
-from ddpmcodec.diffusion.plan import Plan, longer_steps
+from ddpmcodec.diffusion.plan import Plan, default_steps, fast_steps, longer_steps
 from ddpmcodec.models.base import CodecModel
 from ddpmcodec.models.choice import is_small
 from ddpmcodec.numerics.fixed_point import fixed_log2
@@ -22,7 +22,9 @@ from ddpmcodec.numerics.fixed_point import fixed_log2
 # Photographs up to here take their time: more steps, most of them near the end of the chain, where they save most, and
 # a code of more states. Larger ones go by the model's usual plan, so that 12 megapixels stay within five minutes.
 UNHURRIED_PIXELS = 1 << 21
-PHOTO_STEPS, EXACT_STEPS = 33, 46  # at most; of an exact photograph, more than that save next to nothing
+# The longest plan that a photograph goes by, and an exact one, for which more steps save next to nothing; unless the
+# model's usual plan is longer.
+PHOTO_STEPS, EXACT_STEPS = 33, 46
 
 # Expected RMSE of x0_hat where diffusion ends and the tail begins: where the bytes of both together are least, measured
 # on 64 training tiles of 32x32 and, for large pictures, on photographs held out from training
@@ -31,28 +33,30 @@ TAIL_RMSE, LARGE_TAIL_RMSE = 1.6, 1.3
 
 
 def steps_of_plan(model: CodecModel, asked: int | Literal["fast"] | None, pixels: int, *, exact: bool = False) -> int:
-    """Return the steps of the plan that a picture is sent by. asked: what the user says; exact: the exact picture
-    follows, from a step that nobody named. Raises DdpmCodecError for a length that the model has no plan of.
+    """Return the steps of the plan that a picture is sent by. asked: what the user says, "fast" for two thirds of the
+    steps at most; exact: the exact picture follows, from a step that nobody named. Raises DdpmCodecError for a length
+    that the model has no plan of.
 
-    A photograph goes by a longer plan than the model's usual one, an exact one by a longer one still: it spends its
-    bits on the fine steps, where short plans waste most. What a step costs by itself, which makes more steps of a tile
-    no better, is nothing in a large picture.
+    A photograph goes by a longer plan than the model's usual one unless it is very large, an exact one by a longer one
+    still: it spends its bits on the fine steps, where short plans waste most. What a step costs by itself, which makes
+    more steps of a tile no better, is nothing in a large picture.
     """
-    if asked is None and not is_small(pixels):
-        if exact:
-            return longer_steps(model.curve, EXACT_STEPS)
-        if pixels <= UNHURRIED_PIXELS:
-            return longer_steps(model.curve, PHOTO_STEPS)
-    return model.plan(asked).steps
+    if asked not in (None, "fast"):
+        return model.plan(asked).steps
+    usual = default_steps(model.curve)
+    if not is_small(pixels) and (exact or pixels <= UNHURRIED_PIXELS):
+        usual = longer_steps(model.curve, EXACT_STEPS if exact else PHOTO_STEPS)
+    return usual if asked is None else fast_steps(model.curve, usual)
 
 
 def named_channel(model: CodecModel, asked: str, height: int, width: int) -> tuple[int, int] | None:
     """Return the header's field for the channel that a picture is sent through: what the user says, and where that is
-    "trellis" alone the most states for all but the largest pictures. Raises DdpmCodecError.
+    "trellis" alone the most states for a photograph that isn't very large. Raises DdpmCodecError.
     """
-    named = parse_channel(asked)
+    named, pixels = parse_channel(asked), height * width
     dims = model.channels * math.prod(canvas_size(height, width, model.window, model.factor))
-    if named is None and LARGER_TRELLIS_DIMS < dims <= 3 * UNHURRIED_PIXELS:
+    photograph = not is_small(pixels) and pixels <= UNHURRIED_PIXELS
+    if named is None and photograph and default_memory(dims) < MOST_MEMORY:
         return TRELLIS, MOST_MEMORY
     return named
 

@@ -21,10 +21,10 @@ def truncate(
 ) -> bytes:
     """Return the complete stream of the first `steps` steps, or of as many steps as `size` bytes hold, header and all.
 
-    It is the very file that `encode(…, steps=n)` makes; a short step or a lossless tail at the end of the stream counts
-    as one step and is kept where all steps are. Of the model only its metadata is read. allow_partial: take what is
-    intact of a file that was cut. Raises DdpmCodecError when neither or both of steps and size are given, when there
-    are fewer steps than asked for, or not one fits; TruncatedStreamError for a cut file.
+    It is the very file that `encode(…, plan_steps=p, steps=n)` makes, p the file's plan; a short step or a lossless
+    tail at the end of the stream counts as one step and is kept where all steps are. Of the model only its metadata is
+    read. allow_partial: take what is intact of a file that was cut. Raises DdpmCodecError when neither or both of steps
+    and size are given, when there are fewer steps than asked for, or not one fits; TruncatedStreamError for a cut file.
     """
     if (steps is None) == (size is None):
         raise DdpmCodecError("a stream is truncated to a number of steps or to a size in bytes: give one of the two")

@@ -100,11 +100,11 @@ def default_steps(curve: ErrorCurve) -> int:
     return min(curve.usual_plan or DEFAULT_STEPS, most_steps(curve))
 
 
-def fast_steps(curve: ErrorCurve) -> int:
+def fast_steps(curve: ErrorCurve, usual: int) -> int:
     """Return the steps of the short plan: the longest stored one of at most two thirds of the usual steps, 20 of 33 and
     12 of 22.
     """
-    most = 2 * default_steps(curve) // 3
+    most = 2 * usual // 3
     return max((len(plan) for plan in curve.plans if len(plan) <= most), default=max(1, most))
 
 

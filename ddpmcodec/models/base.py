@@ -80,7 +80,7 @@ class CodecModel:
     def plan(self, steps: int | Literal["fast"] | None = None) -> Plan:
         """Return the plan of `steps` steps; None is the model's usual one, "fast" its short one."""
         if steps == "fast":
-            return make_plan(self.curve, fast_steps(self.curve))
+            return make_plan(self.curve, fast_steps(self.curve, default_steps(self.curve)))
         return make_plan(self.curve, whole(steps, "plan_steps") if steps is not None else default_steps(self.curve))
 
     def told(self, condition: Condition) -> CodecModel:

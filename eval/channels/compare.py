@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.channel.names import channel_of, parse_channel
 from ddpmcodec.channel.random_coding import RandomCodingChannel
+from ddpmcodec.codec.trajectory import steps_of_plan
 from ddpmcodec.eval.channels.chains import compare
 from ddpmcodec.eval.channels.diffc_rule import DIFFC
 from ddpmcodec.eval.channels.plot import SIMULATED, draw
@@ -112,7 +113,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
             "fingerprint": model.fingerprint,
             "data": args.data.name if args.data else "scikit-image astronaut at 256x256, cut into 32x32",
             "images": len(images),
-            "plan_steps": model.plan(args.plan_steps).steps,
+            "plan_steps": steps_of_plan(model, args.plan_steps, images.shape[1] * images.shape[2]),
             "seconds": time.perf_counter() - start,
             **compared,
         }

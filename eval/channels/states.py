@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.codec.sender import Sender
+from ddpmcodec.codec.trajectory import steps_of_plan
 from ddpmcodec.eval.channels.chain_statistics import with_jackknife
 from ddpmcodec.eval.data import load_tiles
 from ddpmcodec.eval.rd import measure
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "data": [path.name for path in args.data],
             "images": len(images),
             "side": images.shape[1],
-            "plan_steps": model.plan(args.plan_steps).steps,
+            "plan_steps": steps_of_plan(model, args.plan_steps, images.shape[1] * images.shape[2]),
             "seed": args.seed,
         }
         write_json(args.output, provenance() | said | {"rows": rows})

@@ -20,6 +20,7 @@ from PIL import Image
 import ddpmcodec
 from ddpmcodec.channel.codebook import taps
 from ddpmcodec.channel.viterbi import branch_limit, search
+from ddpmcodec.codec.trajectory import steps_of_plan
 from ddpmcodec.eval.data import shipped_picture
 from ddpmcodec.eval.gpu.clock import Setting
 from ddpmcodec.eval.gpu.pictures import STREAMS
@@ -178,7 +179,7 @@ def coded(model: CodecModel, images: list[NDArray[np.uint8]], plan_steps: int | 
     mse = np.square(np.stack(decoded).astype(np.float64) - np.stack(images)).mean(axis=(1, 2, 3))
     return {
         "pictures": len(images),
-        "plan_steps": model.plan(plan_steps).steps,
+        "plan_steps": steps_of_plan(model, plan_steps, images[0].shape[0] * images[0].shape[1]),
         "encode_seconds": middle - start,
         "decode_seconds": end - middle,
         "file_bytes": sum(map(len, files)) / len(files),

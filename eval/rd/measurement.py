@@ -4,6 +4,7 @@ run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ddpmcodec
-from ddpmcodec.codec.trajectory import steps_of_plan
+from ddpmcodec.codec.trajectory import named_channel, steps_of_plan
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.eval.rd import measure, reconstruct, table4
 from ddpmcodec.eval.rd.baselines import Baseline, available
@@ -132,14 +133,15 @@ class Measurement:
 
     def __init__(self, model: CodecModel, pictures: Pictures, options: Options, directory: Path, share: Share = _ALONE):
         # All pictures of a measurement go by one plan: that of the largest.
-        pixels = max(image.shape[0] * image.shape[1] for image in pictures.images)
-        options = replace(options, plan_steps=steps_of_plan(model, options.plan_steps, pixels))
+        largest = max((image.shape[:2] for image in pictures.images), key=math.prod)
+        options = replace(options, plan_steps=steps_of_plan(model, options.plan_steps, math.prod(largest)))
         self.model, self.pictures, self.options = model, pictures, options
         self.job = job(model, pictures, options)
         same = {
             "fingerprint": model.fingerprint,
             "pictures": pictures.digest(),
             "plan_steps": options.plan_steps,
+            "trellis": named_channel(model, "trellis", *largest),  # what that name means for these pictures
             "batch": options.batch,
             "seed": options.seed,
             "decode_every": options.decode_every,

@@ -26,6 +26,7 @@ from ddpmcodec.bitstream.header import TAIL_CHECK_BYTES, read_header
 from ddpmcodec.codec.archive_decoding import decode_archive
 from ddpmcodec.codec.archive_encoding import encode_archive
 from ddpmcodec.codec.sender import SentStep
+from ddpmcodec.codec.trajectory import steps_of_plan
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.eval.rd import baselines
 from ddpmcodec.eval.results import provenance, write_json
@@ -72,7 +73,7 @@ def measure(model: CodecModel, images: NDArray[np.uint8], plan_steps: int | None
     return {
         "images": count,
         "all_exact": True,
-        "plan_steps": model.plan(plan_steps).steps,
+        "plan_steps": steps_of_plan(model, plan_steps, images.shape[1] * images.shape[2], exact=True),
         "steps": infos[0].steps,
         "rmse_where_diffusion_ends": float(np.sqrt(squared / count)),
         "bytes": len(data),

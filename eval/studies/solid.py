@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.bitstream.archive import pack_archive, pack_blocks
 from ddpmcodec.codec.sender import Sender
+from ddpmcodec.codec.trajectory import steps_of_plan
 from ddpmcodec.eval.channels.chain_statistics import with_jackknife
 from ddpmcodec.eval.channels.states import RMSES, Table, ideal_at, payload_at
 from ddpmcodec.eval.data import load_tiles
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "fingerprint": model.fingerprint,
             "data": args.data.name,
             "images": len(images),
-            "plan_steps": model.plan(args.plan_steps).steps,
+            "plan_steps": steps_of_plan(model, args.plan_steps, images.shape[1] * images.shape[2]),
             "channel": args.channel,
             "seed": args.seed,
         }

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpmcodec.codec.sender import Sender
-from ddpmcodec.codec.trajectory import tail_step
+from ddpmcodec.codec.trajectory import steps_of_plan, tail_step
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.eval.results import provenance, write_json
 from ddpmcodec.io.atomic import replacing
@@ -54,7 +54,8 @@ def totals(model: CodecModel, images: NDArray[np.uint8], usual: int | None, plan
     """Return bits/dim of both parts for an end at each step, over images (n, h, w, 3); and the ways of rounding at step
     `usual`, the tail's own where that is None.
     """
-    plan, dims, pixels = model.plan(plan_steps), images[0].size, images.shape[1] * images.shape[2]
+    dims, pixels = images[0].size, images.shape[1] * images.shape[2]
+    plan = model.plan(steps_of_plan(model, plan_steps, pixels))
     usual = tail_step(model.curve, plan, pixels) if usual is None else usual
     expected = 127.5 * np.sqrt(model.curve.expected_mse(np.array(plan.log_snr)))
     first_end = 1 + int(np.argmax(expected <= WORST_RMSE))

@@ -42,9 +42,19 @@ def test_photographs_go_by_longer_plans_unless_a_plan_is_asked_for(photo_model: 
     assert steps_of_plan(photo_model, None, TILE) == steps_of_plan(photo_model, None, TILE, exact=True) == usual
     for exact in (False, True):
         assert steps_of_plan(photo_model, 8, PHOTOGRAPH, exact=exact) == 8
-        assert steps_of_plan(photo_model, "fast", PHOTOGRAPH, exact=exact) == photo_model.plan("fast").steps
     with pytest.raises(DdpmCodecError, match="plan_steps"):
         steps_of_plan(photo_model, 2.5, PHOTOGRAPH)  # type: ignore[arg-type]
+
+
+def test_fast_takes_two_thirds_of_the_steps_at_most(photo_model: CodecModel) -> None:
+    stored = {len(plan) for plan in photo_model.curve.plans}
+    for pixels in (TILE, PHOTOGRAPH, 1 << 22):
+        for exact in (False, True):
+            usual = steps_of_plan(photo_model, None, pixels, exact=exact)
+            fast = steps_of_plan(photo_model, "fast", pixels, exact=exact)
+            assert fast == max(n for n in stored if 3 * n <= 2 * usual)
+    assert steps_of_plan(photo_model, "fast", PHOTOGRAPH) == 22
+    assert steps_of_plan(photo_model, "fast", TILE) == photo_model.plan("fast").steps == 12
 
 
 def test_a_model_that_stores_no_longer_plan_keeps_its_usual_one(photo_model: CodecModel) -> None:
@@ -57,6 +67,7 @@ def test_a_model_that_stores_no_longer_plan_keeps_its_usual_one(photo_model: Cod
     [
         ("trellis", 64, 64, None),  # 2^16 states already
         ("trellis", 65, 64, None),  # 12,480 values
+        ("trellis", 20, 200, None),  # 19,200 on a canvas of 32 x 200, and a small picture
         ("trellis", 128, 64, (TRELLIS, 16)),
         ("trellis", 2048, 1024, (TRELLIS, 16)),
         ("trellis", 2049, 1024, None),

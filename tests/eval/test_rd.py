@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from PIL import Image
 from ddpmcodec.errors import DdpmCodecError
 from ddpmcodec.eval.rd.bd_rate import bd_rate
 from ddpmcodec.eval.rd.curves import distortion_curve, rate_at, real_over_ideal
+from ddpmcodec.eval.rd.measurement import Measurement
 from ddpmcodec.eval.rd.parts import Parts, Share, Task
 from ddpmcodec.eval.rd.pictures import Pictures, load_pictures
 from ddpmcodec.eval.rd.published import SETS, TABLE4, against_published, published_set
+from ddpmcodec.eval.rd.results import Options
+from ddpmcodec.models import load_model
 
 
 def _task(name: str, done: list[str]) -> Task:
@@ -66,6 +70,17 @@ def test_share_and_device_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Share.of_torchrun() == Share(2, 4)
     assert Share.of_torchrun().device("cuda") == "cuda:1"
     assert Share.of_torchrun().device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(("size", "steps"), [((80, 80), 33), ((1025, 2048), 22)])
+def test_a_measurement_goes_by_the_plan_of_its_largest_picture(
+    tmp_path: Path, size: tuple[int, int], steps: int
+) -> None:
+    images = [np.zeros((*shape, 3), np.uint8) for shape in ((70, 70), size)]
+    measurement = Measurement(load_model("photo-small"), Pictures(images, ["a", "b"], "made"), Options(), tmp_path)
+    assert measurement.options.plan_steps == steps
+    said = json.loads((tmp_path / "parts" / "options.json").read_text())
+    assert (said["plan_steps"], said["trellis"]) == (steps, [0, 16] if steps == 33 else None)
 
 
 def test_batches_are_runs_of_one_size() -> None:

@@ -39,3 +39,9 @@ def test_photographs_are_held_out_ones_of_enough_pixels(tmp_path: Path) -> None:
     assert {int(picture[0, 0, 0]) for picture in found} == {names.index(n) for n in held[:2]}
     with pytest.raises(DdpmCodecError, match="2 held-out pictures"):
         tail_study.middles(tmp_path, 3)
+
+
+def test_a_photograph_is_studied_on_the_plan_that_it_goes_by() -> None:
+    photograph = np.random.default_rng(0).integers(100, 140, (1, 65, 64, 3), np.uint8)
+    found = tail_study.totals(ddpmcodec.load_model("photo-small"), photograph, None, None)
+    assert found["plan_steps"] == found["where"]["steps"][-1] == 33
