@@ -24,7 +24,7 @@ from ddpmcodec.numerics.fixed_point import fixed_log2
 UNHURRIED_PIXELS = 1 << 21
 # The longest plan that a photograph goes by, and an exact one, for which more steps save next to nothing; unless the
 # model's usual plan is longer.
-PHOTO_STEPS, EXACT_STEPS = 33, 46
+PHOTO_STEPS, EXACT_STEPS = 28, 46
 
 # Expected RMSE of x0_hat where diffusion ends and the tail begins: where the bytes of both together are least, measured
 # on 64 training tiles of 32x32 and, for large pictures, on photographs held out from training
