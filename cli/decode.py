@@ -191,7 +191,7 @@ def _bar(source: Any, codec: Any, header: Any, show: bool) -> AbstractContextMan
 
     shown = showing(not show)
     size, plan_steps = (header.height, header.width), header.plan_steps
-    seconds = step_seconds(codec, *size, plan_steps=plan_steps, encoding=False) if shown else []
+    seconds = step_seconds(codec, *size, plan_steps=plan_steps, encoding=False).network if shown else []
     return step_bar("decoding", StepProgress(seconds, source.expected), shown)
 
 

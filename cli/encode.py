@@ -47,14 +47,12 @@ def encode(
     plan_steps: Annotated[
         int | None,
         typer.Option(
-            help="Steps of the chain, 100 is slow; default: 33, of photographs above 2 megapixels 22, of exact ones 46."
+            help="Steps of the chain, 100 is slow; default: tiles 33, photographs 28, above 2 megapixels 22, exact 46."
         ),
     ] = None,
     fast: Annotated[
         bool,
-        typer.Option(
-            "--fast", help="Take two thirds of the steps at most, and more bits: of tiles 20, of photographs 22."
-        ),
+        typer.Option("--fast", help="Take two thirds of the steps at most, and more bits: tiles 20, photographs 16."),
     ] = False,
     channel: Annotated[
         str, typer.Option(help="trellis, trellis:8…16 (memory), orc or orc:8…16 (log2 candidates).")
@@ -182,7 +180,7 @@ def encode(
     start = time.perf_counter()
     from ddpmcodec.codec import trajectory
     from ddpmcodec.codec.encoding import encode_stream
-    from ddpmcodec.codec.estimate import step_seconds
+    from ddpmcodec.codec.estimate import StepSeconds, step_seconds
     from ddpmcodec.codec.forecast import Forecast
     from ddpmcodec.codec.metadata import to_fields
     from ddpmcodec.codec.options import Options
@@ -204,13 +202,15 @@ def encode(
     report = EncodeReport(picture, lossless)
     given = {name: value for name, value in (targets | options).items() if value is not None}
     forecast = Forecast(codec, Options(**given), picture)
-    seconds = step_seconds(codec, *picture.shape[:2], **coding) if showing(quiet) else []
-    with step_bar("encoding", StepProgress(seconds, forecast.last, forecast.last_takes), not quiet) as advance:
+    ahead = psnr is not None or rmse is not None
+    each = step_seconds(codec, *picture.shape[:2], ahead=ahead, **coding) if showing(quiet) else StepSeconds([], [])
+    progress = StepProgress(each.network, forecast.last, forecast.last_takes, each.search)
+    with step_bar("encoding", progress, not quiet) as advance:
 
         def on_step(sent: Any) -> None:
             report.add(sent)
-            if seconds:
-                advance(forecast.after(sent))
+            if each.network:
+                advance(forecast.after(sent), forecast.bits_ratio)
             if verbose:
                 tell(report.line(sent))
 

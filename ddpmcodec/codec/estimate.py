@@ -31,7 +31,7 @@ _SIDE = 256  # side of the picture that a network for any size is timed on
 # (docs/channel.md).
 _NATIVE, _NUMPY = (0.6, 4.4), (6.0, 60.0)
 _SECONDS_A_CHUNK, _SECONDS_A_NUMBER = 2e-5, 4e-9  # of ordered random coding, and of its candidates
-_SECONDS_A_VALUE = 1.5e-7  # what a step's noise, transforms and sums take for each sub-pixel
+_SECONDS_A_VALUE = 4e-8  # what a step's noise, transforms and sums take for each sub-pixel
 _BYTES_A_PIXEL = 160  # a chain's arrays
 _BYTES_AT_LEAST = 500 << 20  # the program, the model and what it has in work
 
@@ -42,6 +42,14 @@ class Estimate:
 
     seconds: float
     memory: int
+
+
+@dataclass(frozen=True)
+class StepSeconds:
+    """Seconds of each of a plan's steps: the network's, and those of the search, for the bits that are expected."""
+
+    network: list[float]
+    search: list[float]
 
 
 def pictures_at_a_time(pixels: int, batch: int) -> int:
@@ -69,12 +77,13 @@ def estimate(
     all.
     """
     options: dict[str, Any] = {"plan_steps": plan_steps, "channel": channel, "encoding": encoding}
-    seconds = step_seconds(model, height, width, **options)[:steps]
+    each = step_seconds(model, height, width, **options)
+    seconds = sum(each.network[:steps]) + sum(each.search[:steps])
     height, width = canvas_size(height, width, model.window, model.factor)
     together = pictures_at_a_time(height * width, pictures)  # in the chain; the others wait as bytes
     pixels = height * width * model.factor**2
     memory = _BYTES_AT_LEAST + _BYTES_A_PIXEL * pixels * together + 3 * pixels * (pictures - 1)
-    return Estimate(sum(seconds) * pictures, memory)
+    return Estimate(seconds * pictures, memory)
 
 
 def step_seconds(
@@ -84,22 +93,24 @@ def step_seconds(
     *,
     plan_steps: int | Literal["fast"] | None = None,
     channel: str = "trellis",
+    ahead: bool = False,
     encoding: bool,
-) -> list[float]:
+) -> StepSeconds:
     """Return the seconds that each step of a plan takes: the network's at its level, measured here on a small picture,
     and, where it is encoding, the search's for its expected bits. What a bit takes is that of the reference machine
-    (docs/channel.md), so only their proportions are right everywhere.
+    (docs/channel.md), so only their proportions are right everywhere. ahead: each step ends with a look at the picture,
+    as a distortion's rate control takes it, for which the network is asked where the next step begins.
     """
     named = named_channel(model, channel, height, width)
     length = steps_of_plan(model, plan_steps, height * width) if encoding else plan_steps
     plan, (height, width) = model.plan(length), canvas_size(height, width, model.window, model.factor)
-    levels = [plan.level(n) for n in range(1, plan.steps + 1)]
+    levels = [plan.level(n + ahead) for n in range(plan.steps)]  # at which the network is asked
     side = (
         min(_SIDE, max(model.window, min(height, width) // model.window * model.window))
         if model.any_size
         else model.window
     )
-    count = 1 if model.any_size else min(_MEASURED, window_count(height, width, side, levels[0]))
+    count = 1 if model.any_size else min(_MEASURED, window_count(height, width, side, levels[-1]))
     x_t = torch.zeros((count, model.channels, side, side), dtype=torch.float32)
     for _ in range(2):  # the first call makes ready
         start = time.perf_counter()
@@ -108,10 +119,8 @@ def step_seconds(
     dims = model.channels * height * width
     code, all_steps = channel_of(named, dims), range(1, plan.steps + 1)
     search = [_search_seconds(code, plan.expected_bits(n, dims), dims) if encoding else 0.0 for n in all_steps]
-    return [
-        _squares(model, height, width, side, level) * a_square + searching + dims * _SECONDS_A_VALUE
-        for level, searching in zip(levels, search, strict=True)
-    ]
+    network = [_squares(model, height, width, side, level) * a_square + dims * _SECONDS_A_VALUE for level in levels]
+    return StepSeconds(network, search)
 
 
 def _search_seconds(channel: Channel, bits: int, dims: int) -> float:

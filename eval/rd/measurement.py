@@ -141,7 +141,7 @@ class Measurement:
             "fingerprint": model.fingerprint,
             "pictures": pictures.digest(),
             "plan_steps": options.plan_steps,
-            "trellis": named_channel(model, "trellis", *largest),  # what that name means for these pictures
+            "trellis": str(named_channel(model, "trellis", *largest)),  # what that name means for these pictures
             "batch": options.batch,
             "seed": options.seed,
             "decode_every": options.decode_every,

@@ -34,6 +34,14 @@ def test_a_last_step_that_is_tried_for_takes_longer():
     assert steps.done == 1.0
 
 
+def test_what_goes_with_bits_follows_the_bits_that_are_sent():
+    steps = StepProgress([1.0, 1.0, 1.0], search=[0.0, 2.0, 4.0])
+    steps.advance(searched=0.5)
+    assert steps.done == pytest.approx(1 / (3 + 0.5 * 6))
+    steps.advance(searched=2.0)  # this one took 1 + 2 x 2 seconds, and the last will take 1 + 2 x 4
+    assert steps.done == pytest.approx(6 / 15)
+
+
 def _picture(sharp: float) -> np.ndarray:
     noise = np.random.default_rng(1).normal(0, sharp, (32, 32, 3))
     return np.clip(np.linspace(60, 190, 32)[:, None, None] + noise, 0, 255).astype(np.uint8)
@@ -57,4 +65,6 @@ def test_the_forecast_comes_true(model: CodecModel, options: dict):
         if not {"target_psnr", "target_bytes"} & set(options):
             assert set(forecasts) == {len(sent)}
         assert forecasts[-1] >= len(sent)
+        expected = model.plan(8).expected_bits(len(sent), 32 * 32 * 3)
+        assert forecast.bits_ratio == pytest.approx((sent[-1].packets[0].bits / expected) ** 0.5)
         assert abs(forecasts[-2] - len(sent)) <= 2

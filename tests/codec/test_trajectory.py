@@ -53,7 +53,7 @@ def test_fast_takes_two_thirds_of_the_steps_at_most(photo_model: CodecModel) -> 
             usual = steps_of_plan(photo_model, None, pixels, exact=exact)
             fast = steps_of_plan(photo_model, "fast", pixels, exact=exact)
             assert fast == max(n for n in stored if 3 * n <= 2 * usual)
-    assert steps_of_plan(photo_model, "fast", PHOTOGRAPH) == 22
+    assert steps_of_plan(photo_model, "fast", PHOTOGRAPH) == 16
     assert steps_of_plan(photo_model, "fast", TILE) == photo_model.plan("fast").steps == 12
 
 
