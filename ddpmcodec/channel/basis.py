@@ -26,9 +26,11 @@ from ddpmcodec.diffusion.spectrum import (
     transform,
     transform_back,
 )
+from ddpmcodec.numerics.threads import in_threads
 
 Array = NDArray[np.float32]
 KEPT_PIXELS = 1 << 14
+_WORTH_THREADS = 1 << 20  # values that are sorted, from which on threads share them
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,23 @@ class Basis:
 
     def analyse(self, x: Array) -> Array:
         """Return the sorted coefficients (dims,) of a plane (c, h, w)."""
-        return transform(x, self.rotation).reshape(-1)[self.order]
+        return _taken(transform(x, self.rotation).reshape(-1), self.order)
 
     def synthesise(self, coefficients: Array) -> Array:
         """Return the plane (c, h, w) of sorted coefficients (dims,)."""
         y = np.empty_like(coefficients)
         y[self.order] = coefficients
         return transform_back(y.reshape(self.channels, self.height, self.width), self.rotation, own=True)
+
+
+def _taken(values: Array, places: NDArray[np.int32]) -> Array:
+    """Return the values at places, which are in range; many by threads."""
+    if len(places) < _WORTH_THREADS:
+        return values[places]
+    found = np.empty(len(places), values.dtype)
+    parts = [np.s_[i : i + _WORTH_THREADS] for i in range(0, len(places), _WORTH_THREADS)]
+    in_threads(lambda part: np.take(values, places[part], out=found[part], mode="clip"), parts)
+    return found
 
 
 @lru_cache(maxsize=2)

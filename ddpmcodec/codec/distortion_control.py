@@ -100,9 +100,10 @@ def _shorter(
 
     low, high = 0, min(bits, step.most_bits) // step.unit
     above, below = between
-    for _ in range(_SHORT_TRIES):
+    unseen: tuple[Sender, SentStep] | None = None  # one that reaches the error by far, as its x̂_0 says
+    for left in reversed(range(_SHORT_TRIES)):
         if high - low <= 1:
-            return
+            break
         # What is aimed at is the middle of what is near enough.
         share = (above + _NEAR_ENOUGH / 2) / (above - below) if above > 0 > below else 0.5
         wanted, inside = usual(low) + share * (usual(high) - usual(low)), range(low + 1, high)
@@ -110,18 +111,23 @@ def _shorter(
         other = sender.fork()
         sent = other.advance(*short_step(other, guess * step.unit))
         roughly = _log_error(other, mse, roughly=True)
+        if sender.chain.model.mirrored and shown is None and roughly < -_NEAR_ENOUGH and left:
+            high, below, unseen = guess, roughly + math.log(_SHOWN), (other, sent)  # spares the look at both views
+            continue
         error = roughly + math.log(shown or 1.0)
         if (shown is None and roughly <= _ROUGHLY) or (error <= 0 and shown != 1):
             error = _log_error(other, mse)
             shown = math.exp(error - roughly)
         if error <= 0:
-            high, below = guess, error
+            high, below, unseen = guess, error, None
             yield other, sent
             del other, sent
             if error > -_NEAR_ENOUGH:
                 return
         else:
             low, above = guess, error
+    if unseen is not None and _log_error(unseen[0], mse) <= 0:
+        yield unseen
 
 
 def _log_error(sender: Sender, mse: float, roughly: bool = False) -> float:

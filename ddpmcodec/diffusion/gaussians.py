@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ddpmcodec.diffusion.schedule import alpha_bar_of, snr_of
 
 
@@ -57,8 +59,9 @@ def q_sample(x_0: Any, log_snr: float, eps: Any) -> Any:
 
 def predict_x0(x_t: Any, eps: Any, log_snr: float, bound: float = 1.0) -> Any:
     """Return x0_hat from the predicted eps (eq. 15), clipped to ±bound: 1 is the picture's range."""
-    x_0 = x_t * (1 / math.sqrt(alpha_bar_of(log_snr))) - eps * math.exp(-log_snr / 2)
-    return x_0.clip(-bound, bound)
+    x_0 = x_t * (1 / math.sqrt(alpha_bar_of(log_snr)))
+    x_0 -= eps * math.exp(-log_snr / 2)  # in place: of a large picture, new memory is what takes time
+    return np.clip(x_0, -bound, bound, out=x_0) if isinstance(x_0, np.ndarray) else x_0.clip(-bound, bound)
 
 
 def snr_gain(log_snr_t: float, log_snr_s: float) -> float:
