@@ -20,7 +20,7 @@ from ddpmcodec.models.choice import is_small
 from ddpmcodec.numerics.fixed_point import fixed_log2
 
 # Photographs up to here take their time: more steps, most of them near the end of the chain, where they save most, and
-# a code of more states. Larger ones go by the model's usual plan, so that 12 megapixels stay within five minutes.
+# a code of more states. Larger ones go by the model's usual plan, so that 12 megapixels take about five minutes.
 UNHURRIED_PIXELS = 1 << 21
 # The longest plan that a photograph goes by, and an exact one, for which more steps save next to nothing; unless the
 # model's usual plan is longer.
