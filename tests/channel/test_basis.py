@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddpmcodec.channel import basis
 from ddpmcodec.channel.basis import Basis
 from ddpmcodec.diffusion.spectrum import OPPONENT, group_count, transform, transform_back
 from tests.conftest import spectral_curve
@@ -55,3 +56,10 @@ def test_groups_have_the_energy_that_the_prior_says(size: tuple[int, int]):
         group = sorted_variance[: basis.prior.sizes[0]]
         runs = [group[i : i + 128].mean() for i in range(0, len(group) - 128, 128)]
         assert max(runs) < 1.35 * min(runs)
+
+
+def test_many_coefficients_are_sorted_by_threads_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    places = np.random.default_rng(1).permutation(5000).astype(np.int32)
+    monkeypatch.setattr(basis, "_WORTH_THREADS", 1024)  # the last part is shorter
+    np.testing.assert_array_equal(basis._taken(values, places), values[places])

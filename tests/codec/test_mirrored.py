@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddpmcodec import Decoded, Sender, decode, decode_archive, decode_progressive, encode, encode_archive, truncate
+from ddpmcodec.codec import distortion_control
 from ddpmcodec.codec.decoding import decode_stream
 from ddpmcodec.diffusion.denoiser import x0_hat, x0_hat_of_both
 from ddpmcodec.errors import ModelError
@@ -127,3 +128,32 @@ def test_both_views_weigh_the_same(lopsided: CodecModel) -> None:
     x_t = np.random.default_rng(1).normal(size=(2, 3, 32, 32)).astype(np.float32)
     both = [x0_hat_of_both(lopsided, x, 2.0, x0_hat(lopsided, x, 2.0)) for x in (x_t, x_t[..., ::-1].copy())]
     np.testing.assert_allclose(both[0], both[1][..., ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("found", "given"),
+    [
+        # What a rough look at each try says, then what the picture that is shown has.
+        ([-0.5, 0.3, 0.3, -0.1], [0]),  # the first reached the error by far, no other did
+        ([-0.5, 0.3, 0.3, 0.1], []),
+        ([-0.5, -0.01, -0.015], [1]),  # the second is near enough
+    ],
+)
+def test_a_step_that_is_better_by_far_is_looked_at_last(
+    lopsided: CodecModel, picture: Picture, monkeypatch: pytest.MonkeyPatch, found: list[float], given: list[int]
+) -> None:
+    sender = Sender(picture, model=lopsided, plan_steps=STEPS, channel="trellis:8", short_step=True)
+    for _ in zip(sender.send(), range(3), strict=False):
+        pass
+    errors, asked = iter(found), []
+
+    def log_error(tried: Sender, mse: float, roughly: bool = False) -> float:
+        if tried not in asked:
+            asked.append(tried)
+        return next(errors)
+
+    monkeypatch.setattr(distortion_control, "_log_error", log_error)
+    bits = sender.streams[0].short_step().expected
+    tried = list(distortion_control._shorter(sender, 1.0, (0.5, -0.5), None, bits))
+    assert [asked.index(other) for other, _ in tried] == given
+    assert next(errors, None) is None
