@@ -26,11 +26,10 @@ from ddpmcodec.diffusion.spectrum import (
     transform,
     transform_back,
 )
-from ddpmcodec.numerics.threads import in_threads
+from ddpmcodec.numerics.threads import WORTH_THREADS, in_threads
 
 Array = NDArray[np.float32]
 KEPT_PIXELS = 1 << 14
-_WORTH_THREADS = 1 << 20  # values that are sorted, from which on threads share them
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,10 @@ class Basis:
 
 def _taken(values: Array, places: NDArray[np.int32]) -> Array:
     """Return the values at places, which are in range; many by threads."""
-    if len(places) < _WORTH_THREADS:
+    if len(places) < WORTH_THREADS:
         return values[places]
     found = np.empty(len(places), values.dtype)
-    parts = [np.s_[i : i + _WORTH_THREADS] for i in range(0, len(places), _WORTH_THREADS)]
+    parts = [np.s_[i : i + WORTH_THREADS] for i in range(0, len(places), WORTH_THREADS)]
     in_threads(lambda part: np.take(values, places[part], out=found[part], mode="clip"), parts)
     return found
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ddpmcodec.diffusion.axes import OPPONENT, Axes, check_axes, rotation
 from ddpmcodec.errors import ModelError
-from ddpmcodec.numerics.threads import workers
+from ddpmcodec.numerics.threads import WORTH_THREADS, workers
 
 Array = NDArray[np.float32]
 COLOURS, BANDS, TILE = 3, 32, 32
@@ -29,7 +29,6 @@ CLASSES = COLOURS * BANDS
 LEAST_GROUPS, MOST_GROUPS, GROUP_SIZE = 24, 768, 128
 SPACING = 1 << 14  # least distance between rows in log-SNR, units of 2^-16
 POWER_FRACTION = 16  # fixed-point bits of a group's power
-_WORTH_THREADS = 1 << 20  # values that are transformed, from which on threads share them
 _STEPS = 16  # steps of a stored power to a factor of two
 _LIMIT = 255  # largest stored power
 _POWERS = (
@@ -148,7 +147,7 @@ def _in_tiles(x: Array, back: bool = False, own: bool = False) -> Array:
     from scipy.fft import dct, idct  # a third of a second to load, which models without a spectrum need not
 
     function, parts, start = idct if back else dct, [], 0
-    threads = workers() if x.size >= _WORTH_THREADS else 1
+    threads = workers() if x.size >= WORTH_THREADS else 1
     for count, size in tiles(x.shape[-1]):
         part = x[..., start : start + count * size]
         parts.append(

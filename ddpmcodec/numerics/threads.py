@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from ddpmcodec.numerics import native
 
+WORTH_THREADS = 1 << 20  # values that are moved or transformed, from which on threads share them
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

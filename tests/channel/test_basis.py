@@ -61,5 +61,5 @@ def test_groups_have_the_energy_that_the_prior_says(size: tuple[int, int]):
 def test_many_coefficients_are_sorted_by_threads_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=5000).astype(np.float32)
     places = np.random.default_rng(1).permutation(5000).astype(np.int32)
-    monkeypatch.setattr(basis, "_WORTH_THREADS", 1024)  # the last part is shorter
+    monkeypatch.setattr(basis, "WORTH_THREADS", 1024)  # the last part is shorter
     np.testing.assert_array_equal(basis._taken(values, places), values[places])
